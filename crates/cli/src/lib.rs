@@ -15,8 +15,6 @@
 mod args;
 mod catalogue;
 mod connection;
-#[cfg(test)]
-mod coverage;
 #[cfg(feature = "demo")]
 mod demo;
 mod flow;
@@ -41,7 +39,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use futures::TryStreamExt;
 use trunkline::{
     Ports, Runtime,
@@ -59,6 +57,11 @@ use trunkline::{
 use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat};
 use input::json;
 use output::{Output, exit};
+
+/// Returns the commands with their arguments, for documentation, completion and tests.
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command that the process was started with, and returns the exit code of the process. The commands offer the
 /// connectors of `registry`, and those of the folder that the argument `--connectors` names.

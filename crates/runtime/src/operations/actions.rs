@@ -5,8 +5,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use trunkline_core::{Effect, Result, async_trait};
 
-use super::{Caller, Operation, OutputStream, Role, StreamOperation};
+use super::{Caller, OutputStream, Role, StreamOperation, operation_table};
 use crate::{CallOutput, Runtime};
+
+operation_table! {
+    /// Calls one action on a connection, and returns its output.
+    // The strongest effect that an action has. `actions.get` has that of each action.
+    CallAction: "actions.call", call(ActionCall) -> CallOutput, Operator, Create;
+}
 
 /// Which action to call, on which connection.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -25,25 +31,11 @@ fn empty_object() -> Value {
     Map::new().into()
 }
 
-/// `actions.call`
-pub struct CallAction;
-
-#[async_trait]
-impl Operation for CallAction {
-    type Input = ActionCall;
-    type Output = CallOutput;
-    const NAME: &'static str = "actions.call";
-    const ABOUT: &'static str = "Calls one action on a connection, and returns its output.";
-    const ROLE: Role = Role::Operator;
-    // The strongest effect that an action has. `actions.get` has that of each action.
-    const EFFECT: Effect = Effect::Create;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ActionCall) -> Result<CallOutput> {
-        let ActionCall { action, connection, input } = input;
-        let CallOutput { output, warnings } = runtime.call(&action, &connection, input).await?;
-        let warnings = warnings.iter().map(|warning| runtime.redactor().redact(warning).into_owned()).collect();
-        Ok(CallOutput { output, warnings })
-    }
+async fn call(runtime: &Runtime, input: ActionCall) -> Result<CallOutput> {
+    let ActionCall { action, connection, input } = input;
+    let CallOutput { output, warnings } = runtime.call(&action, &connection, input).await?;
+    let warnings = warnings.iter().map(|warning| runtime.redactor().redact(warning).into_owned()).collect();
+    Ok(CallOutput { output, warnings })
 }
 
 /// `actions.list_items`

@@ -4,17 +4,29 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Result, async_trait};
+use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Result};
 #[cfg(not(feature = "http"))]
 use trunkline_core::{Error, ErrorKind};
 use trunkline_flow::{FILTERS, Filter, Flow};
 use trunkline_rest::operation_schema;
 
-use super::{Caller, Empty, Operation, Role};
+use super::{Empty, operation_table};
 use crate::Runtime;
 
-/// `connectors.list`
-pub struct ListConnectors;
+operation_table! {
+    /// Lists the connectors of this host.
+    ListConnectors: "connectors.list", list_connectors(Empty) -> Vec<ConnectorSummary>, Viewer, Read;
+    /// Describes a connector, with the JSON Schema of its connections.
+    GetConnector: "connectors.get", get_connector(ConnectorName) -> ConnectorSpec, Viewer, Read;
+    /// Lists the actions of connectors, by connector, group and name.
+    ListActions: "actions.list", list_actions(ActionQuery) -> Vec<ActionSummary>, Viewer, Read;
+    /// Describes an action, with the JSON Schemas of its input and its output.
+    GetAction: "actions.get", get_action(ActionName) -> ActionSpec, Viewer, Read;
+    /// Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.
+    GetSchema: "schemas.get", get_schema(SchemaQuery) -> Value, Viewer, Read;
+    /// Lists the filters of expressions, with examples.
+    ListFilters: "filters.list", list_filters(Empty) -> &'static [Filter], Viewer, Read;
+}
 
 /// A connector in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -31,29 +43,16 @@ pub struct ConnectorSummary {
     pub actions: usize,
 }
 
-#[async_trait]
-impl Operation for ListConnectors {
-    type Input = Empty;
-    type Output = Vec<ConnectorSummary>;
-    const NAME: &'static str = "connectors.list";
-    const ABOUT: &'static str = "Lists the connectors of this host.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<ConnectorSummary>> {
-        let summary = |spec: &ConnectorSpec, actions| ConnectorSummary {
-            name: spec.name.clone(),
-            version: spec.version.clone(),
-            title: spec.title.clone(),
-            id: spec.id(),
-            actions,
-        };
-        Ok(runtime.registry().connectors().map(|one| summary(one.spec(), one.actions().count())).collect())
-    }
+async fn list_connectors(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectorSummary>> {
+    let summary = |spec: &ConnectorSpec, actions| ConnectorSummary {
+        name: spec.name.clone(),
+        version: spec.version.clone(),
+        title: spec.title.clone(),
+        id: spec.id(),
+        actions,
+    };
+    Ok(runtime.registry().connectors().map(|one| summary(one.spec(), one.actions().count())).collect())
 }
-
-/// `connectors.get`
-pub struct GetConnector;
 
 /// Names a connector.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -63,22 +62,9 @@ pub struct ConnectorName {
     pub name: String,
 }
 
-#[async_trait]
-impl Operation for GetConnector {
-    type Input = ConnectorName;
-    type Output = ConnectorSpec;
-    const NAME: &'static str = "connectors.get";
-    const ABOUT: &'static str = "Describes a connector, with the JSON Schema of its connections.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ConnectorName) -> Result<ConnectorSpec> {
-        Ok(runtime.registry().connector(&input.name)?.spec().clone())
-    }
+async fn get_connector(runtime: &Runtime, input: ConnectorName) -> Result<ConnectorSpec> {
+    Ok(runtime.registry().connector(&input.name)?.spec().clone())
 }
-
-/// `actions.list`
-pub struct ListActions;
 
 /// Which actions to list.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -110,30 +96,20 @@ pub struct ActionSummary {
     pub route: Option<String>,
 }
 
-#[async_trait]
-impl Operation for ListActions {
-    type Input = ActionQuery;
-    type Output = Vec<ActionSummary>;
-    const NAME: &'static str = "actions.list";
-    const ABOUT: &'static str = "Lists the actions of connectors, by connector, group and name.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ActionQuery) -> Result<Vec<ActionSummary>> {
-        let ActionQuery { connector, search } = input;
-        let connectors: Vec<_> = match &connector {
-            Some(name) => vec![&**runtime.registry().connector(name)?],
-            None => runtime.registry().connectors().collect(),
-        };
-        let mut found = Vec::new();
-        for connector in connectors {
-            let is_wanted = |spec: &&ActionSpec| search.as_ref().is_none_or(|words| matches(spec, words));
-            let mut specs: Vec<_> = connector.actions().filter(is_wanted).collect();
-            specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
-            found.extend(specs.into_iter().map(|spec| summary(&connector.spec().name, spec)));
-        }
-        Ok(found)
+async fn list_actions(runtime: &Runtime, input: ActionQuery) -> Result<Vec<ActionSummary>> {
+    let ActionQuery { connector, search } = input;
+    let connectors: Vec<_> = match &connector {
+        Some(name) => vec![&**runtime.registry().connector(name)?],
+        None => runtime.registry().connectors().collect(),
+    };
+    let mut found = Vec::new();
+    for connector in connectors {
+        let is_wanted = |spec: &&ActionSpec| search.as_ref().is_none_or(|words| matches(spec, words));
+        let mut specs: Vec<_> = connector.actions().filter(is_wanted).collect();
+        specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
+        found.extend(specs.into_iter().map(|spec| summary(&connector.spec().name, spec)));
     }
+    Ok(found)
 }
 
 /// Returns whether all words occur in the name, title, group or description of an action.
@@ -154,9 +130,6 @@ fn summary(connector: &str, spec: &ActionSpec) -> ActionSummary {
     }
 }
 
-/// `actions.get`
-pub struct GetAction;
-
 /// Names an action.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,22 +138,9 @@ pub struct ActionName {
     pub name: String,
 }
 
-#[async_trait]
-impl Operation for GetAction {
-    type Input = ActionName;
-    type Output = ActionSpec;
-    const NAME: &'static str = "actions.get";
-    const ABOUT: &'static str = "Describes an action, with the JSON Schemas of its input and its output.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ActionName) -> Result<ActionSpec> {
-        Ok(runtime.registry().action(&input.name)?.1.clone())
-    }
+async fn get_action(runtime: &Runtime, input: ActionName) -> Result<ActionSpec> {
+    Ok(runtime.registry().action(&input.name)?.1.clone())
 }
-
-/// `schemas.get`
-pub struct GetSchema;
 
 /// What a JSON Schema describes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -204,27 +164,14 @@ pub enum SchemaQuery {
     },
 }
 
-#[async_trait]
-impl Operation for GetSchema {
-    type Input = SchemaQuery;
-    type Output = Value;
-    const NAME: &'static str = "schemas.get";
-    const ABOUT: &'static str =
-        "Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: SchemaQuery) -> Result<Value> {
-        Ok(match input {
-            SchemaQuery::Flow => Flow::schema(),
-            SchemaQuery::OperationRows => operation_schema(),
-            SchemaQuery::ConnectorManifest => connector_manifest()?,
-            SchemaQuery::Connection { name } => runtime.registry().connector(&name)?.spec().connection.clone(),
-            SchemaQuery::Action { name } => {
-                serde_json::to_value(runtime.registry().action(&name)?.1).unwrap_or_default()
-            }
-        })
-    }
+async fn get_schema(runtime: &Runtime, input: SchemaQuery) -> Result<Value> {
+    Ok(match input {
+        SchemaQuery::Flow => Flow::schema(),
+        SchemaQuery::OperationRows => operation_schema(),
+        SchemaQuery::ConnectorManifest => connector_manifest()?,
+        SchemaQuery::Connection { name } => runtime.registry().connector(&name)?.spec().connection.clone(),
+        SchemaQuery::Action { name } => serde_json::to_value(runtime.registry().action(&name)?.1).unwrap_or_default(),
+    })
 }
 
 #[cfg(feature = "http")]
@@ -238,19 +185,6 @@ fn connector_manifest() -> Result<Value> {
         .hint("build it with the feature `http`"))
 }
 
-/// `filters.list`
-pub struct ListFilters;
-
-#[async_trait]
-impl Operation for ListFilters {
-    type Input = Empty;
-    type Output = &'static [Filter];
-    const NAME: &'static str = "filters.list";
-    const ABOUT: &'static str = "Lists the filters of expressions, with examples.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(_: &Runtime, _: &Caller, _: Empty) -> Result<&'static [Filter]> {
-        Ok(FILTERS)
-    }
+async fn list_filters(_: &Runtime, _: Empty) -> Result<&'static [Filter]> {
+    Ok(FILTERS)
 }

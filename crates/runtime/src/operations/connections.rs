@@ -4,11 +4,26 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{CheckReport, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Stage, async_trait};
+use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, NextStep, Result, Stage};
 use trunkline_store::ConnectionSummary;
 
-use super::{Caller, Empty, Operation, Role};
+use super::{Empty, operation_table};
 use crate::{Exported, Removal, Runtime};
+
+operation_table! {
+    /// Checks and saves connections: all of them, or none if one is wrong.
+    AddConnections: "connections.add", add(ConnectionsToAdd) -> AddedConnections, Admin, Idempotent;
+    /// Lists the connections, with their sign-ins and uses, by name.
+    ListConnections: "connections.list", list(Empty) -> Vec<ConnectionSummary>, Viewer, Read;
+    /// Returns the document of a connection, with `***` in the place of each secret.
+    GetConnection: "connections.get", get(ConnectionName) -> Value, Viewer, Read;
+    /// Tries a connection in stages, and names the settings that are wrong.
+    CheckConnection: "connections.check", check(ConnectionName) -> ConnectionCheck, Operator, Read;
+    /// Exports connections as documents to add elsewhere, with references in place of secrets.
+    ExportConnections: "connections.export", export(ExportQuery) -> Vec<Exported>, Admin, Read;
+    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server.
+    RemoveConnection: "connections.remove", remove(ConnectionRemoval) -> RemovedConnection, Admin, Delete;
+}
 
 /// Names a connection.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -17,9 +32,6 @@ pub struct ConnectionName {
     /// The connection.
     pub name: String,
 }
-
-/// `connections.add`
-pub struct AddConnections;
 
 /// The connections to add. They may hold secrets.
 #[derive(Clone, Deserialize, JsonSchema)]
@@ -69,82 +81,43 @@ impl AddedNames {
     }
 }
 
-#[async_trait]
-impl Operation for AddConnections {
-    type Input = ConnectionsToAdd;
-    type Output = AddedConnections;
-    const NAME: &'static str = "connections.add";
-    const ABOUT: &'static str = "Checks and saves connections: all of them, or none if one is wrong.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionsToAdd) -> Result<AddedConnections> {
-        let (is_list, documents) = match input.connections {
-            ConnectionDocuments::Many(documents) => (true, documents),
-            ConnectionDocuments::One(document) => (false, vec![document]),
-        };
-        // Documents without a name are faulty, and are refused below.
-        let names: Vec<_> = documents.iter().filter_map(|document| document["name"].as_str()).collect();
-        if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-            return Err(Error::new(ErrorKind::Conflict, format!("the list contains the connection {name} twice"))
-                .hint("give one of them another name"));
+async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnections> {
+    let (is_list, documents) = match input.connections {
+        ConnectionDocuments::Many(documents) => (true, documents),
+        ConnectionDocuments::One(document) => (false, vec![document]),
+    };
+    // Documents without a name are faulty, and are refused below.
+    let names: Vec<_> = documents.iter().filter_map(|document| document["name"].as_str()).collect();
+    if let Some((_, name)) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
+        return Err(Error::new(ErrorKind::Conflict, format!("the list contains the connection {name} twice"))
+            .hint("give one of them another name"));
+    }
+    if !input.replace {
+        let saved = runtime.connections().connections().await?;
+        if let Some(name) = names.iter().find(|name| saved.iter().any(|saved| saved.name == **name)) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
+                .hint("give the new one another name")
+                .next(NextStep::ReplaceExisting));
         }
-        if !input.replace {
-            let saved = runtime.connections().connections().await?;
-            if let Some(name) = names.iter().find(|name| saved.iter().any(|saved| saved.name == **name)) {
-                return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
-                    .hint("give the new one another name")
-                    .next(NextStep::ReplaceExisting));
-            }
+    }
+    let mut names = runtime.add_connections(documents).await?;
+    let added = match (is_list, names.pop()) {
+        (false, Some(name)) => AddedNames::One(name),
+        (_, last) => {
+            names.extend(last);
+            AddedNames::Many(names)
         }
-        let mut names = runtime.add_connections(documents).await?;
-        let added = match (is_list, names.pop()) {
-            (false, Some(name)) => AddedNames::One(name),
-            (_, last) => {
-                names.extend(last);
-                AddedNames::Many(names)
-            }
-        };
-        Ok(AddedConnections { added })
-    }
+    };
+    Ok(AddedConnections { added })
 }
 
-/// `connections.list`
-pub struct ListConnections;
-
-#[async_trait]
-impl Operation for ListConnections {
-    type Input = Empty;
-    type Output = Vec<ConnectionSummary>;
-    const NAME: &'static str = "connections.list";
-    const ABOUT: &'static str = "Lists the connections, with their sign-ins and uses, by name.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<ConnectionSummary>> {
-        runtime.connections().connections().await
-    }
+async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectionSummary>> {
+    runtime.connections().connections().await
 }
 
-/// `connections.get`
-pub struct GetConnection;
-
-#[async_trait]
-impl Operation for GetConnection {
-    type Input = ConnectionName;
-    type Output = Value;
-    const NAME: &'static str = "connections.get";
-    const ABOUT: &'static str = "Returns the document of a connection, with `***` in the place of each secret.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionName) -> Result<Value> {
-        runtime.connections().masked_connection(&input.name).await
-    }
+async fn get(runtime: &Runtime, input: ConnectionName) -> Result<Value> {
+    runtime.connections().masked_connection(&input.name).await
 }
-
-/// `connections.check`
-pub struct CheckConnection;
 
 /// The report on a connection.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -159,32 +132,19 @@ pub struct ConnectionCheck {
     pub findings: Vec<Diagnostic>,
 }
 
-#[async_trait]
-impl Operation for CheckConnection {
-    type Input = ConnectionName;
-    type Output = ConnectionCheck;
-    const NAME: &'static str = "connections.check";
-    const ABOUT: &'static str = "Tries a connection in stages, and names the settings that are wrong.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionName) -> Result<ConnectionCheck> {
-        let connection = input.name;
-        let report = match runtime.connect(&connection).await {
-            Ok(connected) => connected.check().await,
-            Err(error) if error.setting_pointer().is_some() => {
-                CheckReport::of_settings(&connection, &error).redacted(runtime.redactor())
-            }
-            Err(error) => return Err(error),
-        };
-        let ok = report.is_ok();
-        let CheckReport { stages, findings } = report;
-        Ok(ConnectionCheck { connection, ok, stages, findings })
-    }
+async fn check(runtime: &Runtime, input: ConnectionName) -> Result<ConnectionCheck> {
+    let connection = input.name;
+    let report = match runtime.connect(&connection).await {
+        Ok(connected) => connected.check().await,
+        Err(error) if error.setting_pointer().is_some() => {
+            CheckReport::of_settings(&connection, &error).redacted(runtime.redactor())
+        }
+        Err(error) => return Err(error),
+    };
+    let ok = report.is_ok();
+    let CheckReport { stages, findings } = report;
+    Ok(ConnectionCheck { connection, ok, stages, findings })
 }
-
-/// `connections.export`
-pub struct ExportConnections;
 
 /// Which connections to export.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -194,23 +154,9 @@ pub struct ExportQuery {
     pub name: Option<String>,
 }
 
-#[async_trait]
-impl Operation for ExportConnections {
-    type Input = ExportQuery;
-    type Output = Vec<Exported>;
-    const NAME: &'static str = "connections.export";
-    const ABOUT: &'static str =
-        "Exports connections as documents to add elsewhere, with references in place of secrets.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ExportQuery) -> Result<Vec<Exported>> {
-        runtime.export_connections(input.name.as_deref()).await
-    }
+async fn export(runtime: &Runtime, input: ExportQuery) -> Result<Vec<Exported>> {
+    runtime.export_connections(input.name.as_deref()).await
 }
-
-/// `connections.remove`
-pub struct RemoveConnection;
 
 /// Which connection to remove.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -233,21 +179,10 @@ pub struct RemovedConnection {
     pub tokens_not_revoked: Option<Error>,
 }
 
-#[async_trait]
-impl Operation for RemoveConnection {
-    type Input = ConnectionRemoval;
-    type Output = RemovedConnection;
-    const NAME: &'static str = "connections.remove";
-    const ABOUT: &'static str =
-        "Removes a connection with its secrets and tokens, and revokes the tokens at its login server.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Delete;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ConnectionRemoval) -> Result<RemovedConnection> {
-        let tokens_not_revoked = match runtime.remove_connection(&input.name, input.force).await? {
-            Removal::Complete => None,
-            Removal::TokensNotRevoked(error) => Some(error),
-        };
-        Ok(RemovedConnection { removed: input.name, tokens_not_revoked })
-    }
+async fn remove(runtime: &Runtime, input: ConnectionRemoval) -> Result<RemovedConnection> {
+    let tokens_not_revoked = match runtime.remove_connection(&input.name, input.force).await? {
+        Removal::Complete => None,
+        Removal::TokensNotRevoked(error) => Some(error),
+    };
+    Ok(RemovedConnection { removed: input.name, tokens_not_revoked })
 }

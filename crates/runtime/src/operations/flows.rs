@@ -5,12 +5,34 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Effect, Error, ErrorKind, Result, Secret, Severity, async_trait};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity};
 use trunkline_flow::Trigger;
 use trunkline_store::SavedFlow;
 
-use super::{Caller, Empty, FlowFile, FlowText, Operation, Role};
+use super::{Empty, FlowFile, FlowText, operation_table};
 use crate::{Runtime, SaveOptions};
+
+operation_table! {
+    /// Checks a flow and lists everything that is wrong with it.
+    ValidateFlow: "flows.validate", validate(FlowCandidate) -> FlowReport, Viewer, Read;
+    /// Checks a flow and saves it under its name, with its connections and a default input.
+    SaveFlow: "flows.save", save(FlowDraft) -> FlowAdded, Editor, Idempotent;
+    /// Lists the saved flows.
+    ListFlows: "flows.list", list(Empty) -> Vec<FlowSummary>, Viewer, Read;
+    /// Returns a saved flow with its document.
+    GetFlow: "flows.get", get(FlowName) -> FlowDetails, Viewer, Read;
+    /// Lets the trigger of a saved flow start runs.
+    ActivateFlow: "flows.activate", activate(FlowName) -> FlowActivated, Editor, Idempotent;
+    /// Stops the trigger of a saved flow from starting runs. Running runs continue.
+    DeactivateFlow: "flows.deactivate", deactivate(FlowName) -> FlowDeactivated, Editor, Idempotent;
+    /// Removes a saved flow and the deduplication keys of its trigger. Its runs stay.
+    RemoveFlow: "flows.remove", remove(FlowName) -> FlowRemoved, Editor, Delete;
+    /// Gives the webhook of a saved flow a new address. The previous one stops working.
+    NewWebhookAddress: "flows.new_webhook_address", new_webhook_address(FlowName) -> WebhookAddress, Editor, Create;
+    /// Saves the secret that the sender of a flow's webhook signs with.
+    SetWebhookSecret: "flows.set_webhook_secret",
+        set_webhook_secret(WebhookSecret) -> WebhookSecretSaved, Editor, Idempotent;
+}
 
 /// Names a saved flow.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -19,9 +41,6 @@ pub struct FlowName {
     /// The flow.
     pub name: String,
 }
-
-/// `flows.validate`
-pub struct ValidateFlow;
 
 /// A flow to check, and the connections to check it with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -49,25 +68,12 @@ pub struct FlowReport {
     pub findings: Vec<Diagnostic>,
 }
 
-#[async_trait]
-impl Operation for ValidateFlow {
-    type Input = FlowCandidate;
-    type Output = FlowReport;
-    const NAME: &'static str = "flows.validate";
-    const ABOUT: &'static str = "Checks a flow and lists everything that is wrong with it.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowCandidate) -> Result<FlowReport> {
-        let findings = input.flow.validate(runtime, &input.connections).await?;
-        let errors = findings.iter().filter(|one| one.severity == Severity::Error).count();
-        let warnings = findings.len() - errors;
-        Ok(FlowReport { file: input.flow.file, ok: errors == 0, errors, warnings, findings })
-    }
+async fn validate(runtime: &Runtime, input: FlowCandidate) -> Result<FlowReport> {
+    let findings = input.flow.validate(runtime, &input.connections).await?;
+    let errors = findings.iter().filter(|one| one.severity == Severity::Error).count();
+    let warnings = findings.len() - errors;
+    Ok(FlowReport { file: input.flow.file, ok: errors == 0, errors, warnings, findings })
 }
-
-/// `flows.save`
-pub struct SaveFlow;
 
 /// A flow to save.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -102,33 +108,20 @@ pub struct FlowAdded {
     pub warnings: Vec<Diagnostic>,
 }
 
-#[async_trait]
-impl Operation for SaveFlow {
-    type Input = FlowDraft;
-    type Output = FlowAdded;
-    const NAME: &'static str = "flows.save";
-    const ABOUT: &'static str = "Checks a flow and saves it under its name, with its connections and a default input.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowDraft) -> Result<FlowAdded> {
-        let FlowDraft { flow: text, connections: bindings, input, inactive, replace } = input;
-        let flow = text.parse().map_err(|found| text.error(&found))?;
-        let flow = runtime.link(&flow).await?;
-        let warnings = text.check(runtime, &flow, &bindings).await?;
-        let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, inactive, replace }).await?;
-        let webhook = match flow.trigger() {
-            Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
-                Some(runtime.new_webhook_address(&saved.name).await?.expose().to_owned())
-            }
-            _ => None,
-        };
-        Ok(FlowAdded { added: saved, webhook, warnings })
-    }
+async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
+    let FlowDraft { flow: text, connections: bindings, input, inactive, replace } = input;
+    let flow = text.parse().map_err(|found| text.error(&found))?;
+    let flow = runtime.link(&flow).await?;
+    let warnings = text.check(runtime, &flow, &bindings).await?;
+    let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, inactive, replace }).await?;
+    let webhook = match flow.trigger() {
+        Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
+            Some(runtime.new_webhook_address(&saved.name).await?.expose().to_owned())
+        }
+        _ => None,
+    };
+    Ok(FlowAdded { added: saved, webhook, warnings })
 }
-
-/// `flows.list`
-pub struct ListFlows;
 
 /// A saved flow in a list.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -141,28 +134,15 @@ pub struct FlowSummary {
     pub trigger: Option<String>,
 }
 
-#[async_trait]
-impl Operation for ListFlows {
-    type Input = Empty;
-    type Output = Vec<FlowSummary>;
-    const NAME: &'static str = "flows.list";
-    const ABOUT: &'static str = "Lists the saved flows.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<FlowSummary>> {
-        let mut all = Vec::new();
-        for flow in runtime.flows().saved_flows().await? {
-            let document = runtime.journal().flow(&flow.version).await?;
-            let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
-            all.push(FlowSummary { flow, trigger });
-        }
-        Ok(all)
+async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
+    let mut all = Vec::new();
+    for flow in runtime.flows().saved_flows().await? {
+        let document = runtime.journal().flow(&flow.version).await?;
+        let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
+        all.push(FlowSummary { flow, trigger });
     }
+    Ok(all)
 }
-
-/// `flows.get`
-pub struct GetFlow;
 
 /// A saved flow with its document.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -174,24 +154,11 @@ pub struct FlowDetails {
     pub document: Value,
 }
 
-#[async_trait]
-impl Operation for GetFlow {
-    type Input = FlowName;
-    type Output = FlowDetails;
-    const NAME: &'static str = "flows.get";
-    const ABOUT: &'static str = "Returns a saved flow with its document.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowDetails> {
-        let flow = runtime.flows().saved_flow(&input.name).await?;
-        let document = runtime.journal().flow(&flow.version).await?;
-        Ok(FlowDetails { flow, document })
-    }
+async fn get(runtime: &Runtime, input: FlowName) -> Result<FlowDetails> {
+    let flow = runtime.flows().saved_flow(&input.name).await?;
+    let document = runtime.journal().flow(&flow.version).await?;
+    Ok(FlowDetails { flow, document })
 }
-
-/// `flows.activate`
-pub struct ActivateFlow;
 
 /// The flow that was activated.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -200,23 +167,10 @@ pub struct FlowActivated {
     pub activated: String,
 }
 
-#[async_trait]
-impl Operation for ActivateFlow {
-    type Input = FlowName;
-    type Output = FlowActivated;
-    const NAME: &'static str = "flows.activate";
-    const ABOUT: &'static str = "Lets the trigger of a saved flow start runs.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowActivated> {
-        runtime.activate_flow(&input.name, true).await?;
-        Ok(FlowActivated { activated: input.name })
-    }
+async fn activate(runtime: &Runtime, input: FlowName) -> Result<FlowActivated> {
+    runtime.activate_flow(&input.name, true).await?;
+    Ok(FlowActivated { activated: input.name })
 }
-
-/// `flows.deactivate`
-pub struct DeactivateFlow;
 
 /// The flow that was deactivated.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -225,23 +179,10 @@ pub struct FlowDeactivated {
     pub deactivated: String,
 }
 
-#[async_trait]
-impl Operation for DeactivateFlow {
-    type Input = FlowName;
-    type Output = FlowDeactivated;
-    const NAME: &'static str = "flows.deactivate";
-    const ABOUT: &'static str = "Stops the trigger of a saved flow from starting runs. Running runs continue.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowDeactivated> {
-        runtime.activate_flow(&input.name, false).await?;
-        Ok(FlowDeactivated { deactivated: input.name })
-    }
+async fn deactivate(runtime: &Runtime, input: FlowName) -> Result<FlowDeactivated> {
+    runtime.activate_flow(&input.name, false).await?;
+    Ok(FlowDeactivated { deactivated: input.name })
 }
-
-/// `flows.remove`
-pub struct RemoveFlow;
 
 /// The flow that was removed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -250,23 +191,10 @@ pub struct FlowRemoved {
     pub removed: String,
 }
 
-#[async_trait]
-impl Operation for RemoveFlow {
-    type Input = FlowName;
-    type Output = FlowRemoved;
-    const NAME: &'static str = "flows.remove";
-    const ABOUT: &'static str = "Removes a saved flow and the deduplication keys of its trigger. Its runs stay.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Delete;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<FlowRemoved> {
-        runtime.remove_flow(&input.name).await?;
-        Ok(FlowRemoved { removed: input.name })
-    }
+async fn remove(runtime: &Runtime, input: FlowName) -> Result<FlowRemoved> {
+    runtime.remove_flow(&input.name).await?;
+    Ok(FlowRemoved { removed: input.name })
 }
-
-/// `flows.new_webhook_address`
-pub struct NewWebhookAddress;
 
 /// The address of a webhook.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -275,23 +203,10 @@ pub struct WebhookAddress {
     pub webhook: String,
 }
 
-#[async_trait]
-impl Operation for NewWebhookAddress {
-    type Input = FlowName;
-    type Output = WebhookAddress;
-    const NAME: &'static str = "flows.new_webhook_address";
-    const ABOUT: &'static str = "Gives the webhook of a saved flow a new address. The previous one stops working.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Create;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: FlowName) -> Result<WebhookAddress> {
-        let address = runtime.new_webhook_address(&input.name).await?;
-        Ok(WebhookAddress { webhook: address.expose().to_owned() })
-    }
+async fn new_webhook_address(runtime: &Runtime, input: FlowName) -> Result<WebhookAddress> {
+    let address = runtime.new_webhook_address(&input.name).await?;
+    Ok(WebhookAddress { webhook: address.expose().to_owned() })
 }
-
-/// `flows.set_webhook_secret`
-pub struct SetWebhookSecret;
 
 /// The secret that the calls of a webhook are signed with.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -311,21 +226,11 @@ pub struct WebhookSecretSaved {
     pub kept: String,
 }
 
-#[async_trait]
-impl Operation for SetWebhookSecret {
-    type Input = WebhookSecret;
-    type Output = WebhookSecretSaved;
-    const NAME: &'static str = "flows.set_webhook_secret";
-    const ABOUT: &'static str = "Saves the secret that the sender of a flow's webhook signs with.";
-    const ROLE: Role = Role::Editor;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: WebhookSecret) -> Result<WebhookSecretSaved> {
-        if input.secret.expose().is_empty() {
-            return Err(Error::new(ErrorKind::InvalidInput, "the secret of a webhook is empty"));
-        }
-        runtime.redactor().add(&input.secret);
-        runtime.flows().set_webhook_secret(&input.name, &input.secret).await?;
-        Ok(WebhookSecretSaved { kept: input.name })
+async fn set_webhook_secret(runtime: &Runtime, input: WebhookSecret) -> Result<WebhookSecretSaved> {
+    if input.secret.expose().is_empty() {
+        return Err(Error::new(ErrorKind::InvalidInput, "the secret of a webhook is empty"));
     }
+    runtime.redactor().add(&input.secret);
+    runtime.flows().set_webhook_secret(&input.name, &input.secret).await?;
+    Ok(WebhookSecretSaved { kept: input.name })
 }

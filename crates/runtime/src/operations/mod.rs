@@ -40,68 +40,25 @@ pub use caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
 pub use operation::{AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
 
-use operation::{single, streaming};
+use operation::{operation_table, streaming};
 
 /// Returns all operations, by name.
 pub fn operations() -> &'static [Box<dyn AnyOperation>] {
     static OPERATIONS: LazyLock<Vec<Box<dyn AnyOperation>>> = LazyLock::new(|| {
-        vec![
-            single::<actions::CallAction>(),
-            single::<catalogue::GetAction>(),
-            single::<catalogue::ListActions>(),
-            streaming::<actions::ListActionItems>(),
-            single::<connections::AddConnections>(),
-            single::<sign_ins::ApplyDiscovery>(),
-            single::<sign_ins::AuthorizeConnection>(),
-            single::<connections::CheckConnection>(),
-            single::<sign_ins::DiscoverSettings>(),
-            single::<sign_ins::ListSignInEvents>(),
-            single::<connections::ExportConnections>(),
-            single::<connections::GetConnection>(),
-            single::<connections::ListConnections>(),
-            single::<connections::RemoveConnection>(),
-            single::<catalogue::GetConnector>(),
-            single::<catalogue::ListConnectors>(),
-            single::<catalogue::ListFilters>(),
-            single::<flows::ActivateFlow>(),
-            single::<flows::DeactivateFlow>(),
-            single::<flows::GetFlow>(),
-            single::<flows::ListFlows>(),
-            single::<flows::NewWebhookAddress>(),
-            single::<flows::RemoveFlow>(),
-            single::<flows::SaveFlow>(),
-            single::<flows::SetWebhookSecret>(),
-            single::<flows::ValidateFlow>(),
-            single::<runs::CancelRun>(),
-            streaming::<run_queries::WatchRun>(),
-            single::<run_queries::GetRun>(),
-            single::<run_queries::ListItems>(),
-            single::<run_queries::ListRuns>(),
-            single::<run_queries::ReadRunLog>(),
-            single::<runs::RerunRun>(),
-            single::<runs::ResolveStep>(),
-            single::<runs::ResumeRun>(),
-            single::<runs::SignalRun>(),
-            single::<runs::StartRun>(),
-            single::<run_queries::GetTimeline>(),
-            single::<catalogue::GetSchema>(),
-        ]
+        let tables = [
+            actions::table(),
+            catalogue::table(),
+            connections::table(),
+            flows::table(),
+            run_queries::table(),
+            runs::table(),
+            sign_ins::table(),
+        ];
+        let mut all: Vec<_> = tables.into_iter().flatten().collect();
+        all.push((actions::ListActionItems::NAME, streaming::<actions::ListActionItems>()));
+        all.push((run_queries::WatchRun::NAME, streaming::<run_queries::WatchRun>()));
+        all.sort_by_key(|(name, _)| *name);
+        all.into_iter().map(|(_, operation)| operation).collect()
     });
     &OPERATIONS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn operations_have_distinct_names_in_order_and_closed_inputs() {
-        let names: Vec<_> = operations().iter().map(|one| one.spec().name).collect();
-        assert!(names.windows(2).all(|pair| pair[0] < pair[1]), "{names:?}");
-        for operation in operations() {
-            let spec = operation.spec();
-            assert!(spec.name.split_once('.').is_some_and(|(noun, verb)| !noun.is_empty() && !verb.is_empty()));
-            assert!(spec.about.ends_with('.'), "{}", spec.name);
-        }
-    }
 }

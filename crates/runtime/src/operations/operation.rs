@@ -120,6 +120,42 @@ pub(super) fn streaming<O: StreamOperation>() -> Box<dyn AnyOperation> {
     Box::new(Streaming::<O> { spec: OnceLock::new(), operation: PhantomData })
 }
 
+/// Declares operations as a table: the name of each, the function that carries it out with its input and output, the
+/// lowest role that may use it, and its effect. The documentation of an operation is also its description.
+macro_rules! operation_table {
+    ($(#[doc = $about:literal]
+        $operation:ident: $name:literal, $run:ident($input:ty) -> $output:ty, $role:ident, $effect:ident;)+) => {
+        $(
+            #[doc = $about]
+            pub struct $operation;
+
+            #[trunkline_core::async_trait]
+            impl $crate::operations::Operation for $operation {
+                type Input = $input;
+                type Output = $output;
+                const NAME: &'static str = $name;
+                const ABOUT: &'static str = $about.trim_ascii_start();
+                const ROLE: $crate::operations::Role = $crate::operations::Role::$role;
+                const EFFECT: trunkline_core::Effect = trunkline_core::Effect::$effect;
+
+                async fn run(
+                    runtime: &$crate::Runtime,
+                    _: &$crate::operations::Caller,
+                    input: $input,
+                ) -> trunkline_core::Result<$output> {
+                    $run(runtime, input).await
+                }
+            }
+        )+
+
+        /// Returns the operations of the table.
+        pub(super) fn table() -> Vec<(&'static str, Box<dyn $crate::operations::AnyOperation>)> {
+            vec![$(($name, $crate::operations::operation::single::<$operation>())),+]
+        }
+    };
+}
+pub(super) use operation_table;
+
 struct Single<O> {
     spec: OnceLock<OperationSpec>,
     operation: PhantomData<fn() -> O>,

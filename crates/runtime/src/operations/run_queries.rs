@@ -6,46 +6,30 @@ use serde::Deserialize;
 use trunkline_core::{Effect, Result, async_trait};
 use trunkline_engine::{LogPage, RunEventView, RunStatus, RunSummary, Timeline, Watch};
 
-use super::{Caller, Empty, Operation, OutputStream, Role, StreamOperation, runs::RunName};
+use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
 use crate::{ItemPage, Redacted, RunView, Runtime};
 
-/// `runs.list`
-pub struct ListRuns;
-
-#[async_trait]
-impl Operation for ListRuns {
-    type Input = Empty;
-    type Output = Vec<RunSummary>;
-    const NAME: &'static str = "runs.list";
-    const ABOUT: &'static str = "Lists the runs, newest first.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, _: Empty) -> Result<Vec<RunSummary>> {
-        runtime.journal().runs().await
-    }
+operation_table! {
+    /// Lists the runs, newest first.
+    ListRuns: "runs.list", list(Empty) -> Vec<RunSummary>, Viewer, Read;
+    /// Returns the status of a run, and the outcomes of its items.
+    GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
+    /// Lists the outcomes of a run's items, a page at a time.
+    ListItems: "runs.items", items(ItemQuery) -> ItemPage, Viewer, Read;
+    /// Says where the time of a run went, by step.
+    GetTimeline: "runs.timeline", timeline(RunName) -> Redacted<Timeline>, Viewer, Read;
+    /// Returns a page of the logged calls of a run, with their inputs and results.
+    ReadRunLog: "runs.log", log(RunPosition) -> Redacted<LogPage>, Viewer, Read;
 }
 
-/// `runs.get`
-pub struct GetRun;
-
-#[async_trait]
-impl Operation for GetRun {
-    type Input = RunName;
-    type Output = RunView;
-    const NAME: &'static str = "runs.get";
-    const ABOUT: &'static str = "Returns the status of a run, and the outcomes of its items.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunView> {
-        let run = runtime.find_run(&input.run).await?;
-        Ok(RunView::new(runtime.engine().run(&run).await?, runtime.now()))
-    }
+async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<RunSummary>> {
+    runtime.journal().runs().await
 }
 
-/// `runs.items`
-pub struct ListItems;
+async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
+    let run = runtime.find_run(&input.run).await?;
+    Ok(RunView::new(runtime.engine().run(&run).await?, runtime.now()))
+}
 
 /// Which items of a run to list.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -64,38 +48,15 @@ pub struct ItemQuery {
     pub from: Option<String>,
 }
 
-#[async_trait]
-impl Operation for ListItems {
-    type Input = ItemQuery;
-    type Output = ItemPage;
-    const NAME: &'static str = "runs.items";
-    const ABOUT: &'static str = "Lists the outcomes of a run's items, a page at a time.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: ItemQuery) -> Result<ItemPage> {
-        let ItemQuery { run, status, step, from } = input;
-        let run = runtime.find_run(&run).await?;
-        runtime.items(&run, status.as_deref(), step.as_deref(), from).await
-    }
+async fn items(runtime: &Runtime, input: ItemQuery) -> Result<ItemPage> {
+    let ItemQuery { run, status, step, from } = input;
+    let run = runtime.find_run(&run).await?;
+    runtime.items(&run, status.as_deref(), step.as_deref(), from).await
 }
 
-/// `runs.timeline`
-pub struct GetTimeline;
-
-#[async_trait]
-impl Operation for GetTimeline {
-    type Input = RunName;
-    type Output = Redacted<Timeline>;
-    const NAME: &'static str = "runs.timeline";
-    const ABOUT: &'static str = "Says where the time of a run went, by step.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<Redacted<Timeline>> {
-        let run = runtime.find_run(&input.run).await?;
-        Ok(Redacted::new(runtime.engine().timeline(&run).await?, runtime.redactor()))
-    }
+async fn timeline(runtime: &Runtime, input: RunName) -> Result<Redacted<Timeline>> {
+    let run = runtime.find_run(&input.run).await?;
+    Ok(Redacted::new(runtime.engine().timeline(&run).await?, runtime.redactor()))
 }
 
 /// A run, and where to continue to read it.
@@ -109,23 +70,9 @@ pub struct RunPosition {
     pub after: u64,
 }
 
-/// `runs.log`
-pub struct ReadRunLog;
-
-#[async_trait]
-impl Operation for ReadRunLog {
-    type Input = RunPosition;
-    type Output = Redacted<LogPage>;
-    const NAME: &'static str = "runs.log";
-    const ABOUT: &'static str = "Returns a page of the logged calls of a run, with their inputs and results.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    /// The number of the last entry of a page is the `after` of the next one.
-    async fn run(runtime: &Runtime, _: &Caller, input: RunPosition) -> Result<Redacted<LogPage>> {
-        let run = runtime.find_run(&input.run).await?;
-        Ok(Redacted::new(runtime.engine().log(&run, input.after).await?, runtime.redactor()))
-    }
+async fn log(runtime: &Runtime, input: RunPosition) -> Result<Redacted<LogPage>> {
+    let run = runtime.find_run(&input.run).await?;
+    Ok(Redacted::new(runtime.engine().log(&run, input.after).await?, runtime.redactor()))
 }
 
 /// `runs.events`

@@ -5,11 +5,26 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Effect, Error, ErrorKind, Result, RunId, StepPath, async_trait};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, RunId, StepPath};
 use trunkline_engine::{Resolution, Verdict};
 
-use super::{Caller, FlowChoice, Operation, Role};
+use super::{FlowChoice, operation_table};
 use crate::{NewRerun, NewRun, Redacted, Runtime, StartOutcome};
+
+operation_table! {
+    /// Starts a run of a saved flow or of a given one.
+    StartRun: "runs.start", start(RunRequest) -> RunStarted, Operator, Create;
+    /// Resumes a run that a crash or an error stopped.
+    ResumeRun: "runs.resume", resume(RunName) -> RunStarted, Operator, Idempotent;
+    /// Reruns the failed items of a run, and only those, as a new run.
+    RerunRun: "runs.rerun", rerun(RerunRequest) -> RunStarted, Operator, Create;
+    /// Cancels a run, in whichever process it runs.
+    CancelRun: "runs.cancel", cancel(RunName) -> RunCancelled, Operator, Idempotent;
+    /// Sends a signal to a run, for a step that waits for it now or later.
+    SignalRun: "runs.signal", signal(SignalRequest) -> RunSignalled, Operator, Idempotent;
+    /// Resolves a step whose outcome is unknown: says whether it took effect.
+    ResolveStep: "runs.resolve", resolve(ResolveRequest) -> Redacted<Resolution>, Operator, Idempotent;
+}
 
 /// Names a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -29,9 +44,6 @@ pub struct RunStarted {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// `runs.start`
-pub struct StartRun;
-
 /// A run to start.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -47,61 +59,35 @@ pub struct RunRequest {
     pub connections: BTreeMap<String, String>,
 }
 
-#[async_trait]
-impl Operation for StartRun {
-    type Input = RunRequest;
-    type Output = RunStarted;
-    const NAME: &'static str = "runs.start";
-    const ABOUT: &'static str = "Starts a run of a saved flow or of a given one.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Create;
-
-    async fn run(runtime: &Runtime, _: &Caller, request: RunRequest) -> Result<RunStarted> {
-        let RunRequest { flow, input, connections } = request;
-        let input = input.unwrap_or_else(|| Map::new().into());
-        let (new, warnings) = match flow {
-            FlowChoice::Saved(name) => {
-                let (mut saved, flow) = runtime.saved_flow(&name).await?;
-                saved.connections.extend(connections);
-                (NewRun::of_saved(saved, flow, input), Vec::new())
-            }
-            FlowChoice::File(file) => {
-                let (flow, warnings) = file.checked(runtime, &connections).await?;
-                (NewRun { flow, input, bindings: connections, is_saved: false }, warnings)
-            }
-        };
-        let name = new.flow.name().to_owned();
-        match runtime.launcher().start(runtime, new).await? {
-            StartOutcome::Run(run) | StartOutcome::Duplicate(run) => Ok(RunStarted { run, warnings }),
-            StartOutcome::Skipped => {
-                let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
-                Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it"))
-            }
+async fn start(runtime: &Runtime, request: RunRequest) -> Result<RunStarted> {
+    let RunRequest { flow, input, connections } = request;
+    let input = input.unwrap_or_else(|| Map::new().into());
+    let (new, warnings) = match flow {
+        FlowChoice::Saved(name) => {
+            let (mut saved, flow) = runtime.saved_flow(&name).await?;
+            saved.connections.extend(connections);
+            (NewRun::of_saved(saved, flow, input), Vec::new())
+        }
+        FlowChoice::File(file) => {
+            let (flow, warnings) = file.checked(runtime, &connections).await?;
+            (NewRun { flow, input, bindings: connections, is_saved: false }, warnings)
+        }
+    };
+    let name = new.flow.name().to_owned();
+    match runtime.launcher().start(runtime, new).await? {
+        StartOutcome::Run(run) | StartOutcome::Duplicate(run) => Ok(RunStarted { run, warnings }),
+        StartOutcome::Skipped => {
+            let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
+            Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it"))
         }
     }
 }
 
-/// `runs.resume`
-pub struct ResumeRun;
-
-#[async_trait]
-impl Operation for ResumeRun {
-    type Input = RunName;
-    type Output = RunStarted;
-    const NAME: &'static str = "runs.resume";
-    const ABOUT: &'static str = "Resumes a run that a crash or an error stopped.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunStarted> {
-        let run = runtime.find_run(&input.run).await?;
-        runtime.launcher().resume(runtime, &run).await?;
-        Ok(RunStarted { run, warnings: Vec::new() })
-    }
+async fn resume(runtime: &Runtime, input: RunName) -> Result<RunStarted> {
+    let run = runtime.find_run(&input.run).await?;
+    runtime.launcher().resume(runtime, &run).await?;
+    Ok(RunStarted { run, warnings: Vec::new() })
 }
-
-/// `runs.rerun`
-pub struct RerunRun;
 
 /// A run whose failed items are rerun.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -118,29 +104,16 @@ pub struct RerunRequest {
     pub unknown: bool,
 }
 
-#[async_trait]
-impl Operation for RerunRun {
-    type Input = RerunRequest;
-    type Output = RunStarted;
-    const NAME: &'static str = "runs.rerun";
-    const ABOUT: &'static str = "Reruns the failed items of a run, and only those, as a new run.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Create;
-
-    async fn run(runtime: &Runtime, _: &Caller, request: RerunRequest) -> Result<RunStarted> {
-        let RerunRequest { run, flow, unknown } = request;
-        let run = runtime.find_run(&run).await?;
-        let (flow, warnings) = match flow {
-            Some(choice) => choice.corrected(runtime).await.map(|(flow, warnings)| (Some(flow), warnings))?,
-            None => (None, Vec::new()),
-        };
-        let run = runtime.launcher().rerun(runtime, NewRerun { run, flow, unknown }).await?;
-        Ok(RunStarted { run, warnings })
-    }
+async fn rerun(runtime: &Runtime, request: RerunRequest) -> Result<RunStarted> {
+    let RerunRequest { run, flow, unknown } = request;
+    let run = runtime.find_run(&run).await?;
+    let (flow, warnings) = match flow {
+        Some(choice) => choice.corrected(runtime).await.map(|(flow, warnings)| (Some(flow), warnings))?,
+        None => (None, Vec::new()),
+    };
+    let run = runtime.launcher().rerun(runtime, NewRerun { run, flow, unknown }).await?;
+    Ok(RunStarted { run, warnings })
 }
-
-/// `runs.cancel`
-pub struct CancelRun;
 
 /// The run that was asked to stop.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -149,24 +122,11 @@ pub struct RunCancelled {
     pub cancelled: RunId,
 }
 
-#[async_trait]
-impl Operation for CancelRun {
-    type Input = RunName;
-    type Output = RunCancelled;
-    const NAME: &'static str = "runs.cancel";
-    const ABOUT: &'static str = "Cancels a run, in whichever process it runs.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: RunName) -> Result<RunCancelled> {
-        let run = runtime.find_run(&input.run).await?;
-        runtime.engine().cancel(&run).await?;
-        Ok(RunCancelled { cancelled: run })
-    }
+async fn cancel(runtime: &Runtime, input: RunName) -> Result<RunCancelled> {
+    let run = runtime.find_run(&input.run).await?;
+    runtime.engine().cancel(&run).await?;
+    Ok(RunCancelled { cancelled: run })
 }
-
-/// `runs.signal`
-pub struct SignalRun;
 
 /// A signal for a run.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -192,25 +152,12 @@ pub struct RunSignalled {
     pub working: bool,
 }
 
-#[async_trait]
-impl Operation for SignalRun {
-    type Input = SignalRequest;
-    type Output = RunSignalled;
-    const NAME: &'static str = "runs.signal";
-    const ABOUT: &'static str = "Sends a signal to a run, for a step that waits for it now or later.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, request: SignalRequest) -> Result<RunSignalled> {
-        let SignalRequest { run, name, payload } = request;
-        let run = runtime.find_run(&run).await?;
-        let working = runtime.engine().signal(&run, &name, payload).await?;
-        Ok(RunSignalled { signalled: run, name, working })
-    }
+async fn signal(runtime: &Runtime, request: SignalRequest) -> Result<RunSignalled> {
+    let SignalRequest { run, name, payload } = request;
+    let run = runtime.find_run(&run).await?;
+    let working = runtime.engine().signal(&run, &name, payload).await?;
+    Ok(RunSignalled { signalled: run, name, working })
 }
-
-/// `runs.resolve`
-pub struct ResolveStep;
 
 /// A step whose outcome is unknown, and an operator's decision about it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -227,18 +174,8 @@ pub struct ResolveRequest {
     pub output: Value,
 }
 
-#[async_trait]
-impl Operation for ResolveStep {
-    type Input = ResolveRequest;
-    type Output = Redacted<Resolution>;
-    const NAME: &'static str = "runs.resolve";
-    const ABOUT: &'static str = "Resolves a step whose outcome is unknown: says whether it took effect.";
-    const ROLE: Role = Role::Operator;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, request: ResolveRequest) -> Result<Redacted<Resolution>> {
-        let ResolveRequest { run, step, verdict, output } = request;
-        let (run, step) = (runtime.find_run(&run).await?, StepPath::from(&*step));
-        Ok(Redacted::new(runtime.engine().resolve_unknown(&run, &step, verdict, output).await?, runtime.redactor()))
-    }
+async fn resolve(runtime: &Runtime, request: ResolveRequest) -> Result<Redacted<Resolution>> {
+    let ResolveRequest { run, step, verdict, output } = request;
+    let (run, step) = (runtime.find_run(&run).await?, StepPath::from(&*step));
+    Ok(Redacted::new(runtime.engine().resolve_unknown(&run, &step, verdict, output).await?, runtime.redactor()))
 }

@@ -5,15 +5,24 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Effect, Result, async_trait};
+use trunkline_core::Result;
 use trunkline_rest::Url;
 use trunkline_store::SignInEvent;
 
-use super::{Caller, Operation, Role};
+use super::operation_table;
 use crate::{Runtime, StartedSignIn};
 
-/// `connections.authorize`
-pub struct AuthorizeConnection;
+operation_table! {
+    /// Begins a sign-in in the browser, and returns the URL to open.
+    AuthorizeConnection: "connections.authorize", authorize(SignInRequest) -> StartedSignIn, Admin, Idempotent;
+    /// Lists the changes of sign-in states, oldest first.
+    ListSignInEvents: "connections.events", events(SignInEventQuery) -> Vec<SignInEvent>, Viewer, Read;
+    /// Reads what a login server publishes about itself, as settings for a connection.
+    DiscoverSettings: "connections.discover", discover(DiscoveryQuery) -> DiscoveredSettings, Admin, Read;
+    /// Copies the URLs that a login server publishes into the settings of a connection; its scopes stay.
+    ApplyDiscovery: "connections.apply_discovery",
+        apply_discovery(DiscoveryTarget) -> ChangedSettings, Admin, Idempotent;
+}
 
 /// Which connection to sign in, and where the browser returns to.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -25,22 +34,9 @@ pub struct SignInRequest {
     pub redirect_uri: String,
 }
 
-#[async_trait]
-impl Operation for AuthorizeConnection {
-    type Input = SignInRequest;
-    type Output = StartedSignIn;
-    const NAME: &'static str = "connections.authorize";
-    const ABOUT: &'static str = "Begins a sign-in in the browser, and returns the URL to open.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: SignInRequest) -> Result<StartedSignIn> {
-        runtime.begin_sign_in(&input.name, &input.redirect_uri).await
-    }
+async fn authorize(runtime: &Runtime, input: SignInRequest) -> Result<StartedSignIn> {
+    runtime.begin_sign_in(&input.name, &input.redirect_uri).await
 }
-
-/// `connections.events`
-pub struct ListSignInEvents;
 
 /// Which sign-in events to list.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -52,22 +48,9 @@ pub struct SignInEventQuery {
     pub after: u64,
 }
 
-#[async_trait]
-impl Operation for ListSignInEvents {
-    type Input = SignInEventQuery;
-    type Output = Vec<SignInEvent>;
-    const NAME: &'static str = "connections.events";
-    const ABOUT: &'static str = "Lists the changes of sign-in states, oldest first.";
-    const ROLE: Role = Role::Viewer;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: SignInEventQuery) -> Result<Vec<SignInEvent>> {
-        runtime.connections().sign_in_events(input.name.as_deref(), input.after).await
-    }
+async fn events(runtime: &Runtime, input: SignInEventQuery) -> Result<Vec<SignInEvent>> {
+    runtime.connections().sign_in_events(input.name.as_deref(), input.after).await
 }
-
-/// `connections.discover`
-pub struct DiscoverSettings;
 
 /// Which login server to look at.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -101,30 +84,17 @@ pub struct LoginServerSupport {
     pub grants: Vec<String>,
 }
 
-#[async_trait]
-impl Operation for DiscoverSettings {
-    type Input = DiscoveryQuery;
-    type Output = DiscoveredSettings;
-    const NAME: &'static str = "connections.discover";
-    const ABOUT: &'static str = "Reads what a login server publishes about itself, as settings for a connection.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Read;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: DiscoveryQuery) -> Result<DiscoveredSettings> {
-        let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
-        let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
-        let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
-        let mut settings = found.settings();
-        if !scopes.is_empty() {
-            settings.insert("scopes".to_owned(), scopes.join(" ").into());
-        }
-        let supported = LoginServerSupport { scopes: found.scopes, grants: found.grants };
-        Ok(DiscoveredSettings { settings, user_info_url: found.user_info_url, supported })
+async fn discover(runtime: &Runtime, input: DiscoveryQuery) -> Result<DiscoveredSettings> {
+    let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
+    let offers = |scope: &&str| found.scopes.iter().any(|one| one == scope);
+    let scopes: Vec<_> = ["openid", "offline_access"].into_iter().filter(offers).collect();
+    let mut settings = found.settings();
+    if !scopes.is_empty() {
+        settings.insert("scopes".to_owned(), scopes.join(" ").into());
     }
+    let supported = LoginServerSupport { scopes: found.scopes, grants: found.grants };
+    Ok(DiscoveredSettings { settings, user_info_url: found.user_info_url, supported })
 }
-
-/// `connections.apply_discovery`
-pub struct ApplyDiscovery;
 
 /// Which login server to look at, and the connection that gets its settings.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -148,19 +118,8 @@ pub struct ChangedSettings {
     pub settings: Map<String, Value>,
 }
 
-#[async_trait]
-impl Operation for ApplyDiscovery {
-    type Input = DiscoveryTarget;
-    type Output = ChangedSettings;
-    const NAME: &'static str = "connections.apply_discovery";
-    const ABOUT: &'static str =
-        "Copies the URLs that a login server publishes into the settings of a connection; its scopes stay.";
-    const ROLE: Role = Role::Admin;
-    const EFFECT: Effect = Effect::Idempotent;
-
-    async fn run(runtime: &Runtime, _: &Caller, input: DiscoveryTarget) -> Result<ChangedSettings> {
-        let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
-        let settings = runtime.apply_discovery(&input.name, &found).await?;
-        Ok(ChangedSettings { changed: input.name, settings })
-    }
+async fn apply_discovery(runtime: &Runtime, input: DiscoveryTarget) -> Result<ChangedSettings> {
+    let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
+    let settings = runtime.apply_discovery(&input.name, &found).await?;
+    Ok(ChangedSettings { changed: input.name, settings })
 }

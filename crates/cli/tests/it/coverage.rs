@@ -6,10 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::CommandFactory;
 use trunkline::operations::operations;
-
-use crate::args::Arguments;
 
 /// The operations of each command.
 const COMMANDS: [(&str, &[&str]); 37] = [
@@ -63,13 +60,13 @@ const NOT_OPERATIONS: [(&str, &str); 4] = [
 /// The operations that no command has, with the reason.
 const NO_COMMAND: [(&str, &str); 0] = [];
 
-/// Returns the sources in a folder by their names, this one excepted.
+/// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
     let named =
         |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap());
-    paths.map(named).filter(|(name, _)| name != "coverage.rs").collect()
+    paths.map(named).collect()
 }
 
 /// Returns the commands that can be run: those without commands below them, and those that can do without one. Hidden
@@ -84,8 +81,8 @@ fn commands() -> Vec<String> {
             add(below, &path, found);
         }
     }
-    let (mut found, arguments) = (Vec::new(), Arguments::command());
-    add(&arguments, "", &mut found);
+    let mut found = Vec::new();
+    add(&trunkline_cli::command(), "", &mut found);
     found.sort();
     found
 }
@@ -135,13 +132,15 @@ fn words_after(source: &str, forms: &[&str]) -> BTreeSet<String> {
 
 /// Returns the names of operations by their types.
 fn names(source: &str) -> BTreeMap<String, String> {
-    let implementations = source.split("Operation for ").skip(1);
-    let named = implementations.filter_map(|one| {
-        let operation = one.split_whitespace().next()?.to_owned();
-        let name = one.split("const NAME: &'static str = \"").nth(1)?.split('"').next()?;
-        Some((operation, name.to_owned()))
+    let rows = source.lines().filter_map(|line| {
+        let (operation, rest) = line.trim().split_once(": \"")?;
+        Some((operation, rest.split_once("\",")?.0)).filter(|_| operation.starts_with(char::is_uppercase))
     });
-    named.collect()
+    let streams = source.split("StreamOperation for ").skip(1).filter_map(|one| {
+        let name = one.split("const NAME: &'static str = \"").nth(1)?.split('"').next()?;
+        Some((one.split_whitespace().next()?, name))
+    });
+    rows.chain(streams).map(|(operation, name)| (operation.to_owned(), name.to_owned())).collect()
 }
 
 #[test]

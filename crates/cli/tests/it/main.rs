@@ -1,0 +1,4 @@
+//! The command line as a whole.
+#![allow(clippy::unwrap_used)]
+
+mod coverage;
