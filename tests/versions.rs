@@ -106,7 +106,7 @@ async fn a_connection_of_version_1_still_works() {
     let runtime = sample(home.path(), "1");
     let stored = runtime.connections().masked_connection("old").await.unwrap();
     assert_eq!((&stored["connector"], &stored["apiToken"]), (&json!("sample-v1.0"), &json!("***")));
-    assert_eq!(runtime.current_version("sample-v1.0").as_deref(), Some("sample-v2.10"));
+    assert_eq!(runtime.registry().connector("sample").unwrap().spec().id(), "sample-v2.10");
     // Its reference is migrated unchanged: only the variable is missing here.
     let error = read_settings(&runtime, "old").await.unwrap_err();
     assert!(error.message().contains("SAMPLE_SIGNING_KEY"), "{error:?}");

@@ -67,26 +67,25 @@ impl Ports {
     #[cfg(feature = "sqlite")]
     pub fn sqlite(data: &Path, key: KeySource) -> Result<Ports> {
         let store = Arc::new(Store::open(data, key)?);
-        Ok(Ports {
-            redactor: store.redactor().clone(),
-            journal: store.clone(),
-            vault: store.clone(),
-            connections: store.clone(),
-            flows: store.clone(),
-            staging: Some(store.clone()),
-            secrets: Arc::new(EnvironmentSecrets),
-            health: store,
-            http: HttpEnvironment::default(),
-            clock: Arc::new(SystemClock),
-        })
+        let (redactor, staging) = (store.redactor().clone(), Some(store.clone() as Arc<dyn Staging>));
+        Ok(Ports { redactor, staging, ..Ports::of(store.clone(), store) })
     }
 
     /// Returns ports that keep everything in memory, for tests and for hosts that need no durability. Nothing is staged.
     /// Secrets come from the environment and from files.
     pub fn in_memory() -> Ports {
         let store = Arc::new(MemoryStore::default());
+        Ports::of(store.clone(), Arc::new(store.journal()))
+    }
+
+    /// Returns ports that keep everything but the runs in one store, and stage nothing. Secrets come from the environment
+    /// and from files.
+    pub fn of<S>(store: Arc<S>, journal: Arc<dyn Journal>) -> Ports
+    where
+        S: Vault + ConnectionStore + FlowStore + StoreHealth + 'static,
+    {
         Ports {
-            journal: Arc::new(store.journal()),
+            journal,
             vault: store.clone(),
             connections: store.clone(),
             flows: store.clone(),

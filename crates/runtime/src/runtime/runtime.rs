@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, ConnectorSpec, Context, Diagnostic,
-    Error, ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
+    ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
+    ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
 };
 use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -210,12 +210,6 @@ impl Runtime {
         connection.settings.extend(changed.clone());
         self.add_connection(connection.document()).await?;
         Ok(changed)
-    }
-
-    /// Returns the current id of a connector (`mediavalet-v1.1`) if a connection was saved with another version of it.
-    pub fn current_version(&self, connector: &str) -> Option<String> {
-        let current = self.registry.connector(ConnectorSpec::name_in(connector)).ok()?.spec().id();
-        (current != connector).then_some(current)
     }
 
     /// Returns a connection that is ready to run actions. Nothing is sent yet.
@@ -414,30 +408,5 @@ impl Recorder for Warnings {
 
     fn warning(&self, message: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_engine_is_drained_without_the_other() {
-        let runtime = Runtime::in_memory(Registry::empty());
-        let own = runtime.with_own_engine();
-        own.engine().drain();
-        let flow =
-            Flow::from_value(json!({ "name": "nothing", "steps": [{ "id": "one", "set": { "a": 1 } }] })).unwrap();
-        let status = async |runtime: &Runtime| {
-            let handle = runtime.start(&flow, json!({}), BTreeMap::new()).await.unwrap();
-            (handle.id().clone(), handle.wait().await.unwrap().status)
-        };
-        let (suspended, running) = status(&own).await;
-        assert_eq!((running, status(&runtime).await.1), (RunStatus::Running, RunStatus::Succeeded));
-        // The store is the same.
-        let resumed = runtime.resume(&suspended).await.unwrap().wait().await.unwrap();
-        assert_eq!(resumed.status, RunStatus::Succeeded);
     }
 }

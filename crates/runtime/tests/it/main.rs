@@ -3,6 +3,7 @@
 
 mod ports;
 mod tenants;
+mod units;
 
 use std::sync::{Arc, Mutex};
 
