@@ -11,7 +11,7 @@ use trunkline::rest::Url;
 
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
-pub(crate) use runs::{ItemStatus, RerunArgs, ResolveArgs, ResolveAs, RunsCommand};
+pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand};
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]

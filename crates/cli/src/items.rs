@@ -15,27 +15,15 @@ use trunkline::{
 };
 
 use crate::{
-    args::ItemStatus,
     next_step::{word, worded},
     output::{Output, exit, plain, time},
 };
 
-impl ItemStatus {
-    fn as_str(self) -> &'static str {
-        match self {
-            ItemStatus::Done => "done",
-            ItemStatus::Skipped => "skipped",
-            ItemStatus::Failed => "failed",
-            ItemStatus::Unknown => "unknown",
-        }
-    }
-}
-
 const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
 
 /// Returns the query for the first page of a run's items.
-pub(crate) fn query(run: String, status: Option<ItemStatus>, step: Option<String>) -> ItemQuery {
-    ItemQuery { run, status: status.map(|status| status.as_str().to_owned()), step, from: None }
+pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -> ItemQuery {
+    ItemQuery { run, status, step, from: None }
 }
 
 /// Prints the items of all pages from the one of this query on.

@@ -58,8 +58,8 @@ pub(crate) enum RunsCommand {
         /// The run; its first digits are enough
         id: String,
         /// Only items with this status
-        #[arg(long)]
-        status: Option<ItemStatus>,
+        #[arg(long, value_parser = ["done", "skipped", "failed", "unknown"])]
+        status: Option<String>,
         /// Only items of this `each` step, by its path in `runs show`; * stands for any enclosing item
         #[arg(long, value_name = "STEP")]
         step: Option<String>,
@@ -97,14 +97,6 @@ pub(crate) enum RunsCommand {
         /// The run; its first digits are enough
         id: String,
     },
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ItemStatus {
-    Done,
-    Skipped,
-    Failed,
-    Unknown,
 }
 
 /// Which run is rerun, and with what.
