@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::zip;
 use crate::app::{App, source_file};
 use crate::http::{Call, HttpResponse, ranged};
-use crate::state::asset::stem;
+use crate::state::stem;
 
 /// Returns a response with a zip archive, or with the requested range of it.
 pub(crate) fn zip_content(call: &Call, zip: Bytes) -> HttpResponse {

@@ -17,8 +17,7 @@ use uuid::Uuid;
 use super::archive;
 use crate::app::{App, content, sign, source_file};
 use crate::http::{self, Call, HttpResponse};
-use crate::state::asset::{Blob, Content};
-use crate::state::{Event, now};
+use crate::state::{Blob, Content, Event, now};
 
 /// The largest size of one put and of one block, in bytes.
 const MAX_PUT: u64 = 64 * 1024 * 1024;

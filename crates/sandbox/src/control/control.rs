@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::config;
 use crate::http::{self, Call, HttpResponse, Service};
 use crate::mediaflow;
-use crate::state::{Event, asset};
+use crate::state::{Event, TARGET_CATEGORY};
 
 /// Serves the control pages.
 pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
@@ -54,7 +54,7 @@ fn about(app: &App) -> serde_json::Value {
         "bases": bases,
         "endpoints": app.endpoints,
         "rootFolder": mediaflow::ROOT_FOLDER,
-        "category": asset::TARGET_CATEGORY,
+        "category": TARGET_CATEGORY,
         "control": [
             "GET /_sandbox/report", "GET /_sandbox/requests", "GET /_sandbox/settings",
             "PUT /_sandbox/faults", "POST /_sandbox/expire-tokens",

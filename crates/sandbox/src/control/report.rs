@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::state::asset::Content;
+use crate::state::Content;
 
 /// The counts so far. They are also served at `GET /_sandbox/report`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// The number of files in the Mediaflow library.
     pub source_files: u64,
@@ -42,16 +42,10 @@ pub(crate) fn report(app: &App) -> Report {
     let mut report = app.state.with(|state| {
         let mut report = Report {
             source_files: app.library.files,
-            assets: 0,
-            preexisting: 0,
-            uploaded: 0,
-            bytes: 0,
-            digest_mismatches: 0,
-            duplicates: 0,
-            unfinished_uploads: 0,
             token_refreshes: state.refreshes,
             requests: state.requests,
             faults: state.faults.clone(),
+            ..Report::default()
         };
         let mut names: HashMap<&str, u64> = HashMap::new();
         for asset in state.assets.values().filter(|asset| asset.deleted_at.is_none()) {

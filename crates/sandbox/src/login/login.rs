@@ -6,8 +6,7 @@ use serde_json::json;
 use super::token_endpoint::{self, Client, check_scopes};
 use crate::app::App;
 use crate::http::{self, Call, HttpResponse, Service};
-use crate::state::tokens::{AuthorizationCode, CODE_LIFETIME, LoginServer, random};
-use crate::state::{Event, now};
+use crate::state::{AuthorizationCode, CODE_LIFETIME, Event, Grant, LoginServer, now, random};
 
 /// The path of the only registered redirect URI. Any port of 127.0.0.1 is allowed (RFC 8252, section 7.3).
 const CALLBACK: &str = "/rest/v1/oauth2/callback";
@@ -79,8 +78,8 @@ async fn revoke(app: &App, call: &mut Call) -> HttpResponse {
         return token_endpoint::error(400, "invalid_request", "the token is missing");
     };
     app.state.with(|state| {
-        let family = state.refresh.get(token).filter(|refresh| refresh.server == LoginServer::Mediavalet);
-        if let Some(family) = family.map(|refresh| refresh.family.clone()) {
+        let family = state.refresh.get(token).filter(|refresh| refresh.grant.server == LoginServer::Mediavalet);
+        if let Some(family) = family.map(|refresh| refresh.grant.family.clone()) {
             state.record(Event::RevokeFamily(family));
         }
         if state.access.contains_key(token) {
@@ -127,13 +126,10 @@ fn authorize(app: &App, server: LoginServer, call: &Call) -> HttpResponse {
     };
     let code = AuthorizationCode {
         code: format!("code-{}", random()),
-        server,
-        user: user.to_owned(),
-        scope: scope.to_owned(),
+        grant: Grant { server, user: user.to_owned(), scope: scope.to_owned(), family: random() },
         redirect_uri: redirect_uri.to_owned(),
         challenge,
         nonce: call.query("nonce").map(str::to_owned),
-        family: random(),
         expires: now() + CODE_LIFETIME,
         used: false,
     };

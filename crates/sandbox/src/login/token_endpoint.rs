@@ -11,8 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::app::App;
 use crate::http::request_log::GrantType;
 use crate::http::{self, Call, HttpResponse, find};
-use crate::state::tokens::{Grant, LoginServer, RefreshToken, random};
-use crate::state::{Event, State};
+use crate::state::{Event, Grant, LoginServer, RefreshToken, State, random};
 use crate::{Credentials, Options, RefreshPolicy};
 
 /// The family of the tokens that Mediaflow's server key is exchanged for. No sign-in issued that key.
@@ -56,10 +55,12 @@ impl Client {
 pub(crate) fn server_key(credentials: &Credentials) -> Event {
     Event::Refresh(RefreshToken {
         token: credentials.mediaflow.refresh_token.clone(),
-        server: LoginServer::Mediaflow,
-        user: credentials.mediaflow.username.clone(),
-        scope: String::new(),
-        family: SERVER_KEY_FAMILY.to_owned(),
+        grant: Grant {
+            server: LoginServer::Mediaflow,
+            user: credentials.mediaflow.username.clone(),
+            scope: String::new(),
+            family: SERVER_KEY_FAMILY.to_owned(),
+        },
         used: None,
     })
 }
@@ -243,9 +244,8 @@ fn code_grant(app: &App, server: LoginServer, form: &Form) -> HttpResponse {
         if !verifier_matches(code.challenge.as_ref(), find(form, "code_verifier")) {
             return error(400, "invalid_grant", "the code_verifier does not match the code_challenge");
         }
-        let grant = Grant { server, user: code.user, scope: code.scope, family: code.family };
-        let refresh_token = first_refresh_token(server, &grant.scope);
-        token_response(app, state, &grant, refresh_token, code.nonce.as_deref())
+        let refresh_token = first_refresh_token(server, &code.grant.scope);
+        token_response(app, state, &code.grant, refresh_token, code.nonce.as_deref())
     })
 }
 
@@ -273,7 +273,7 @@ fn refresh_grant(app: &App, server: LoginServer, form: &Form) -> HttpResponse {
         if server == LoginServer::Mediavalet
             && let Some(scope) = find(form, "scope")
             && let Some(known) = state.refresh.get(token)
-            && !scope.split_ascii_whitespace().all(|part| contains_scope(&known.scope, part))
+            && !scope.split_ascii_whitespace().all(|part| contains_scope(&known.grant.scope, part))
         {
             return error(400, "invalid_scope", "the scope exceeds that of the refresh token");
         }

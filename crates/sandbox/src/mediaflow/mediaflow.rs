@@ -11,8 +11,7 @@ use super::rows::{CUSTOMER, FOLDERS, Folder, USER, file_row, is_of_type, object,
 use crate::app::App;
 use crate::http::{self, ApiError, Call, HttpResponse};
 use crate::library::SourceFile;
-use crate::state::tokens::LoginServer;
-use crate::state::{Event, timestamp};
+use crate::state::{Event, LoginServer, timestamp};
 
 // The fields of a row if the request does not select fields.
 const FOLDER_DEFAULT: &[&str] = &["name", "type", "parent"];

@@ -1,34 +1,26 @@
 //! The filter language of MediaValet's search: conditions of the form `Field OP value`, joined by AND and OR, with
 //! brackets.
 
+use std::cmp::Ordering;
+
 use super::rows::asset_type;
-use crate::state::asset::Asset;
+use crate::state::Asset;
 
 /// A parsed filter.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Filter {
     All(Vec<Filter>),
     Any(Vec<Filter>),
     AssetType { equal: bool, value: String },
     Status { equal: bool, value: i64 },
     CreatedBy { equal: bool, value: String },
-    Date { field: DateField, operator: Operator, value: i64 },
+    Date { field: DateField, holds: fn(Ordering) -> bool, value: i64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum DateField {
     Uploaded,
     Approved,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Operator {
-    Eq,
-    Ne,
-    Lt,
-    Gt,
-    Le,
-    Ge,
 }
 
 impl Filter {
@@ -49,19 +41,12 @@ impl Filter {
             Filter::Status { equal, value } => (asset.is_ready(now) && *value == 0) == *equal,
             Filter::CreatedBy { equal, value } => asset.created_by.eq_ignore_ascii_case(value) == *equal,
             Filter::Date { field: DateField::Approved, .. } if !asset.is_ready(now) => false,
-            Filter::Date { field, operator, value } => {
+            Filter::Date { field, holds, value } => {
                 let at = match field {
                     DateField::Uploaded => asset.created_at,
                     DateField::Approved => asset.ready_at.max(asset.created_at),
                 };
-                match operator {
-                    Operator::Eq => at == *value,
-                    Operator::Ne => at != *value,
-                    Operator::Lt => at < *value,
-                    Operator::Gt => at > *value,
-                    Operator::Le => at <= *value,
-                    Operator::Ge => at >= *value,
-                }
+                holds(at.cmp(value))
             }
         }
     }
@@ -116,23 +101,24 @@ fn parse_condition(rest: &mut &[String]) -> Result<Filter, String> {
     }
     let [field, operator, value, ..] = rest else { return Err("The filter ends in the middle of a condition".into()) };
     let value = value.trim_matches(|c| c == '\'' || c == '"');
-    let operator = match operator.to_ascii_uppercase().as_str() {
-        "EQ" => Operator::Eq,
-        "NE" => Operator::Ne,
-        "LT" => Operator::Lt,
-        "GT" => Operator::Gt,
-        "LE" => Operator::Le,
-        "GE" => Operator::Ge,
+    let operator = operator.to_ascii_uppercase();
+    let holds: fn(Ordering) -> bool = match operator.as_str() {
+        "EQ" => Ordering::is_eq,
+        "NE" => Ordering::is_ne,
+        "LT" => Ordering::is_lt,
+        "GT" => Ordering::is_gt,
+        "LE" => Ordering::is_le,
+        "GE" => Ordering::is_ge,
         other => return Err(format!("Unknown operator {other}")),
     };
-    let equal = match operator {
-        Operator::Eq => Ok(true),
-        Operator::Ne => Ok(false),
+    let equal = match operator.as_str() {
+        "EQ" => Ok(true),
+        "NE" => Ok(false),
         _ => Err(format!("{field} can only be compared with EQ and NE")),
     };
     let date = |field| -> Result<Filter, String> {
         let at: jiff::Timestamp = value.parse().map_err(|_| format!("{value} is not a point in time"))?;
-        Ok(Filter::Date { field, operator, value: at.as_millisecond() })
+        Ok(Filter::Date { field, holds, value: at.as_millisecond() })
     };
     let filter = match field.to_ascii_lowercase().as_str() {
         "assettype" => Filter::AssetType { equal: equal?, value: value.to_owned() },

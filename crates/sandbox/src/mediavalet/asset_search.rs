@@ -12,9 +12,8 @@ use super::categories::{check_exists, subtree};
 use super::response::{ApiResponse, ApiResult, AuthContext, PageRange, RecordCount, guid, paging, query_paging};
 use super::rows::asset_row;
 use crate::app::App;
-use crate::http::ApiError;
-use crate::http::Call;
-use crate::state::asset::Asset;
+use crate::http::{ApiError, Call};
+use crate::state::Asset;
 
 /// The fields that a search can be limited to, and whether the simulator has values for them.
 const FIELDS: [(&str, bool); 16] = [

@@ -7,10 +7,8 @@ use super::response::{ApiResponse, ApiResult, AuthContext, guid};
 use super::rows::{asset_row, attribute};
 use super::uploads::check_filename;
 use crate::app::App;
-use crate::http::ApiError;
-use crate::http::Call;
-use crate::state::asset::Asset;
-use crate::state::{Event, now};
+use crate::http::{ApiError, Call};
+use crate::state::{Asset, Event, now};
 
 /// Changes an asset under the lock and records the change. A soft-deleted asset is not found. If `act` fails, nothing
 /// changes.
@@ -27,6 +25,15 @@ pub(crate) fn change<R>(
         state.record(Event::Asset(Box::new(asset.clone())));
         Ok((result, asset))
     })
+}
+
+/// Changes an asset in a way that does not fail, and returns it.
+fn edit(app: &App, id: Uuid, act: impl FnOnce(&mut Asset)) -> Result<Asset, ApiError> {
+    change(app, id, |asset| {
+        act(asset);
+        Ok(())
+    })
+    .map(|((), asset)| asset)
 }
 
 /// Returns the size of the current file of the asset, in bytes.
@@ -104,10 +111,7 @@ pub(crate) fn add_keywords(app: &App, id: Uuid, body: &Value) -> ApiResult {
     if words.iter().any(|word| word.trim().is_empty()) {
         return Err(ApiError::new(400, "A keyword is empty"));
     }
-    let ((), asset) = change(app, id, |asset| {
-        add(&mut asset.keywords, words);
-        Ok(())
-    })?;
+    let asset = edit(app, id, |asset| add(&mut asset.keywords, words))?;
     Ok(ApiResponse::new(202, json!({ "assetId": id, "keywords": asset.keywords, "permissions": [] })))
 }
 
@@ -126,10 +130,7 @@ pub(crate) fn add_categories(app: &App, id: Uuid, body: &Value) -> ApiResult {
     let categories = CategoryIds::parse(app, body)?;
     let status = if categories.unknown.is_empty() { 202 } else { 200 };
     let errors = categories.errors();
-    let ((), asset) = change(app, id, |asset| {
-        add(&mut asset.categories, categories.known);
-        Ok(())
-    })?;
+    let asset = edit(app, id, |asset| add(&mut asset.categories, categories.known))?;
     let payload = json!({ "assetId": id, "categoryIds": asset.categories, "permissions": [] });
     Ok(ApiResponse { errors, ..ApiResponse::new(status, payload) })
 }
@@ -138,10 +139,9 @@ pub(crate) fn add_categories(app: &App, id: Uuid, body: &Value) -> ApiResult {
 pub(crate) fn replace_categories(app: &App, id: Uuid, body: &Value) -> ApiResult {
     let categories = CategoryIds::parse(app, body)?;
     let errors = categories.errors();
-    let ((), asset) = change(app, id, |asset| {
+    let asset = edit(app, id, |asset| {
         asset.categories.clear();
         add(&mut asset.categories, categories.known);
-        Ok(())
     })?;
     Ok(ApiResponse { errors, ..ApiResponse::new(200, json!({ "assetId": id, "categoryIds": asset.categories })) })
 }
@@ -159,10 +159,7 @@ pub(crate) fn remove_category(app: &App, id: Uuid, category: Uuid) -> ApiResult 
 /// Sets attributes of an asset.
 pub(crate) fn set_attributes(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {
     let AttributeValues { values, errors } = attribute_values(body)?;
-    let ((), asset) = change(app, id, |asset| {
-        asset.attributes.extend(values);
-        Ok(())
-    })?;
+    let asset = edit(app, id, |asset| asset.attributes.extend(values))?;
     Ok(ApiResponse { errors, ..ApiResponse::new(200, asset_row(app, auth, &asset, size(app, &asset))) })
 }
 

@@ -6,10 +6,8 @@ use uuid::Uuid;
 use super::response::{ApiResponse, ApiResult, AuthContext, guid, page};
 use super::rows::{self as rows, record};
 use crate::app::App;
-use crate::http::ApiError;
-use crate::http::Call;
-use crate::state::asset::{Category, ROOT_CATEGORY};
-use crate::state::{Event, State, now};
+use crate::http::{ApiError, Call};
+use crate::state::{Category, Event, ROOT_CATEGORY, State, now};
 
 fn children_of(state: &State, id: Uuid) -> Vec<&Category> {
     state.categories.values().filter(|category| category.parent == Some(id)).collect()

@@ -11,9 +11,8 @@ use super::response::{ApiResponse, ApiResult, AuthContext, page};
 use super::rows::{asset_row, find};
 use super::uploads::{check_filename, make_current, size_member, upload_row, uploaded_size};
 use crate::app::{App, blob_url};
-use crate::http::ApiError;
-use crate::http::Call;
-use crate::state::asset::{Asset, CheckOut, MediaFile};
+use crate::http::{ApiError, Call};
+use crate::state::{Asset, CheckOut, MediaFile};
 
 /// Reserves an asset. A second check-out is rejected with status 403, even from the same user.
 pub(crate) fn check_out(app: &App, auth: &AuthContext, id: Uuid, body: &Value) -> ApiResult {

@@ -12,8 +12,7 @@ use super::response::{ApiResponse, ApiResult, AuthContext, RecordCount, guid, pa
 use super::{asset_search, asset_writes, categories, check_in, downloads, rows, uploads, webhooks};
 use crate::app::App;
 use crate::http::{self, ApiError, Call, HttpResponse};
-use crate::state::tokens::LoginServer;
-use crate::state::{now, timestamp};
+use crate::state::{LoginServer, now, timestamp};
 
 /// Serves the API.
 pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
@@ -102,15 +101,11 @@ async fn route(app: &App, auth: &AuthContext, call: &mut Call) -> ApiResult {
     let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
     let method = method.as_str();
     match path.first() {
-        Some(&("categories" | "folders")) => route_categories(app, auth, call, method, &path).await,
-        Some(&"assets") if matches!(method, "POST" | "PUT" | "PATCH") => {
-            route_asset_writes(app, auth, call, method, &path).await
+        Some(&"assets") => route_assets(app, auth, call, method, &path).await,
+        Some(&("categories" | "folders" | "assetCheckIn" | "uploads")) => {
+            route_library(app, auth, call, method, &path).await
         }
-        Some(&"assets") => route_assets(app, auth, call, method, &path),
-        Some(&"assetCheckIn") => route_check_in(app, auth, call, method, &path).await,
-        Some(&("downloads" | "skyhook")) => route_packages_and_webhooks(app, auth, call, method, &path).await,
-        Some(&"uploads") => route_uploads(app, auth, call, method, &path).await,
-        _ => route_settings(app, auth, call, method, &path),
+        _ => route_others(app, auth, call, method, &path).await,
     }
 }
 
@@ -118,45 +113,8 @@ fn no_such_route() -> ApiError {
     ApiError::new(404, "Resource not found")
 }
 
-fn route_settings(app: &App, auth: &AuthContext, call: &Call, method: &str, path: &[&str]) -> ApiResult {
-    match (method, path) {
-        ("GET", [""]) => Ok(ApiResponse::new(200, rows::home())),
-        ("GET", ["users", "current"]) => Ok(ApiResponse::new(200, rows::user(&auth.user, auth.may_write))),
-        ("GET", ["users", "current", "permissions"]) => {
-            Ok(ApiResponse::new(200, json!({ "permissions": rows::user_permissions(auth.may_write) })))
-        }
-        ("GET", ["attributes"]) => page(call, rows::attributes(auth.version)),
-        ("GET", ["attributes", id]) => {
-            let id = guid(id)?;
-            let found = rows::attributes(auth.version).into_iter().find(|row| row["id"] == json!(id));
-            found.map(|row| ApiResponse::new(200, row)).ok_or_else(|| ApiError::not_found("The attribute"))
-        }
-        ("GET", ["keywords"]) => page(call, rows::keywords(app)),
-        ("GET", ["config", "renditionkinds"]) => page(call, rows::rendition_kinds()),
-        _ => Err(no_such_route()),
-    }
-}
-
-async fn route_categories(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
-    match (method, path) {
-        ("GET", ["categories" | "folders"]) => categories::list(app, auth, call),
-        ("GET", ["categories", "subcategories"]) => categories::of_root(app, auth, call),
-        ("GET", ["categories" | "folders", id]) => categories::one(app, auth, guid(id)?),
-        ("GET", ["categories", id, "subcategories"] | ["folders", id, "subfolders"]) => {
-            categories::children(app, auth, call, guid(id)?)
-        }
-        ("GET", ["categories" | "folders", id, "assets"]) => asset_search::of_category(app, auth, call, guid(id)?),
-        ("POST", ["categories" | "folders"]) => {
-            let body = json_body(call).await?;
-            categories::create(app, auth, &body)
-        }
-        ("DELETE", ["categories", id]) => categories::delete(app, guid(id)?),
-        _ => Err(no_such_route()),
-    }
-}
-
-/// The routes of assets that need no body.
-fn route_assets(app: &App, auth: &AuthContext, call: &Call, method: &str, path: &[&str]) -> ApiResult {
+/// The routes of assets.
+async fn route_assets(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
     match (method, path) {
         ("GET", ["assets"]) => asset_search::by_query(app, auth, call),
         ("GET", ["assets", id]) => rows::asset(app, auth, call, guid(id)?),
@@ -171,22 +129,9 @@ fn route_assets(app: &App, auth: &AuthContext, call: &Call, method: &str, path: 
         ("DELETE", ["assets", id, "categories", category]) => {
             asset_writes::remove_category(app, guid(id)?, guid(category)?)
         }
-        _ => Err(no_such_route()),
-    }
-}
 
-/// The routes of assets that have a body.
-async fn route_asset_writes(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
-    match (method, path) {
-        ("POST", ["assets", "search"]) => {
-            let body = json_body(call).await?;
-            asset_search::by_body(app, auth, &body)
-        }
-        ("PATCH", ["assets", id]) => {
-            let id = guid(id)?;
-            let body = json_body(call).await?;
-            asset_writes::patch(app, auth, id, &body)
-        }
+        ("POST", ["assets", "search"]) => asset_search::by_body(app, auth, &json_body(call).await?),
+        ("PATCH", ["assets", id]) => asset_writes::patch(app, auth, guid(id)?, &json_body(call).await?),
         ("POST" | "PUT", ["assets", id, list @ ("keywords" | "categories" | "attributes" | "uploads")]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
@@ -199,80 +144,68 @@ async fn route_asset_writes(app: &App, auth: &AuthContext, call: &mut Call, meth
                 _ => Err(ApiError::new(405, "Method not allowed")),
             }
         }
-        ("POST", ["assets", id, "checkOut"]) => {
-            let id = guid(id)?;
-            let body = json_body(call).await?;
-            check_in::check_out(app, auth, id, &body)
-        }
+        ("POST", ["assets", id, "checkOut"]) => check_in::check_out(app, auth, guid(id)?, &json_body(call).await?),
         _ => Err(no_such_route()),
     }
 }
 
-async fn route_check_in(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+/// The routes of categories, and those through which files arrive.
+async fn route_library(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
     match (method, path) {
-        ("POST", ["assetCheckIn", id, "validate"]) => {
-            let id = guid(id)?;
-            let name = text_body(call).await?;
-            check_in::validate(app, id, &name)
+        ("GET", ["categories" | "folders"]) => categories::list(app, auth, call),
+        ("GET", ["categories", "subcategories"]) => categories::of_root(app, auth, call),
+        ("GET", ["categories" | "folders", id]) => categories::one(app, auth, guid(id)?),
+        ("GET", ["categories", id, "subcategories"] | ["folders", id, "subfolders"]) => {
+            categories::children(app, auth, call, guid(id)?)
         }
+        ("GET", ["categories" | "folders", id, "assets"]) => asset_search::of_category(app, auth, call, guid(id)?),
+        ("POST", ["categories" | "folders"]) => categories::create(app, auth, &json_body(call).await?),
+        ("DELETE", ["categories", id]) => categories::delete(app, guid(id)?),
+
+        ("POST", ["assetCheckIn", id, "validate"]) => check_in::validate(app, guid(id)?, &text_body(call).await?),
         ("GET", ["assetCheckIn", id]) => check_in::start(app, auth, guid(id)?),
-        ("PUT", ["assetCheckIn", id]) => {
-            let id = guid(id)?;
-            let body = json_body(call).await?;
-            check_in::finish(app, auth, id, &body)
-        }
-        _ => Err(no_such_route()),
-    }
-}
+        ("PUT", ["assetCheckIn", id]) => check_in::finish(app, auth, guid(id)?, &json_body(call).await?),
 
-async fn route_packages_and_webhooks(
-    app: &App,
-    auth: &AuthContext,
-    call: &mut Call,
-    method: &str,
-    path: &[&str],
-) -> ApiResult {
-    match (method, path) {
-        ("GET", ["downloads"]) => Ok(downloads::list(app, auth)),
-        ("POST", ["downloads"]) => {
-            let body = json_body(call).await?;
-            downloads::create(app, auth, &body)
-        }
-        ("GET", ["downloads", id]) => downloads::one(app, auth, guid(id)?),
-        ("DELETE", ["downloads", id]) => downloads::delete(app, auth, guid(id)?),
-
-        ("GET", ["skyhook", "events"]) => Ok(webhooks::events()),
-        ("GET", ["skyhook", "subscriptions", "list"]) => Ok(webhooks::list(app, auth)),
-        ("POST", ["skyhook", "subscriptions"]) => {
-            let body = json_body(call).await?;
-            webhooks::create(app, auth, &body)
-        }
-        ("PUT", ["skyhook", "subscriptions", id]) => {
-            let id = guid(id)?;
-            let body = json_body(call).await?;
-            webhooks::replace(app, auth, id, &body)
-        }
-        ("DELETE", ["skyhook", "subscriptions", id]) => webhooks::delete(app, auth, guid(id)?),
-        _ => Err(no_such_route()),
-    }
-}
-
-async fn route_uploads(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
-    match (method, path) {
-        ("POST", ["uploads"]) => {
-            let body = json_body(call).await?;
-            uploads::create(app, auth, &body)
-        }
+        ("POST", ["uploads"]) => uploads::create(app, auth, &json_body(call).await?),
         ("PUT" | "PATCH", ["uploads", id]) => {
             let id = guid(id)?;
             let body = json_body(call).await?;
             if method == "PUT" { uploads::describe(app, id, &body) } else { uploads::patch(app, id, &body) }
         }
         ("POST", ["uploads", id, list @ ("categories" | "keywords" | "attributes")]) => {
-            let id = guid(id)?;
-            let body = json_body(call).await?;
-            uploads::associate(app, id, list, &body)
+            uploads::associate(app, guid(id)?, list, &json_body(call).await?)
         }
+        _ => Err(no_such_route()),
+    }
+}
+
+/// The routes of the account and its settings, of packages and of webhooks.
+async fn route_others(app: &App, auth: &AuthContext, call: &mut Call, method: &str, path: &[&str]) -> ApiResult {
+    match (method, path) {
+        ("GET", [""]) => Ok(ApiResponse::new(200, rows::home())),
+        ("GET", ["users", "current"]) => Ok(ApiResponse::new(200, rows::user(&auth.user, auth.may_write))),
+        ("GET", ["users", "current", "permissions"]) => {
+            Ok(ApiResponse::new(200, json!({ "permissions": rows::user_permissions(auth.may_write) })))
+        }
+        ("GET", ["attributes"]) => page(call, rows::attributes(auth.version)),
+        ("GET", ["attributes", id]) => {
+            let id = guid(id)?;
+            let found = rows::attributes(auth.version).into_iter().find(|row| row["id"] == json!(id));
+            found.map(|row| ApiResponse::new(200, row)).ok_or_else(|| ApiError::not_found("The attribute"))
+        }
+        ("GET", ["keywords"]) => page(call, rows::keywords(app)),
+        ("GET", ["config", "renditionkinds"]) => page(call, rows::rendition_kinds()),
+
+        ("GET", ["downloads"]) => Ok(downloads::list(app, auth)),
+        ("POST", ["downloads"]) => downloads::create(app, auth, &json_body(call).await?),
+        ("GET", ["downloads", id]) => downloads::one(app, auth, guid(id)?),
+        ("DELETE", ["downloads", id]) => downloads::delete(app, auth, guid(id)?),
+
+        ("GET", ["skyhook", "events"]) => Ok(webhooks::events()),
+        ("GET", ["skyhook", "subscriptions", "list"]) => Ok(webhooks::list(app, auth)),
+        ("POST", ["skyhook", "subscriptions"]) => webhooks::create(app, auth, &json_body(call).await?),
+        ("PUT", ["skyhook", "subscriptions", id]) => webhooks::replace(app, auth, guid(id)?, &json_body(call).await?),
+        ("DELETE", ["skyhook", "subscriptions", id]) => webhooks::delete(app, auth, guid(id)?),
         _ => Err(no_such_route()),
     }
 }

@@ -8,10 +8,8 @@ use uuid::Uuid;
 
 use super::response::{ApiResponse, ApiResult, AuthContext, page};
 use crate::app::{App, BLOB_LIFETIME, blob_url};
-use crate::http::ApiError;
-use crate::http::Call;
-use crate::state::asset::{Asset, EPOCH, stem};
-use crate::state::{now, timestamp};
+use crate::http::{ApiError, Call};
+use crate::state::{Asset, EPOCH, now, stem, timestamp};
 
 const ORG_UNIT: Uuid = Uuid::from_u128(0x5a0d_0002_7c1e_4b3a_9f00_0000_0000_0001);
 /// The id before that of the first attribute.

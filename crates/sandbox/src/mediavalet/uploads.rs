@@ -10,8 +10,7 @@ use super::asset_writes::{CategoryIds, add, attribute_values, change, strings};
 use super::response::{ApiResponse, ApiResult, AuthContext, guid};
 use crate::app::{App, blob_url};
 use crate::http::ApiError;
-use crate::state::asset::{Asset, MediaFile, stem};
-use crate::state::{Event, now};
+use crate::state::{Asset, Event, MediaFile, now, stem};
 
 /// Fails if the text is not a valid file name.
 pub(crate) fn check_filename(name: &str) -> Result<(), ApiError> {

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::faults::FaultInjector;
 use crate::http::{self, Call, HttpResponse, Service};
 use crate::library::Library;
-use crate::state::{Event, StateStore, asset, seed};
+use crate::state::{Event, StateStore, TARGET_CATEGORY, seed};
 use crate::{Credentials, Endpoints, Faults, Options, Report};
 use crate::{blob, config, control, login, mediaflow, mediavalet};
 
@@ -115,7 +115,7 @@ impl Sandbox {
     /// Returns the id of the MediaValet category that demos and tests migrate to.
     #[must_use]
     pub fn category(&self) -> String {
-        asset::TARGET_CATEGORY.to_string()
+        TARGET_CATEGORY.to_string()
     }
 
     /// Replaces the faults in force, and starts their counts from zero.

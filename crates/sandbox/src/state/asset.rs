@@ -46,7 +46,7 @@ pub(crate) struct CheckOut {
 }
 
 /// One asset, or the placeholder of one whose upload is not finalised. Times are in milliseconds since 1970.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Asset {
     pub id: Uuid,
     pub title: String,
@@ -91,23 +91,11 @@ impl Asset {
         Asset {
             id,
             title: stem(&pending.filename).to_owned(),
-            description: String::new(),
-            alt_text: String::new(),
-            keywords: Vec::new(),
-            categories: Vec::new(),
-            attributes: BTreeMap::new(),
-            current: None,
             pending: Some(pending),
             created_at: now,
             created_by: user.to_owned(),
             modified_at: now,
-            ready_at: 0,
-            deleted_at: None,
-            preexisting: false,
-            checked_out: None,
-            check_in_comment: String::new(),
-            earlier: Vec::new(),
-            search_text: SearchText::default(),
+            ..Asset::default()
         }
     }
 
@@ -153,7 +141,7 @@ pub(crate) struct Category {
 }
 
 /// The size and digest of the bytes of a media file. The bytes themselves are not stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Blob {
     pub id: Uuid,
     /// The committed content, if any.
@@ -176,6 +164,6 @@ pub(crate) struct Content {
 
 impl Blob {
     pub(crate) fn new(id: Uuid) -> Blob {
-        Blob { id, content: None, committed: Vec::new(), staged: BTreeMap::new() }
+        Blob { id, ..Blob::default() }
     }
 }

@@ -19,14 +19,21 @@ pub(crate) enum LoginServer {
     Mediavalet,
 }
 
-/// An access token. Times are in milliseconds since 1970.
+/// The server, user, scope and family that a set of tokens is issued for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct AccessToken {
-    pub token: String,
+pub(crate) struct Grant {
     pub server: LoginServer,
     pub user: String,
     pub scope: String,
     pub family: String,
+}
+
+/// An access token. Times are in milliseconds since 1970.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct AccessToken {
+    pub token: String,
+    #[serde(flatten)]
+    pub grant: Grant,
     pub expires: i64,
 }
 
@@ -34,10 +41,8 @@ pub(crate) struct AccessToken {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RefreshToken {
     pub token: String,
-    pub server: LoginServer,
-    pub user: String,
-    pub scope: String,
-    pub family: String,
+    #[serde(flatten)]
+    pub grant: Grant,
     /// When it was first used, in milliseconds since 1970. Only set if it must not be used again.
     pub used: Option<i64>,
 }
@@ -46,26 +51,15 @@ pub(crate) struct RefreshToken {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct AuthorizationCode {
     pub code: String,
-    pub server: LoginServer,
-    pub user: String,
-    pub scope: String,
+    #[serde(flatten)]
+    pub grant: Grant,
     pub redirect_uri: String,
     /// The PKCE challenge and its method (RFC 7636).
     pub challenge: Option<(String, String)>,
     /// The nonce that the ID token has to repeat.
     pub nonce: Option<String>,
-    pub family: String,
     pub expires: i64,
     pub used: bool,
-}
-
-/// The server, user, scope and family that a set of tokens is issued for.
-#[derive(Clone, Debug)]
-pub(crate) struct Grant {
-    pub server: LoginServer,
-    pub user: String,
-    pub scope: String,
-    pub family: String,
 }
 
 /// Returns 64 random hexadecimal digits.
@@ -79,10 +73,7 @@ impl State {
         let token = format!("at-{}", random());
         self.record(Event::Access(AccessToken {
             token: token.clone(),
-            server: grant.server,
-            user: grant.user.clone(),
-            scope: grant.scope.clone(),
-            family: grant.family.clone(),
+            grant: grant.clone(),
             expires: now().saturating_add(lifetime),
         }));
         token
@@ -91,22 +82,16 @@ impl State {
     /// Issues a refresh token.
     pub(crate) fn issue_refresh_token(&mut self, grant: &Grant) -> String {
         let token = format!("rt-{}", random());
-        self.record(Event::Refresh(RefreshToken {
-            token: token.clone(),
-            server: grant.server,
-            user: grant.user.clone(),
-            scope: grant.scope.clone(),
-            family: grant.family.clone(),
-            used: None,
-        }));
+        self.record(Event::Refresh(RefreshToken { token: token.clone(), grant: grant.clone(), used: None }));
         token
     }
 
-    /// Returns the access token if `server` issued it and it is neither expired nor revoked.
-    pub(crate) fn valid_access_token(&self, server: LoginServer, token: &str) -> Option<AccessToken> {
+    /// Returns what an access token was issued for, if `server` issued it and it is neither expired nor revoked.
+    pub(crate) fn valid_access_token(&self, server: LoginServer, token: &str) -> Option<Grant> {
         let access = self.access.get(token)?;
-        let valid = access.server == server && access.expires > now() && !self.revoked.contains(&access.family);
-        valid.then(|| access.clone())
+        let valid =
+            access.grant.server == server && access.expires > now() && !self.revoked.contains(&access.grant.family);
+        valid.then(|| access.grant.clone())
     }
 
     /// Uses a refresh token. The error says why it is not accepted. A replay also revokes its family.
@@ -116,9 +101,9 @@ impl State {
         token: &str,
         policy: RefreshPolicy,
     ) -> Result<Grant, &'static str> {
-        let known = self.refresh.get(token).filter(|refresh| refresh.server == server).cloned();
+        let known = self.refresh.get(token).filter(|refresh| refresh.grant.server == server).cloned();
         let mut refresh = known.ok_or("unknown refresh token")?;
-        if self.revoked.contains(&refresh.family) {
+        if self.revoked.contains(&refresh.grant.family) {
             return Err("the refresh token was revoked");
         }
         match (policy, refresh.used) {
@@ -130,19 +115,19 @@ impl State {
             (RefreshPolicy::OneTimeGrace(grace), Some(used))
                 if i128::from(now() - used) <= i128::try_from(grace.as_millis()).unwrap_or(i128::MAX) => {}
             _ => {
-                self.record(Event::RevokeFamily(refresh.family));
+                self.record(Event::RevokeFamily(refresh.grant.family));
                 return Err("the refresh token was used before; all tokens of its sign-in are revoked");
             }
         }
-        Ok(Grant { server, user: refresh.user, scope: refresh.scope, family: refresh.family })
+        Ok(refresh.grant)
     }
 
     /// Redeems an authorization code. The error says why it is not accepted. A replay also revokes its family.
     pub(crate) fn redeem_code(&mut self, server: LoginServer, code: &str) -> Result<AuthorizationCode, &'static str> {
-        let known = self.codes.get(code).filter(|code| code.server == server).cloned();
+        let known = self.codes.get(code).filter(|code| code.grant.server == server).cloned();
         let mut code = known.ok_or("unknown authorization code")?;
         if code.used {
-            self.record(Event::RevokeFamily(code.family));
+            self.record(Event::RevokeFamily(code.grant.family));
             return Err("the code was used before; the tokens made from it are revoked");
         }
         code.used = true;
