@@ -50,18 +50,18 @@ mod memory;
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod staging;
-#[cfg(any(test, feature = "suite"))]
+#[cfg(feature = "suite")]
 pub mod store_suite;
 #[cfg(feature = "sqlite")]
 mod vault;
 
 pub use connections::connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent};
 #[cfg(feature = "sqlite")]
-pub use database::store::Store;
+pub use database::Store;
 #[cfg(feature = "sqlite")]
-pub use encryption::key::KeySource;
+pub use encryption::KeySource;
 #[cfg(feature = "sqlite")]
-pub use files::private_files::{create_private_file, exposed_mode};
+pub use files::{create_private_file, exposed_mode};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]

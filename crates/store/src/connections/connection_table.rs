@@ -16,13 +16,10 @@ use crate::{
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
     },
-    database::store::Store,
-    encryption::seal::{AssociatedData, Sealed},
+    database::Store,
+    encryption::{AssociatedData, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{
-        columns::{now, time},
-        schema::seal_in,
-    },
+    sqlite::{now, seal_in, time},
     vault::vault_table,
 };
 

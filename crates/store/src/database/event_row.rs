@@ -8,8 +8,8 @@ use trunkline_engine::{ItemOutcome, RunEvent, RunStatus};
 use zeroize::Zeroizing;
 
 use crate::{
-    encryption::seal::{AssociatedData, Seal, Sealed},
-    sqlite::columns::{column, text},
+    encryption::{AssociatedData, Seal, Sealed},
+    sqlite::{column, text},
 };
 
 /// The run, step and key of an item.

@@ -1,6 +1,12 @@
 //! The open store that all roles share: the pool of readers, the writer, and the events that wait for it.
 
-pub(crate) mod event_row;
-pub(crate) mod pending_writes;
-pub(crate) mod store;
-pub(crate) mod writer;
+mod event_row;
+mod pending_writes;
+mod store;
+mod writer;
+
+pub(crate) use event_row::{Change, ItemKey, Outcome, Row, SecretPart, StoredEvent, damaged, parse, secret_part};
+pub(crate) use pending_writes::Pending;
+pub use store::Store;
+pub(crate) use store::{Inner, exists};
+pub(crate) use writer::{Insert, Work, Writer};

@@ -7,7 +7,7 @@ use std::{
 
 use trunkline_core::{Error, Result, RunId};
 
-use crate::database::event_row::{Change, ItemKey, Outcome, Row};
+use crate::database::{Change, ItemKey, Outcome, Row};
 
 /// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never
 /// removed).

@@ -10,10 +10,10 @@ use rusqlite::Connection;
 use trunkline_core::{Redactor, Result, RunId};
 
 use crate::{
-    database::{pending_writes::Pending, writer::Writer},
-    encryption::seal::Seal,
+    database::{Pending, Writer},
+    encryption::Seal,
     lookup::not_found::no_run,
-    sqlite::database_file::Readers,
+    sqlite::Readers,
 };
 
 /// An open data directory. Clones share it; dropping the last one writes what is queued and closes the file.

@@ -25,12 +25,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use trunkline_core::{Error, ErrorKind, Result, RunId, StoreFault};
 
 use crate::{
-    database::event_row::Row,
-    files::store_fault::file_fault,
-    sqlite::{
-        database_file::execute,
-        sqlite_error::{WorkError, WorkResult, fault, fault_of},
-    },
+    database::Row,
+    files::file_fault,
+    sqlite::{WorkError, WorkResult, execute, fault, fault_of},
 };
 
 /// The capacity of the queue in jobs; further callers wait.

@@ -20,10 +20,7 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Redactor, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::files::{
-    private_files::{create_private_file, exposed_mode, private_dir, sync_dir, write_private},
-    store_fault::file_fault,
-};
+use crate::files::{create_private_file, exposed_mode, file_fault, private_dir, sync_dir, write_private};
 
 /// The source of the key.
 #[derive(Clone, Debug)]
@@ -148,10 +145,8 @@ impl Ring {
     pub(crate) fn keep_only(&self, path: &Path, id: &str) -> Result<Vec<PathBuf>> {
         let (current, retired): (Vec<_>, Vec<_>) = self.reread()?.into_iter().partition(|key| key.id == id);
         if current.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("the key {id} is no longer in the file {}", path.display()),
-            )
+            let message = format!("the key {id} is no longer in the file {}", path.display());
+            return Err(Error::new(ErrorKind::Config, message)
             .hint(
                 "the file was changed during the rotation: restore the key from your backup, then run the command again",
             ));
@@ -211,11 +206,8 @@ fn load(path: &Path) -> Result<Vec<Key>> {
     }
     let text = Zeroizing::new(fs::read_to_string(path).map_err(wrong)?);
     parse(&text).ok_or_else(|| {
-        Error::new(
-            ErrorKind::Config,
-            format!("the key file {} does not hold 32 bytes in base64 or hexadecimal digits", path.display()),
-        )
-        .hint("restore the key file of this store from your backup")
+        let message = format!("the key file {} does not hold 32 bytes in base64 or hexadecimal digits", path.display());
+        Error::new(ErrorKind::Config, message).hint("restore the key file of this store from your backup")
     })
 }
 

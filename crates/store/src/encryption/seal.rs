@@ -14,7 +14,7 @@ use chacha20poly1305::{
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::encryption::key::{Key, Ring, random};
+use crate::encryption::{Key, Ring, random};
 
 const NONCE: usize = 24;
 

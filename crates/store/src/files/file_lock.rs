@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::files::private_files::private_file;
+use crate::files::private_file;
 
 /// A file that this process has locked.
 pub(crate) struct FileLock {

@@ -6,16 +6,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use trunkline_core::{Result, Secret, async_trait};
 
 use crate::{
-    database::store::Store,
-    encryption::seal::{AssociatedData, Sealed},
+    database::Store,
+    encryption::{AssociatedData, Sealed},
     flows::flow_store::{FlowStore, FlowToSave, SavedFlow, exists_already},
-    journal::{deduplication::forget, flow_versions::pin},
+    journal::{forget, pin},
     lookup::not_found::no_flow,
-    sqlite::{
-        columns::{now, time},
-        schema::seal_in,
-        sqlite_error::WorkResult,
-    },
+    sqlite::{WorkResult, now, seal_in, time},
 };
 
 /// The field of a webhook's encrypted secret.

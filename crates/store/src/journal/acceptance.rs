@@ -7,17 +7,9 @@ use trunkline_core::{Error, ErrorKind, Result, RunId};
 use trunkline_engine::{RunEvent, RunStatus, TriggerEvent};
 
 use crate::{
-    database::{
-        event_row::Row,
-        store::{Store, exists},
-    },
-    journal::{event_insert::insert_event, flow_versions::pin, run_claim},
-    sqlite::{
-        checksum,
-        columns::{column, now, text},
-        schema,
-        sqlite_error::WorkResult,
-    },
+    database::{Row, Store, exists},
+    journal::{insert_event, pin, run_claim},
+    sqlite::{WorkResult, checksum, column, now, schema, text},
 };
 
 /// How long a deduplication key is kept after it was last seen, in milliseconds: 30 days.

@@ -11,9 +11,9 @@ use trunkline_core::{Result, RunId, async_trait};
 use trunkline_engine::{RunEvent, TriggerDeduplication, TriggerEvent};
 
 use crate::{
-    database::store::Store,
-    journal::acceptance::{accepting, save},
-    sqlite::columns::now,
+    database::Store,
+    journal::{accepting, save},
+    sqlite::now,
 };
 
 const DAY: i64 = 24 * 60 * 60 * 1000;

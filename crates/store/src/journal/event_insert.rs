@@ -6,14 +6,10 @@ use rusqlite::{Connection, params};
 use trunkline_core::RunId;
 
 use crate::{
-    database::{
-        event_row::{Change, Row, SecretPart},
-        pending_writes::Pending,
-        writer::Insert,
-    },
-    encryption::seal::{AssociatedData, Seal},
-    journal::item_outcomes::{self, Counts},
-    sqlite::{checksum, schema, sqlite_error::ours},
+    database::{Change, Insert, Pending, Row, SecretPart},
+    encryption::{AssociatedData, Seal},
+    journal::{Counts, item_outcomes},
+    sqlite::{checksum, ours, schema},
 };
 
 /// Inserts events, but not those of a run whose earlier events were lost.

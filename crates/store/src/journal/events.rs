@@ -10,14 +10,10 @@ use trunkline_core::{Result, RunId, async_trait};
 use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus, TriggerDeduplication, TriggerEvent};
 
 use crate::{
-    database::{
-        event_row::{Change, Row, StoredEvent, damaged, parse},
-        store::Store,
-        writer::Work,
-    },
-    journal::{acceptance::accepting, run_status::status_of},
+    database::{Change, Row, Store, StoredEvent, Work, damaged, parse},
+    journal::{accepting, status_of},
     lookup::not_found::no_run,
-    sqlite::{checksum, columns::signed, sqlite_error::WorkError},
+    sqlite::{WorkError, checksum, signed},
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.

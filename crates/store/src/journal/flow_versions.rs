@@ -6,8 +6,8 @@ use trunkline_core::{Error, ErrorKind, Result, async_trait};
 use trunkline_engine::FlowVersions;
 
 use crate::{
-    database::store::Store,
-    sqlite::{columns::text, sqlite_error::WorkResult},
+    database::Store,
+    sqlite::{WorkResult, text},
 };
 
 #[async_trait]

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 use trunkline_core::RunId;
 
-use crate::database::event_row::Outcome;
+use crate::database::Outcome;
 
 /// The columns of `runs` that count items, in the order of [`Counts`].
 pub(crate) const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];

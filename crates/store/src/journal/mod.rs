@@ -1,13 +1,20 @@
 //! The journal of runs, see [`Journal`](trunkline_engine::Journal): a file for each of its concerns, and what their
 //! transactions share.
 
-pub(crate) mod acceptance;
-pub(crate) mod deduplication;
-pub(crate) mod event_insert;
-pub(crate) mod events;
-pub(crate) mod flow_versions;
+mod acceptance;
+mod deduplication;
+mod event_insert;
+mod events;
+mod flow_versions;
 pub(crate) mod item_outcomes;
 pub(crate) mod process_log;
 pub(crate) mod run_claim;
-pub(crate) mod run_index;
-pub(crate) mod run_status;
+mod run_index;
+mod run_status;
+
+pub(crate) use acceptance::{accepting, save};
+pub(crate) use deduplication::forget;
+pub(crate) use event_insert::{insert_event, inserts};
+pub(crate) use flow_versions::pin;
+pub(crate) use item_outcomes::{Counts, STATUSES};
+pub(crate) use run_status::status_of;

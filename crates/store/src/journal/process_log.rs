@@ -6,14 +6,9 @@ use trunkline_engine::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, Proc
 use zeroize::Zeroizing;
 
 use crate::{
-    database::{event_row::damaged, store::Store, writer::Work},
-    encryption::seal::{AssociatedData, Seal, Sealed},
-    sqlite::{
-        checksum,
-        columns::{signed, text},
-        schema::seal_in,
-        sqlite_error::WorkError,
-    },
+    database::{Store, Work, damaged},
+    encryption::{AssociatedData, Seal, Sealed},
+    sqlite::{WorkError, checksum, seal_in, signed, text},
 };
 
 /// The field of its [`AssociatedData`].

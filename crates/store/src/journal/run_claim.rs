@@ -7,8 +7,8 @@ use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, async_trait};
 use trunkline_engine::{RunClaim, RunClaims};
 
 use crate::{
-    database::store::Store,
-    files::{private_files::private_dir, store_fault::file_fault},
+    database::Store,
+    files::{file_fault, private_dir},
 };
 
 #[async_trait]
@@ -60,7 +60,7 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
     };
     use sha2::{Digest, Sha256};
 
-    use crate::{files::private_files::private_file, sqlite::checksum};
+    use crate::{files::private_file, sqlite::checksum};
 
     let file = private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
     // One of 2^63 bytes: two running runs do not share one in practice.

@@ -7,9 +7,9 @@ use trunkline_core::{Result, RunId, StepPath, async_trait};
 use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunIndex, RunSummary};
 
 use crate::{
-    database::{event_row::parse, store::Store},
-    journal::{item_outcomes::STATUSES, run_status::status_of},
-    sqlite::{checksum, columns::time},
+    database::{Store, parse},
+    journal::{STATUSES, status_of},
+    sqlite::{checksum, time},
 };
 
 #[async_trait]

@@ -6,14 +6,10 @@ use std::{io::Write, path::Path, time::Duration};
 use trunkline_core::{Error, ErrorKind, Result, StoreFault, async_trait};
 
 use crate::{
-    database::store::Store,
-    files::{
-        file_lock::hold,
-        private_files::{private_dir, private_file},
-        store_fault::{describe, file_fault},
-    },
+    database::Store,
+    files::{describe, file_fault, hold, private_dir, private_file},
     health::StoreHealth,
-    sqlite::columns::now,
+    sqlite::now,
 };
 
 /// The space that must be free, in bytes. It is allocated and released before the system writes anything to the disk.

@@ -9,23 +9,11 @@ use std::{
 use trunkline_core::Result;
 
 use crate::{
-    database::{
-        pending_writes::Pending,
-        store::{Inner, Store},
-        writer::Writer,
-    },
-    encryption::key::{KeySource, Ring},
-    files::{
-        private_files::{private_dir, private_file, sync_dir},
-        store_fault::file_fault,
-    },
-    journal::event_insert::inserts,
-    sqlite::{
-        checksum,
-        database_file::{Opened, Readers, open_writer},
-        schema,
-        sqlite_error::fault,
-    },
+    database::{Inner, Pending, Store, Writer},
+    encryption::{KeySource, Ring},
+    files::{file_fault, private_dir, private_file, sync_dir},
+    journal::inserts,
+    sqlite::{Opened, Readers, checksum, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
 

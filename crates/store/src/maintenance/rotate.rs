@@ -12,18 +12,12 @@ use trunkline_engine::RunEvent;
 use zeroize::Zeroizing;
 
 use crate::{
-    database::{event_row::secret_part, store::Store},
-    encryption::{
-        key::KeySource,
-        seal::{AssociatedData, Seal, Sealed},
-    },
-    files::{file_lock::hold, store_fault::file_fault},
+    database::{Store, secret_part},
+    encryption::{AssociatedData, KeySource, Seal, Sealed},
+    files::{file_fault, hold},
     flows::flow_table,
     journal::process_log,
-    sqlite::{
-        schema,
-        sqlite_error::{WorkError, WorkResult},
-    },
+    sqlite::{WorkError, WorkResult, schema},
     vault::vault_table,
 };
 
@@ -52,55 +46,23 @@ pub struct RotationReport {
     pub retired: Vec<std::path::PathBuf>,
 }
 
-/// A table with encrypted values. Rows are named by two columns, in the order of the primary key.
+/// A table with encrypted values.
 struct Table {
     name: &'static str,
-    /// Selects the rows after a given one that are encrypted with another key.
-    pending: &'static str,
-    count: &'static str,
-    /// Selects the key id, the encrypted value, and the column that determines its place.
-    value: &'static str,
-    update: &'static str,
+    /// The two columns that name a row, in the order of the primary key. The second one may be a constant.
+    key: [&'static str; 2],
+    /// The column that determines the place of the value.
+    of: &'static str,
+    /// The view or table to read the row from.
+    from: &'static str,
 }
 
 const TABLES: [Table; 5] = [
-    Table {
-        name: "secrets",
-        pending: "SELECT connection, pointer FROM secrets WHERE key_id <> ?1 AND (connection, pointer) > (?2, ?3)
-                  ORDER BY connection, pointer LIMIT ?4",
-        count: "SELECT count(*) FROM secrets WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, pointer FROM secrets WHERE connection = ?1 AND pointer = ?2",
-        update: "UPDATE secrets SET key_id = ?3, sealed = ?4 WHERE connection = ?1 AND pointer = ?2",
-    },
-    Table {
-        name: "vault",
-        pending: "SELECT connection, version FROM vault WHERE key_id <> ?1 AND (connection, version) > (?2, ?3)
-                  ORDER BY connection, version LIMIT ?4",
-        count: "SELECT count(*) FROM vault WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, version FROM vault WHERE connection = ?1 AND version = ?2",
-        update: "UPDATE vault SET key_id = ?3, sealed = ?4 WHERE connection = ?1 AND version = ?2",
-    },
-    Table {
-        name: "webhooks",
-        pending: "SELECT flow, 0 FROM webhooks WHERE key_id <> ?1 AND (flow, 0) > (?2, ?3) ORDER BY flow LIMIT ?4",
-        count: "SELECT count(*) FROM webhooks WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, ?2 FROM webhooks WHERE flow = ?1",
-        update: "UPDATE webhooks SET key_id = ?3, sealed = ?4 WHERE flow = ?1 AND ?2 = 0",
-    },
-    Table {
-        name: "events",
-        pending: "SELECT run, seq FROM events WHERE key_id <> ?1 AND (run, seq) > (?2, ?3) ORDER BY run, seq LIMIT ?4",
-        count: "SELECT count(*) FROM events WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, event FROM good_events WHERE run = ?1 AND seq = ?2",
-        update: "UPDATE events SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
-    },
-    Table {
-        name: "step_log",
-        pending: "SELECT run, seq FROM step_log WHERE key_id <> ?1 AND (run, seq) > (?2, ?3) ORDER BY run, seq LIMIT ?4",
-        count: "SELECT count(*) FROM step_log WHERE key_id <> ?1",
-        value: "SELECT key_id, sealed, seq FROM step_log WHERE run = ?1 AND seq = ?2",
-        update: "UPDATE step_log SET key_id = ?3, sealed = ?4 WHERE run = ?1 AND seq = ?2",
-    },
+    Table { name: "secrets", key: ["connection", "pointer"], of: "pointer", from: "secrets" },
+    Table { name: "vault", key: ["connection", "version"], of: "version", from: "vault" },
+    Table { name: "webhooks", key: ["flow", "0"], of: "0", from: "webhooks" },
+    Table { name: "events", key: ["run", "seq"], of: "event", from: "good_events" },
+    Table { name: "step_log", key: ["run", "seq"], of: "seq", from: "step_log" },
 ];
 
 /// The name of a row.
@@ -202,13 +164,18 @@ impl Store {
 fn count(store: &Connection, id: &str) -> rusqlite::Result<u64> {
     let mut total = 0;
     for table in &TABLES {
-        total += store.query_row(table.count, [id], |row| row.get::<_, i64>(0))?.unsigned_abs();
+        let sql = format!("SELECT count(*) FROM {} WHERE key_id <> ?1", table.name);
+        total += store.query_row(&sql, [id], |row| row.get::<_, i64>(0))?.unsigned_abs();
     }
     Ok(total)
 }
 
 fn pending(store: &Connection, table: &Table, id: &str, after: &Key) -> rusqlite::Result<Vec<Key>> {
-    let mut statement = store.prepare_cached(table.pending)?;
+    let Table { name, key: [first, second], .. } = table;
+    let mut statement = store.prepare_cached(&format!(
+        "SELECT {first}, {second} FROM {name} WHERE key_id <> ?1 AND ({first}, {second}) > (?2, ?3)
+         ORDER BY 1, 2 LIMIT ?4"
+    ))?;
     let rows =
         statement.query_map(params![id, after.0, after.1, BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
     rows.collect()
@@ -216,18 +183,21 @@ fn pending(store: &Connection, table: &Table, id: &str, after: &Key) -> rusqlite
 
 /// Encrypts one value again, if it still exists and still uses another key.
 fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -> WorkResult<bool> {
-    let mut statement = store.prepare_cached(table.value)?;
+    let Table { name, key: [first, second], of, from } = table;
+    let mut statement = store
+        .prepare_cached(&format!("SELECT key_id, sealed, {of} FROM {from} WHERE {first} = ?1 AND {second} = ?2"))?;
     let found = statement.query_row(params![key.0, key.1], |row| {
         Ok((Sealed { key_id: row.get(0)?, bytes: row.get(1)? }, row.get::<_, Value>(2)?))
     });
     let Some((sealed, of)) = found.optional()?.filter(|(sealed, _)| sealed.key_id != id) else { return Ok(false) };
     let (row, field) = place(table, &key.0, of)?;
     let row: Vec<_> = row.iter().map(String::as_str).collect();
-    let place = AssociatedData { table: table.name, row: &row, field: &field };
+    let place = AssociatedData { table: name, row: &row, field: &field };
     let plain: Zeroizing<Vec<u8>> = seal.open(&place, &sealed)?;
     // An error here aborts the transaction.
     let sealed = schema::seal_in(store, seal, &place, &plain).map_err(WorkError::into_sqlite)?;
-    store.prepare_cached(table.update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
+    let update = format!("UPDATE {name} SET key_id = ?3, sealed = ?4 WHERE {first} = ?1 AND {second} = ?2");
+    store.prepare_cached(&update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
     Ok(true)
 }
 

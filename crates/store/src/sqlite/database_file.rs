@@ -12,8 +12,8 @@ use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
 use crate::{
-    files::store_fault::describe,
-    sqlite::{checksum, sqlite_error::fault},
+    files::describe,
+    sqlite::{checksum, fault},
 };
 
 /// The number of concurrent reads.

@@ -1,7 +1,12 @@
 //! The SQLite file: how it is opened and read, its tables, and the checksums of its rows.
 
 pub(crate) mod checksum;
-pub(crate) mod columns;
-pub(crate) mod database_file;
+mod columns;
+mod database_file;
 pub(crate) mod schema;
-pub(crate) mod sqlite_error;
+mod sqlite_error;
+
+pub(crate) use columns::{column, now, signed, text, time};
+pub(crate) use database_file::{Opened, Readers, execute, open_as_it_lies, open_writer, wait};
+pub(crate) use schema::seal_in;
+pub(crate) use sqlite_error::{WorkError, WorkResult, fault, fault_of, ours};

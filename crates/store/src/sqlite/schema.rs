@@ -10,14 +10,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbCon
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    encryption::{
-        key::{Key, KeySource, Ring, random},
-        seal::{self, AssociatedData, Seal, Sealed},
-    },
-    sqlite::{
-        database_file::{open_as_it_lies, wait},
-        sqlite_error::WorkResult,
-    },
+    encryption::{AssociatedData, Key, KeySource, Ring, Seal, Sealed, random, seal},
+    sqlite::{WorkResult, open_as_it_lies, wait},
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -186,12 +180,11 @@ fn version(connection: &Connection, path: &Path) -> WorkResult<usize> {
     }
     let known = usize::try_from(version).ok().filter(|version| *version <= MIGRATIONS.len());
     let known = known.ok_or_else(|| {
-        Error::new(
-            ErrorKind::Store,
-            format!("the store has version {version}, this Trunkline knows versions up to {}", MIGRATIONS.len()),
-        )
-        .hint("use the newer Trunkline that wrote it, or another data directory")
-        .with("file", path.display())
+        let message =
+            format!("the store has version {version}, this Trunkline knows versions up to {}", MIGRATIONS.len());
+        Error::new(ErrorKind::Store, message)
+            .hint("use the newer Trunkline that wrote it, or another data directory")
+            .with("file", path.display())
     })?;
     Ok(known)
 }

@@ -5,7 +5,7 @@ use std::{fs::File, path::Path};
 use rusqlite::{ErrorCode, ffi};
 use trunkline_core::{Error, ErrorKind, StoreFault};
 
-use crate::files::store_fault::{describe, fault_of_file};
+use crate::files::{describe, fault_of_file};
 
 /// Turns an SQLite error into ours: what was tried, on which file, why it failed, what to do next.
 pub(crate) fn fault(tried: &str, path: &Path, error: rusqlite::Error) -> Error {

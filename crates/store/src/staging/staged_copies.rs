@@ -23,13 +23,10 @@ use trunkline_core::{
 };
 
 use crate::{
-    database::store::Store,
-    files::{
-        private_files::{private_dir, private_file, sync_dir},
-        store_fault::file_fault,
-    },
+    database::Store,
+    files::{file_fault, private_dir, private_file, sync_dir},
     journal::run_claim,
-    sqlite::columns::now,
+    sqlite::now,
 };
 
 /// The directory of the copies, in the data directory.

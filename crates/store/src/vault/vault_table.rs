@@ -5,10 +5,10 @@ use rusqlite::{OptionalExtension, params};
 use trunkline_core::{Result, Secret, SignIn, Vault, VaultEntry, async_trait};
 
 use crate::{
-    database::store::Store,
-    encryption::seal::{AssociatedData, Seal, Sealed},
+    database::Store,
+    encryption::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{columns::now, schema::seal_in},
+    sqlite::{now, seal_in},
 };
 
 /// The field is bound to the version, so an old value cannot be put back under a new version.
