@@ -20,10 +20,8 @@ pub(crate) fn classify(response: &Response) -> Option<Error> {
     (response.status < 300).then(|| {
         let errors: Vec<_> =
             errors.iter().map(|error| error.as_str().map_or_else(|| error.to_string(), str::to_owned)).collect();
-        Error::new(
-            ErrorKind::InvalidInput,
-            format!("{operation}: MediaValet accepted the call but reports: {}", errors.join("; ")),
-        )
-        .hint("parts of the call may have taken effect: check the result before you send it again")
+        let message = format!("{operation}: MediaValet accepted the call but reports: {}", errors.join("; "));
+        Error::new(ErrorKind::InvalidInput, message)
+            .hint("parts of the call may have taken effect: check the result before you send it again")
     })
 }

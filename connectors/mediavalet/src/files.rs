@@ -79,11 +79,10 @@ pub(crate) async fn open(client: &Client, source: &Value, from: Position, cx: &C
             let response = client.call(operation, input, &cx).await?;
             let url = response.pointer(&pointer).and_then(Value::as_str).and_then(|url| Url::parse(url).ok());
             url.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::NotFound,
-                    format!("the response of {operation} has no URL of the file at {pointer}"),
+                let message = format!("the response of {operation} has no URL of the file at {pointer}");
+                Error::new(ErrorKind::NotFound, message).hint(
+                    "MediaValet may not have processed the asset yet: `asset.wait_until_processed` waits for that",
                 )
-                .hint("MediaValet may not have processed the asset yet: `asset.wait_until_processed` waits for that")
             })
         }
         .boxed()

@@ -120,11 +120,9 @@ async fn folder(client: &Client, id: i64, before: Option<BTreeSet<i64>>, limit: 
         return Err(Error::new(ErrorKind::Unexpected, message));
     };
     if files.len() > MAX_FILES {
-        return Err(Error::new(
-            ErrorKind::Limit,
-            format!("folder {id} has {} files, more than {MAX_FILES}", files.len()),
-        )
-        .hint("use its sub-folders, or compare the lists of `folder.files` in the flow"));
+        let message = format!("folder {id} has {} files, more than {MAX_FILES}", files.len());
+        return Err(Error::new(ErrorKind::Limit, message)
+            .hint("use its sub-folders, or compare the lists of `folder.files` in the flow"));
     }
     let now = files.iter().map(file_id).collect::<Result<BTreeSet<_>>>()?;
     let Some(before) = before else {

@@ -72,12 +72,10 @@ impl Action for Permalink {
         let checked = check(client, input.id, cx).await?;
         if !checked.result.allowed && !input.force {
             let reasons = checked.result.reasons.join(", ");
-            return Err(Error::new(
-                ErrorKind::Permission,
-                format!("file {} may not be published: {reasons}", input.id),
-            )
-            .with("reasons", reasons)
-            .hint("`file.may_publish` explains the reasons; set `force` to publish the file in spite of them"));
+            let message = format!("file {} may not be published: {reasons}", input.id);
+            return Err(Error::new(ErrorKind::Permission, message)
+                .with("reasons", reasons)
+                .hint("`file.may_publish` explains the reasons; set `force` to publish the file in spite of them"));
         }
         if !can_be_published(&checked.file) {
             let message = format!("file {} is of a type that Mediaflow does not publish at a permanent URL", input.id);

@@ -60,11 +60,9 @@ pub(super) async fn changes(client: &Client, since: Option<FeedCursor>, limit: u
                 continue;
             }
             if listed.len() == MAX_FILES {
-                return Err(Error::new(
-                    ErrorKind::Limit,
-                    format!("more than {MAX_FILES} files are new since the cursor"),
-                )
-                .hint("list the files with `folder.files`, then start again without a cursor"));
+                let message = format!("more than {MAX_FILES} files are new since the cursor");
+                return Err(Error::new(ErrorKind::Limit, message)
+                    .hint("list the files with `folder.files`, then start again without a cursor"));
             }
             reached_known |= known;
             listed.push(ListedFile { id, uploaded });
