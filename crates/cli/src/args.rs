@@ -11,7 +11,7 @@ use trunkline::rest::Url;
 
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
-pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand};
+pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand};
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -299,25 +299,13 @@ pub(crate) enum FlowCommand {
     /// List the saved flows
     List,
     /// Show a saved flow
-    Show {
-        /// The flow
-        name: String,
-    },
+    Show(FlowArgument),
     /// Let a flow's trigger start runs
-    Activate {
-        /// The flow
-        name: String,
-    },
+    Activate(FlowArgument),
     /// Stop a flow's trigger from starting runs; running runs continue
-    Deactivate {
-        /// The flow
-        name: String,
-    },
+    Deactivate(FlowArgument),
     /// Give a flow's webhook a new address; the previous one stops working
-    Address {
-        /// The flow
-        name: String,
-    },
+    Address(FlowArgument),
     /// Save the secret that the sender of a flow's webhook signs with
     Secret {
         /// The flow
@@ -326,8 +314,11 @@ pub(crate) enum FlowCommand {
         file: String,
     },
     /// Remove a flow and the deduplication keys of its trigger; its runs stay
-    Remove {
-        /// The flow
-        name: String,
-    },
+    Remove(FlowArgument),
+}
+
+#[derive(Args)]
+pub(crate) struct FlowArgument {
+    /// The flow
+    pub(crate) name: String,
 }

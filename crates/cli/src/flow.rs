@@ -17,7 +17,7 @@ use trunkline::{
 };
 
 use crate::{
-    args::FlowCommand,
+    args::{FlowArgument, FlowCommand},
     catalogue,
     input::{json as json_argument, read},
     next_step::worded,
@@ -66,24 +66,26 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             add(runtime, draft, output).await?;
         }
         FlowCommand::List => list(runtime, output).await?,
-        FlowCommand::Show { name } => output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?),
-        FlowCommand::Activate { name } => {
+        FlowCommand::Show(FlowArgument { name }) => {
+            output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?)
+        }
+        FlowCommand::Activate(FlowArgument { name }) => {
             let done = runtime.execute::<ActivateFlow>(owner, FlowName { name }).await?;
             output.show(&done, || format!("{} is active.", done.activated));
         }
-        FlowCommand::Deactivate { name } => {
+        FlowCommand::Deactivate(FlowArgument { name }) => {
             let done = runtime.execute::<DeactivateFlow>(owner, FlowName { name }).await?;
             let name = &done.deactivated;
             output.show(&done, || {
                 format!("{name} is inactive: its trigger starts no runs, `trunkline run {name}` still does.")
             });
         }
-        FlowCommand::Address { name } => {
+        FlowCommand::Address(FlowArgument { name }) => {
             let address = runtime.execute::<NewWebhookAddress>(owner, FlowName { name }).await?;
             output.show(&address, || webhook_text(&address.webhook));
         }
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
-        FlowCommand::Remove { name } => {
+        FlowCommand::Remove(FlowArgument { name }) => {
             let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
             output.show(&done, || format!("Removed {}. Its runs are still there.", done.removed));
         }

@@ -32,6 +32,7 @@ mod runs;
 mod sandbox;
 mod serve;
 mod sibling_flows;
+mod signals;
 
 use std::{
     collections::BTreeMap,
@@ -57,6 +58,7 @@ use trunkline::{
 use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat};
 use input::json;
 use output::{Output, exit};
+use signals::Signals;
 
 /// Returns the commands with their arguments, for documentation, completion and tests.
 pub fn command() -> clap::Command {
@@ -111,16 +113,9 @@ pub fn main(registry: Registry) -> ExitCode {
 
 /// Waits for SIGINT or SIGTERM, and returns the exit code by which shells know that signal.
 async fn stop_signal() -> ExitCode {
-    use tokio::signal::unix::{SignalKind, signal};
-    let received = async |kind: SignalKind| match signal(kind) {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
+    match Signals::new() {
+        Ok(mut signals) => signals.next().await.into(),
         Err(_) => std::future::pending().await,
-    };
-    tokio::select! {
-        () = received(SignalKind::interrupt()) => ExitCode::from(exit::INTERRUPTED),
-        () = received(SignalKind::terminate()) => ExitCode::from(exit::TERMINATED),
     }
 }
 

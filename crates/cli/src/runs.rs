@@ -21,7 +21,7 @@ use trunkline::{
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::{
-    args::{RerunArgs, ResolveArgs, ResolveAs, RunsCommand},
+    args::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand},
     input::json as json_argument,
     inspect, items,
     next_step::{describe, worded},
@@ -94,11 +94,11 @@ pub(crate) async fn runs(
     let owner = &Caller::owner();
     match command.unwrap_or(RunsCommand::List) {
         RunsCommand::List => list(runtime, output).await,
-        RunsCommand::Show { id } => show(runtime, id, output).await,
+        RunsCommand::Show(RunArgument { id }) => show(runtime, id, output).await,
         RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
-        RunsCommand::Timeline { id } => inspect::timeline(runtime, id, output).await,
+        RunsCommand::Timeline(RunArgument { id }) => inspect::timeline(runtime, id, output).await,
         RunsCommand::Log { id, step } => inspect::log(runtime, id, step.as_deref(), output).await,
-        RunsCommand::Resume { id } => resume(runtime, data, id, output).await,
+        RunsCommand::Resume(RunArgument { id }) => resume(runtime, data, id, output).await,
         RunsCommand::Items { id, status, step, csv } => {
             items::items(runtime, items::query(id, status, step), csv, output).await
         }
@@ -112,7 +112,7 @@ pub(crate) async fn runs(
             output.info("`trunkline runs settle` is now `trunkline runs resolve`.");
             resolve(runtime, args, output).await
         }
-        RunsCommand::Cancel { id } => {
+        RunsCommand::Cancel(RunArgument { id }) => {
             let done = runtime.execute::<CancelRun>(owner, RunName { run: id }).await?;
             output.show(&done, || format!("Run {} is being cancelled.", done.cancelled));
             Ok(exit::DONE.into())

@@ -3,15 +3,13 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use serde::Serialize;
-use trunkline::{
-    Runtime,
-    core::{Error, ErrorKind, Result},
-};
+use trunkline::{Runtime, core::Result};
 use trunkline_server::{ApiToken, ServeOptions, Server};
 
 use crate::{
     args,
     output::{Output, exit},
+    signals::Signals,
 };
 
 /// Where the server is, on standard output.
@@ -39,7 +37,7 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
         format!("Trunkline serves at {address}/ until Ctrl-C. The API requires the token in {location}.")
     });
     tokio::select! {
-        () = signals.next() => {}
+        _ = signals.next() => {}
         error = server.lost() => {
             // The outcomes of steps in flight cannot be recorded. The steps are cut off, and the next process
             // reconciles them.
@@ -51,46 +49,10 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let grace = Duration::from_secs(arguments.grace);
     let safe = tokio::select! {
         safe = server.stop(grace) => safe,
-        () = signals.next() => false,
+        _ = signals.next() => false,
     };
     if !safe {
         output.info("Some steps were cut off; the next `trunkline serve` resumes their runs.");
     }
     Ok(exit::DONE.into())
-}
-
-#[cfg(unix)]
-struct Signals([tokio::signal::unix::Signal; 2]);
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let listen = |kind| {
-            signal(kind).map_err(|error| Error::new(ErrorKind::Internal, "cannot listen for signals").source(error))
-        };
-        Ok(Signals([listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?]))
-    }
-
-    async fn next(&mut self) {
-        let [terminate, interrupt] = &mut self.0;
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> Result<Self> {
-        Ok(Signals)
-    }
-
-    async fn next(&mut self) {
-        let _ = tokio::signal::ctrl_c().await;
-    }
 }

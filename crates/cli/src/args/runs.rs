@@ -7,10 +7,7 @@ pub(crate) enum RunsCommand {
     /// List the runs, newest first
     List,
     /// Show the status of a run, and the outcomes of its items
-    Show {
-        /// The run; its first digits are enough
-        id: String,
-    },
+    Show(RunArgument),
     /// Follow the events of a run, one a line, from its start and in whichever process it runs
     ///
     /// Ends with the run, with the exit code of `run`. Ctrl-C ends the command, not the run. With --json, each line is an
@@ -23,10 +20,7 @@ pub(crate) enum RunsCommand {
         after: u64,
     },
     /// Show where the time of a run went: by step, and for lists the fastest, the median and the slowest item
-    Timeline {
-        /// The run; its first digits are enough
-        id: String,
-    },
+    Timeline(RunArgument),
     /// Show the calls of a run with their inputs and results, without secrets: the failed calls, or those that the flow's
     /// `log` asks for
     Log {
@@ -37,10 +31,7 @@ pub(crate) enum RunsCommand {
         step: Option<String>,
     },
     /// Resume a run that a crash or an error stopped
-    Resume {
-        /// The run; its first digits are enough
-        id: String,
-    },
+    Resume(RunArgument),
     /// Send a signal to a run, for a step that waits for it now or later
     Signal {
         /// The run; its first digits are enough
@@ -93,10 +84,13 @@ pub(crate) enum RunsCommand {
     #[command(hide = true)]
     Settle(ResolveArgs),
     /// Cancel a run, in whichever process it runs
-    Cancel {
-        /// The run; its first digits are enough
-        id: String,
-    },
+    Cancel(RunArgument),
+}
+
+#[derive(Args)]
+pub(crate) struct RunArgument {
+    /// The run; its first digits are enough
+    pub(crate) id: String,
 }
 
 /// Which run is rerun, and with what.
