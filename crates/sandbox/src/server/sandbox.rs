@@ -82,38 +82,32 @@ impl Sandbox {
     }
 
     /// Returns the address of the listener, with the port that was chosen if `bind` had port 0.
-    #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Returns the URLs of both systems.
-    #[must_use]
     pub fn endpoints(&self) -> Endpoints {
         self.app.endpoints.clone()
     }
 
     /// Returns the credentials that the systems accept.
-    #[must_use]
     pub fn credentials(&self) -> Credentials {
         self.app.credentials.clone()
     }
 
     /// Returns two connection documents, first Mediaflow, then MediaValet. They are also served at `GET
     /// /_sandbox/settings`.
-    #[must_use]
     pub fn settings(&self) -> Vec<serde_json::Value> {
         config::settings(&self.app.endpoints, &self.app.credentials)
     }
 
     /// Returns the id of the Mediaflow folder that contains all files.
-    #[must_use]
     pub fn root_folder(&self) -> i64 {
         mediaflow::ROOT_FOLDER
     }
 
     /// Returns the id of the MediaValet category that demos and tests migrate to.
-    #[must_use]
     pub fn category(&self) -> String {
         TARGET_CATEGORY.to_string()
     }
@@ -131,7 +125,6 @@ impl Sandbox {
     /// Returns the counts so far, including what a state folder restored.
     ///
     /// The call may compute SHA-256 digests of source files: some milliseconds per megabyte, once for each file.
-    #[must_use]
     pub fn report(&self) -> Report {
         control::report(&self.app)
     }

@@ -127,23 +127,15 @@ impl State {
                 }
                 self.access.insert(access.token.clone(), access);
             }
-            Event::Refresh(refresh) => {
-                self.refresh.insert(refresh.token.clone(), refresh);
-            }
-            Event::Code(code) => {
-                self.codes.insert(code.code.clone(), code);
-            }
+            Event::Refresh(refresh) => drop(self.refresh.insert(refresh.token.clone(), refresh)),
+            Event::Code(code) => drop(self.codes.insert(code.code.clone(), code)),
             Event::TokenResponse(connection) => {
                 if connection.is_none_or(|name| !self.connections.insert(name)) {
                     self.refreshes += 1;
                 }
             }
-            Event::RevokeFamily(family) => {
-                self.revoked.insert(family);
-            }
-            Event::RevokeAccess(token) => {
-                self.access.remove(&token);
-            }
+            Event::RevokeFamily(family) => drop(self.revoked.insert(family)),
+            Event::RevokeAccess(token) => drop(self.access.remove(&token)),
             Event::ExpireAccess => self.access.clear(),
             Event::Asset(asset) => self.put_asset(*asset),
             Event::AssetGone(id) => {
@@ -151,9 +143,7 @@ impl State {
                     self.assets.remove(&number);
                 }
             }
-            Event::Category(category) => {
-                self.categories.insert(category.id, category);
-            }
+            Event::Category(category) => drop(self.categories.insert(category.id, category)),
             Event::CategoryGone(id) => {
                 self.categories.remove(&id);
                 for asset in self.assets.values_mut() {
@@ -163,21 +153,11 @@ impl State {
             Event::Block { blob, id, size } => {
                 self.blobs.entry(blob).or_insert_with(|| Blob::new(blob)).staged.insert(id, size);
             }
-            Event::Blob(blob) => {
-                self.blobs.insert(blob.id, blob);
-            }
-            Event::Package(package) => {
-                self.packages.insert(package.id, package);
-            }
-            Event::PackageGone(id) => {
-                self.packages.remove(&id);
-            }
-            Event::Webhook(webhook) => {
-                self.webhooks.insert(webhook.id, webhook);
-            }
-            Event::WebhookGone(id) => {
-                self.webhooks.remove(&id);
-            }
+            Event::Blob(blob) => drop(self.blobs.insert(blob.id, blob)),
+            Event::Package(package) => drop(self.packages.insert(package.id, package)),
+            Event::PackageGone(id) => drop(self.packages.remove(&id)),
+            Event::Webhook(webhook) => drop(self.webhooks.insert(webhook.id, webhook)),
+            Event::WebhookGone(id) => drop(self.webhooks.remove(&id)),
             Event::Usage { file, usage, removed: false } => self.usages.entry(file).or_default().push(usage),
             Event::Usage { file, usage, removed: true } => {
                 let same = |old: &Value| old["project"] == usage["project"] && old["url"] == usage["url"];
