@@ -159,7 +159,7 @@ impl OAuthErrorCode {
 
 impl From<String> for OAuthErrorCode {
     fn from(code: String) -> Self {
-        code.parse().unwrap_or_else(|_| OAuthErrorCode::Other(code))
+        code.parse().unwrap_or(OAuthErrorCode::Other(code))
     }
 }
 

@@ -153,7 +153,7 @@ impl Ring {
         }
         let mut files = Vec::new();
         for key in &retired {
-            let file = with_end(path, &format!(".{}.old", key.id));
+            let file = path.with_added_extension(format!("{}.old", key.id));
             write_private(&file, lines([&**key]).as_bytes()).map_err(|error| changing(&file, error))?;
             files.push(file);
         }
@@ -229,7 +229,7 @@ fn replace<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Arc<Key>>) -> Res
     let replaced = || {
         let path = fs::canonicalize(path)?;
         // Always the same name, so that a draft left by a kill is replaced.
-        let draft = with_end(&path, ".draft");
+        let draft = path.with_added_extension("draft");
         write_private(&draft, lines(keys.into_iter().map(|key| &**key)).as_bytes())?;
         fs::rename(&draft, &path)?;
         path.parent().map_or(Ok(()), sync_dir)
@@ -249,12 +249,6 @@ fn lines<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Zeroizing<String> {
         text.push('\n');
     }
     text
-}
-
-fn with_end(path: &Path, end: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(end);
-    name.into()
 }
 
 pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
