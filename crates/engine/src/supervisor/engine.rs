@@ -174,6 +174,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Limit, message).setting("/timeout"));
         }
         let what = format!("the input of flow {}", flow.name());
+        let input = flow.with_defaults(input);
         self.limits.payload(&what, &input)?;
         if let Some(schema) = flow.input() {
             schema.accept(&what, &input)?;

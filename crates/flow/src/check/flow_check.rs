@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trunkline_core::{Diagnostic, Registry, Severity};
 
 use crate::{
-    check::{GrantedScopes, checker::Checker},
+    check::{GrantedScopes, checker::Checker, literal_braces, retried_creates},
     document::{Flow, syntax},
     steps::reader::Reader,
 };
@@ -50,9 +50,12 @@ impl Flow {
     ) -> Vec<Diagnostic> {
         let mut checker = Checker::new(registry, self, granted);
         checker.flow(invalid_steps);
+        checker.found.extend(literal_braces::find(self.document()));
+        checker.found.extend(retried_creates::find(self, registry));
         for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
             let mut inner = Checker::new(registry, &called, granted);
             inner.flow(&BTreeSet::new());
+            inner.found.extend(literal_braces::find(called.document()));
             checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
                 Diagnostic { pointer: String::new(), message: format!("in the called flow {name}: {one}"), ..one }
             }));
