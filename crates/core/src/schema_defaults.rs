@@ -191,3 +191,102 @@ impl<'a> Filler<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use crate::Schema;
+
+    fn object(properties: Value) -> Value {
+        json!({ "type": "object", "properties": properties })
+    }
+
+    #[test]
+    fn a_default_stands_for_a_missing_value_at_any_depth() {
+        let n = || json!({ "type": "integer", "default": 7 });
+        let deep = object(json!({ "a": object(json!({ "b": object(json!({ "n": n() })), "m": true })) }));
+        let optional = object(json!({ "a": { "properties": { "n": n(), "id": true }, "required": ["id"] } }));
+        let whole = object(json!({ "a": { "properties": { "n": n() }, "default": { "m": 1 } } }));
+        let list = object(json!({ "a": { "items": object(json!({ "n": n() })) } }));
+        let tuple = object(json!({ "a": { "prefixItems": [true, object(json!({ "n": n() }))] } }));
+        let map = json!({ "additionalProperties": object(json!({ "n": n() })), "properties": { "a": true } });
+        let kind = |kind: &str, name: &str| object(json!({ "kind": { "const": kind }, name: n() }));
+        let choice = json!({ "oneOf": [kind("box", "width"), kind("ball", "radius")] });
+        let named = json!({ "$defs": { "n": n(), "node": object(json!({ "n": { "$ref": "#/$defs/n" }, "next": { "$ref": "#/$defs/node" } })) },
+            "allOf": [{ "$ref": "#/$defs/node" }] });
+        let condition = json!({ "if": { "required": ["x"] }, "then": object(json!({ "n": n() })),
+            "else": object(json!({ "m": n() })) });
+        for (schema, given, expected) in [
+            (object(json!({ "n": n() })), json!({}), json!({ "n": 7 })),
+            (object(json!({ "n": n() })), Value::Null, json!({ "n": 7 })),
+            (object(json!({ "n": n() })), json!({ "n": 1, "m": 2 }), json!({ "n": 1, "m": 2 })),
+            (object(json!({ "n": n() })), json!({ "n": null }), json!({ "n": null })),
+            (object(json!({ "n": { "default": false } })), json!({}), json!({ "n": false })),
+            (object(json!({ "n": true })), json!({}), json!({})),
+            (object(json!({ "n": { "default": null } })), json!({}), json!({ "n": null })),
+            (json!({ "default": { "x": 1 }, "properties": { "n": n() } }), Value::Null, json!({ "x": 1, "n": 7 })),
+            (deep.clone(), json!({}), json!({ "a": { "b": { "n": 7 } } })),
+            (deep.clone(), json!({ "a": {} }), json!({ "a": { "b": { "n": 7 } } })),
+            (deep.clone(), json!({ "a": { "b": { "n": 1 }, "m": 2 } }), json!({ "a": { "b": { "n": 1 }, "m": 2 } })),
+            (deep, json!({ "a": null }), json!({ "a": null })),
+            // An object that would lack a required member is not created.
+            (optional.clone(), json!({}), json!({})),
+            (optional, json!({ "a": { "id": 1 } }), json!({ "a": { "id": 1, "n": 7 } })),
+            (whole.clone(), json!({}), json!({ "a": { "m": 1, "n": 7 } })),
+            (whole, json!({ "a": {} }), json!({ "a": { "n": 7 } })),
+            (list.clone(), json!({ "a": [{}, { "n": 1 }, 3] }), json!({ "a": [{ "n": 7 }, { "n": 1 }, 3] })),
+            (list, json!({}), json!({})),
+            (tuple, json!({ "a": [{}, {}, {}] }), json!({ "a": [{}, { "n": 7 }, {}] })),
+            (map, json!({ "a": {}, "b": {} }), json!({ "a": {}, "b": { "n": 7 } })),
+            (choice.clone(), json!({ "kind": "ball" }), json!({ "kind": "ball", "radius": 7 })),
+            (choice, json!({ "kind": "cone" }), json!({ "kind": "cone" })),
+            (named, json!({ "next": { "n": 1, "next": 5 } }), json!({ "n": 7, "next": { "n": 1, "next": 5 } })),
+            (condition.clone(), json!({ "x": 1 }), json!({ "x": 1, "n": 7 })),
+            (condition, json!({}), json!({ "m": 7 })),
+        ] {
+            let filled = Schema::from(schema.clone()).with_defaults(given.clone());
+            assert_eq!(filled, expected, "{schema} {given}");
+            assert_eq!(Schema::from(schema.clone()).with_defaults(filled.clone()), filled, "a second time: {schema}");
+        }
+    }
+
+    #[test]
+    fn a_schema_that_contains_itself_ends() {
+        let schema = Schema::from(object(
+            json!({ "n": { "default": 1 }, "next": { "$ref": "#" }, "same": { "$ref": "#/properties/same" } }),
+        ));
+        assert_eq!(schema.with_defaults(json!({}))["n"], 1);
+        assert_eq!(schema.with_defaults(json!({ "same": 2, "next": { "next": {} } }))["next"]["next"]["n"], 1);
+    }
+
+    #[test]
+    fn a_member_with_a_default_is_required_only_afterwards() {
+        let schema = Schema::from(json!({ "required": ["n", "m", "a"], "properties": {
+            "n": { "default": 1 }, "m": true, "a": { "required": ["x"], "properties": { "x": { "default": 1 } } } } }));
+        assert_eq!(Schema::from(schema.before_defaults()).check(&json!({ "m": 1 })), []);
+        assert!(schema.check(&schema.with_defaults(json!({ "m": 1 }))).is_empty());
+        assert_eq!(Schema::from(schema.before_defaults()).check(&json!({ "n": 1 }))[0].pointer, "/m");
+    }
+
+    #[test]
+    fn a_default_that_does_not_fit_is_found() {
+        for (schema, places) in [
+            (object(json!({ "n": { "type": "integer", "default": "x" } })), vec!["/properties/n/default"]),
+            (object(json!({ "n": { "type": "integer", "default": 1 } })), vec![]),
+            (json!({ "items": { "enum": [1, 2], "default": 3 } }), vec!["/items/default"]),
+            (json!({ "anyOf": [true, { "minimum": 3, "default": 2 }] }), vec!["/anyOf/1/default"]),
+            (json!({ "$defs": { "a/b": { "type": "null", "default": 0 } } }), vec!["/$defs/a~1b/default"]),
+            (json!({ "default": {}, "required": ["n"], "properties": { "n": { "default": 1 } } }), vec![]),
+            (json!({ "default": {}, "required": ["m"], "properties": { "n": { "default": 1 } } }), vec!["/default"]),
+            (
+                json!({ "$defs": { "n": { "type": "null" } }, "items": { "$ref": "#/$defs/n", "default": 1 } }),
+                vec!["/items/default"],
+            ),
+        ] {
+            let found: Vec<_> =
+                Schema::from(schema.clone()).default_faults().into_iter().map(|one| one.pointer).collect();
+            assert_eq!(found, places, "{schema}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ use trunkline_core::{Diagnostic, Registry, Severity};
 use crate::{
     check::{GrantedScopes, checker::Checker, literal_braces, retried_creates},
     document::{Flow, syntax},
-    steps::reader::Reader,
+    steps::reader::{Reader, unknown_binding},
 };
 
 impl Flow {
@@ -38,6 +38,14 @@ impl Flow {
     /// narrower scope (`files:read` for `files`) is accepted: only the service knows what it allows.
     pub fn check_granted(&self, registry: &Registry, granted: &GrantedScopes) -> Vec<Diagnostic> {
         self.check_readable(registry, granted, &BTreeSet::new())
+    }
+
+    /// Returns an error for each of these connection bindings that the flow does not declare.
+    pub fn unknown_bindings<'a>(&self, bindings: impl IntoIterator<Item = &'a String>) -> Vec<Diagnostic> {
+        let known = self.connections();
+        let unknown = bindings.into_iter().filter(|binding| !known.contains_key(*binding));
+        let found = |binding| unknown_binding(&format!("the flow {}", self.name()), binding, known.keys());
+        unknown.map(|binding| Diagnostic { pointer: "/connections".into(), ..found(binding) }).collect()
     }
 
     /// Like [`Flow::check_granted`], for a flow some of whose steps could not be read. Nothing is known about the

@@ -73,7 +73,9 @@ fn a_default_applies_where_any_part_of_a_path_is_missing() {
         assert_eq!(try_render(json!(expression), json!({})).unwrap(), without, "{expression}");
     }
     // Without a default, and in what is not the value of the default, a missing part is an error.
-    for expression in ["input.a.b.c", "input.a.b ~ 'x'", "input.i[input.a.b] | default(1)", "(input.a.b ~ 'x') | default(1)"] {
+    for expression in
+        ["input.a.b.c", "input.a.b ~ 'x'", "input.i[input.a.b] | default(1)", "(input.a.b ~ 'x') | default(1)"]
+    {
         assert!(try_render(json!(format!("{{{{ {expression} }}}}")), json!({})).is_err(), "{expression}");
     }
     // The filter that stands for a member is not for users.
