@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use trunkline_core::Timestamp;
 use trunkline_engine::TriggerEvent;
 use trunkline_tests::{Cli, until};
 
@@ -63,7 +62,7 @@ async fn every_door_fills_in_defaults_below_what_is_given_and_what_is_saved() {
 
     // The schedule was looked at two minutes ago.
     let runtime = cli.runtime();
-    let through = Some(runtime.now() - Duration::from_secs(120)).map(Timestamp::from);
+    let through = Some(runtime.now() - Duration::from_secs(120));
     runtime.journal().remember_trigger(TriggerEvent { flow: "clock".into(), keys: Vec::new(), through }).await.unwrap();
     let run = until("a run by its schedule", async || {
         serve
