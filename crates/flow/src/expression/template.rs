@@ -195,6 +195,21 @@ fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node 
     }
 }
 
+/// Returns the parts of a text that are not in an expression.
+pub(crate) fn literal_parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (literal, after) = match rest?.split_once("{{") {
+            Some((literal, expression)) => {
+                (literal, end_of_expression(expression).map(|length| &expression[length + 2..]))
+            }
+            None => (rest?, None),
+        };
+        rest = after;
+        Some(literal)
+    })
+}
+
 /// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
 /// count.
 fn end_of_expression(text: &str) -> Option<usize> {
@@ -220,16 +235,17 @@ fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagn
         let found = Diagnostic::error(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
         return Err(vec![found.hint("divide it among several steps with `set`")]);
     }
-    let compile = |source: &str| {
-        ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| {
+    let compile = |compiled: &str| {
+        ENVIRONMENT.compile_expression_owned(compiled.to_owned()).map_err(|error| {
             let message = format!("{{{{ {source} }}}} is not a valid expression: {}", detail(&error));
             vec![Diagnostic::error(pointer, message)]
         })
     };
     // This must come first: minijinja evaluates the constant parts of an expression when it compiles it.
-    let factors = infer::admit(source, pointer)?;
-    let factors = factors.iter().map(|factor| compile(factor)).collect::<Result<_, _>>()?;
-    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression: compile(source)?, factors })
+    let admitted = infer::admit(source, pointer)?;
+    let factors = admitted.factors.iter().map(|factor| compile(factor)).collect::<Result<_, _>>()?;
+    let expression = compile(&admitted.source)?;
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression, factors })
 }
 
 fn render(node: &Node, root: &Dynamic) -> Result<Value> {

@@ -22,6 +22,10 @@ pub(crate) fn check_constants(filter: &Filter, arguments: &[Option<&str>]) -> Re
     }
 }
 
+/// The name of a filter that yields a member of a value, and a missing value for a member of a missing one. Users cannot
+/// call it, because it is not one of the [`FILTERS`].
+pub(crate) const MEMBER: &str = "__member";
+
 /// Adds all filters and tests to the environment that evaluates expressions.
 pub(crate) fn add_to(environment: &mut Environment<'static>) {
     for filter in FILTERS {
@@ -29,6 +33,10 @@ pub(crate) fn add_to(environment: &mut Environment<'static>) {
             filter.call(state, value, &arguments)
         });
     }
+    environment.add_filter(MEMBER, |value: Value, name: Value| match value.is_undefined() || value.is_none() {
+        true => Ok(Value::UNDEFINED),
+        false => value.get_item(&name),
+    });
     environment.add_test("defined", minijinja::tests::is_defined);
     environment.add_test("none", minijinja::tests::is_none);
 }

@@ -23,7 +23,10 @@ use trunkline_core::{Diagnostic, Severity, closest};
 
 use crate::{
     filters::environment::TESTS,
-    typing::schema_algebra::{self, Member, either, item, kinds, list_of, of_kinds},
+    typing::{
+        optional_path::{self, Edit},
+        schema_algebra::{self, Member, either, item, kinds, list_of, of_kinds},
+    },
     values::{conversion::detail, json_kinds::Kinds},
 };
 
@@ -77,9 +80,16 @@ impl Names {
     }
 }
 
-/// Decides whether an expression may be compiled. Returns the operands of `*` that must be checked to be numbers before
-/// each evaluation; the error is everything that is wrong with the expression.
-pub(crate) fn admit(source: &str, pointer: &str) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
+/// An expression that may be compiled.
+pub(crate) struct Admitted {
+    /// The expression in the form in which it is compiled.
+    pub(crate) source: String,
+    /// The operands of `*` that must be checked to be numbers before each evaluation.
+    pub(crate) factors: BTreeSet<String>,
+}
+
+/// Decides whether an expression may be compiled. The error is everything that is wrong with the expression.
+pub(crate) fn admit(source: &str, pointer: &str) -> Result<Admitted, Vec<Diagnostic>> {
     if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
         let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
         return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
@@ -87,7 +97,10 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<BTreeSet<String>, Vec
     let mut walk = Walk::new(source, pointer, None);
     walk.source();
     let has_errors = walk.found.iter().any(|one| one.severity == Severity::Error);
-    if has_errors { Err(walk.found) } else { Ok(walk.factors) }
+    match has_errors {
+        true => Err(walk.found),
+        false => Ok(Admitted { source: optional_path::apply(source, walk.edits), factors: walk.factors }),
+    }
 }
 
 /// What is known about the result of an expression before a run.
@@ -117,6 +130,8 @@ pub(super) struct Walk<'a> {
     /// Operands of `*` that must be checked before each evaluation.
     pub(super) factors: BTreeSet<String>,
     roots: BTreeSet<String>,
+    /// The changes that let parts of paths be missing.
+    edits: Vec<Edit>,
     pub(super) joins: usize,
     depth: usize,
     /// Whether the value may be missing: before `default`, and in `is defined`.
@@ -132,6 +147,7 @@ impl<'a> Walk<'a> {
             found: Vec::new(),
             factors: BTreeSet::new(),
             roots: BTreeSet::new(),
+            edits: Vec::new(),
             joins: 0,
             depth: 0,
             may_be_missing: false,
@@ -189,8 +205,11 @@ impl<'a> Walk<'a> {
         shape
     }
 
-    /// Like [`Walk::walk`], for an expression whose value may or may not be missing.
+    /// Like [`Walk::walk`], for an expression whose value may or may not be missing, or any part of its path.
     pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Value {
+        if may_be_missing {
+            optional_path::edits(expression, self.source, &mut self.edits);
+        }
         let before = std::mem::replace(&mut self.may_be_missing, may_be_missing);
         let shape = self.walk(expression);
         self.may_be_missing = before;
@@ -246,7 +265,7 @@ impl<'a> Walk<'a> {
         if let Some(name) = constant_text(subscript) {
             return self.attribute(of, name);
         }
-        let (list, index) = (self.walk_where(false, of), self.walk(subscript));
+        let (list, index) = (self.walk(of), self.walk_where(false, subscript));
         if kinds(&list) != Kinds::LIST {
             return Value::Bool(true);
         }
@@ -351,7 +370,7 @@ impl<'a> Walk<'a> {
         match (of, self.names) {
             (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
             _ => {
-                let shape = self.walk_where(false, of);
+                let shape = self.walk(of);
                 self.member(&shape, name, &owner(of))
             }
         }
@@ -372,8 +391,7 @@ impl<'a> Walk<'a> {
         };
         if !output.certain && !self.may_be_missing {
             let hint = format!(
-                "a condition may leave it out, or it may fail; give it a default: \
-                 {{{{ (steps.{id} | default({{}})).NAME | default(..) }}}}"
+                "a condition may leave it out, or it may fail; give it a default: {{{{ steps.{id}.NAME | default(..) }}}}"
             );
             self.warn(format!("refers to the step {id}, which may not have run"), hint);
         }

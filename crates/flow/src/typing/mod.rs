@@ -3,6 +3,7 @@
 mod calls;
 pub(crate) mod infer;
 mod operators;
+mod optional_path;
 pub(crate) mod schema_algebra;
 #[cfg(test)]
 mod tests;
