@@ -94,6 +94,7 @@ pub use values::digest::{Algorithm, Digest};
 pub use values::ids::{RunId, StepPath};
 pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use values::spelling::{by_similarity, closest};
+pub use values::number::{NUMBER_HINT, lossy_number};
 pub use values::strict_json::{RepeatedMember, read_json};
 pub use values::timestamp::Timestamp;
 pub use vault::sign_in::{ReauthCause, SignIn, SignInState};
