@@ -1,6 +1,4 @@
-//! Finds filters by name, and adds them to the environment that evaluates expressions.
-
-use minijinja::{Environment, State, Value, value::Rest};
+//! Finds filters by name, and checks their constant arguments.
 
 use crate::filters::{FILTERS, Filter, dates, units};
 
@@ -20,17 +18,6 @@ pub(crate) fn check_constants(filter: &Filter, arguments: &[Option<&str>]) -> Re
         }
         _ => Ok(()),
     }
-}
-
-/// Adds all filters and tests to the environment that evaluates expressions.
-pub(crate) fn add_to(environment: &mut Environment<'static>) {
-    for filter in FILTERS {
-        environment.add_filter(filter.name, |state: &State<'_, '_>, value: Value, arguments: Rest<Value>| {
-            filter.call(state, value, &arguments)
-        });
-    }
-    environment.add_test("defined", minijinja::tests::is_defined);
-    environment.add_test("none", minijinja::tests::is_none);
 }
 
 /// The tests of expressions, such as `{{ value is defined }}`.

@@ -121,8 +121,8 @@ pub(super) fn json_pointer(call: &FilterCall<'_>) -> Result<Value, Error> {
 
 pub(super) fn lookup(call: &FilterCall<'_>) -> Result<Value, Error> {
     let name = call.text_at(0).unwrap_or_default();
-    let tables = call.state.lookup("tables").unwrap_or_default();
-    let table = member(&tables, name);
+    let tables = call.tables;
+    let table = member(tables, name);
     if table.is_undefined() {
         let known: Vec<_> = tables.try_iter().into_iter().flatten().map(|known| known.to_string()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

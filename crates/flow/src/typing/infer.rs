@@ -4,7 +4,7 @@
 //! An operation that cannot work on its shapes is reported; where a shape is not known, anything is accepted.
 //!
 //! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
-//! functions, unknown filters, and multiplications of a text or list are rejected.
+//! functions and unknown filters are rejected, and so are expressions that are too large.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,18 +13,24 @@ use std::{
 
 use minijinja::{
     machinery::{
+        Token,
         ast::{self, Compare, Const, Expr, Slice, Test, UnaryOpKind},
         parse_expr, tokenize,
     },
     syntax::SyntaxConfig,
+    value::Value as Dynamic,
 };
 use serde_json::{Map, Value, json};
-use trunkline_core::{Diagnostic, Severity, closest};
+use trunkline_core::{Diagnostic, NUMBER_HINT, Severity, closest, lossy_number};
 
 use crate::{
+    evaluation::{BOOLEAN_HINT, Tree},
     filters::environment::TESTS,
     typing::schema_algebra::{self, Member, either, item, kinds, list_of, of_kinds},
-    values::{conversion::detail, json_kinds::Kinds},
+    values::{
+        conversion::{detail, to_json},
+        json_kinds::Kinds,
+    },
 };
 
 /// The names that an expression can begin with.
@@ -77,17 +83,22 @@ impl Names {
     }
 }
 
-/// Decides whether an expression may be compiled. Returns the operands of `*` that must be checked to be numbers before
-/// each evaluation; the error is everything that is wrong with the expression.
-pub(crate) fn admit(source: &str, pointer: &str) -> Result<BTreeSet<String>, Vec<Diagnostic>> {
+/// Returns the tree of an expression, if it may be evaluated. The error is everything that is wrong with the expression.
+pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>> {
     if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
         let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
         return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
     }
     let mut walk = Walk::new(source, pointer, None);
-    walk.source();
-    let has_errors = walk.found.iter().any(|one| one.severity == Severity::Error);
-    if has_errors { Err(walk.found) } else { Ok(walk.factors) }
+    walk.numbers();
+    let (_, tree) = walk.source();
+    if tree.is_none() && !walk.has_errors() {
+        walk.error("has a part that expressions cannot have");
+    }
+    match tree {
+        Some(tree) if !walk.has_errors() => Ok(tree),
+        _ => Err(walk.found),
+    }
 }
 
 /// What is known about the result of an expression before a run.
@@ -103,7 +114,8 @@ pub(crate) struct Inferred {
 /// Infers the result of an expression that [`admit`] has accepted.
 pub(crate) fn infer(source: &str, pointer: &str, names: &Names) -> Inferred {
     let mut walk = Walk::new(source, pointer, Some(names));
-    let (shape, constant) = walk.source();
+    let (shape, tree) = walk.source();
+    let constant = tree.filter(|tree| tree.is_constant() && !walk.has_errors()).and_then(|tree| walk.constant(&tree));
     Inferred { shape, constant, roots: walk.roots, found: walk.found }
 }
 
@@ -114,8 +126,6 @@ pub(super) struct Walk<'a> {
     /// `None` while the expression is being admitted: nothing is known about any value.
     pub(super) names: Option<&'a Names>,
     found: Vec<Diagnostic>,
-    /// Operands of `*` that must be checked before each evaluation.
-    pub(super) factors: BTreeSet<String>,
     roots: BTreeSet<String>,
     pub(super) joins: usize,
     depth: usize,
@@ -130,7 +140,6 @@ impl<'a> Walk<'a> {
             pointer,
             names,
             found: Vec::new(),
-            factors: BTreeSet::new(),
             roots: BTreeSet::new(),
             joins: 0,
             depth: 0,
@@ -138,8 +147,43 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Walks over the whole expression; returns its shape, and its value if it is constant.
-    fn source(&mut self) -> (Value, Option<Value>) {
+    /// Reports numbers that cannot be kept as they are written.
+    fn numbers(&mut self) {
+        for (token, span) in tokenize(self.source, true, SyntaxConfig::default()).filter_map(Result::ok) {
+            let written = self.source.get(span.start_offset as usize..span.end_offset as usize).unwrap_or_default();
+            let reason = match token {
+                Token::Int128(_) => Some("it is a whole number of more than 64 bits"),
+                Token::Float(_) => lossy_number(&written.replace('_', "")),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let what = format!("has the number {written}, which cannot be kept exactly, because {reason}");
+                self.error_with_hint(what, NUMBER_HINT);
+            }
+        }
+    }
+
+    /// Returns the value of a constant expression, and reports why it has none.
+    fn constant(&mut self, tree: &Tree) -> Option<Value> {
+        match tree.evaluate(&Dynamic::default()) {
+            Ok(value) => to_json(&value).ok(),
+            Err(fault) => {
+                let what = format!("cannot be evaluated: {}", fault.reason);
+                match fault.hint {
+                    Some(hint) => self.error_with_hint(what, hint),
+                    None => self.error(what),
+                }
+                None
+            }
+        }
+    }
+
+    fn has_errors(&self) -> bool {
+        self.found.iter().any(|one| one.severity == Severity::Error)
+    }
+
+    /// Walks over the whole expression; returns its shape, and its tree.
+    fn source(&mut self) -> (Value, Option<Tree>) {
         let expression = match parse_expr(self.source) {
             Ok(expression) => expression,
             Err(error) => {
@@ -151,9 +195,7 @@ impl<'a> Walk<'a> {
         if self.joins > MAX_JOINS {
             self.error_with_hint(format!("joins with ~ or + more than {MAX_JOINS} times"), DIVIDE_HINT);
         }
-        // An expression that was not admitted is not evaluated: its value might be huge.
-        let constant = if self.names.is_some() { expression.as_const() } else { None };
-        (shape, constant.and_then(|value| serde_json::to_value(value).ok()))
+        (shape, Tree::build(&expression))
     }
 
     fn report(&mut self, found: Diagnostic) {
@@ -189,8 +231,10 @@ impl<'a> Walk<'a> {
         shape
     }
 
-    /// Like [`Walk::walk`], for an expression whose value may or may not be missing.
+    /// Like [`Walk::walk`], for an expression whose value may or may not be missing. In a path, any part may be missing.
     pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Value {
+        let is_path = matches!(expression, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_));
+        let may_be_missing = may_be_missing && is_path;
         let before = std::mem::replace(&mut self.may_be_missing, may_be_missing);
         let shape = self.walk(expression);
         self.may_be_missing = before;
@@ -205,10 +249,7 @@ impl<'a> Walk<'a> {
             Expr::GetItem(get) => self.subscript(&get.expr, &get.subscript_expr),
             Expr::Slice(slice) => self.slice(slice),
             Expr::UnaryOp(unary) => match unary.op {
-                UnaryOpKind::Not => {
-                    self.walk(&unary.expr);
-                    of_kinds(Kinds::BOOLEAN)
-                }
+                UnaryOpKind::Not => self.condition(&unary.expr, "not"),
                 UnaryOpKind::Neg => {
                     let shape = self.number(&unary.expr, "after -");
                     of_kinds(kinds(&shape) & Kinds::NUMBER)
@@ -217,7 +258,7 @@ impl<'a> Walk<'a> {
             Expr::BinOp(binary) => self.binary(binary.op, &binary.left, &binary.right),
             Expr::Compare(compare) => self.comparison(compare),
             Expr::IfExpr(choice) => {
-                self.walk(&choice.test_expr);
+                self.condition(&choice.test_expr, "if");
                 let yes = self.walk(&choice.true_expr);
                 let no = choice.false_expr.as_ref().map(|no| self.walk(no));
                 either([Some(yes), no].into_iter().flatten())
@@ -246,7 +287,7 @@ impl<'a> Walk<'a> {
         if let Some(name) = constant_text(subscript) {
             return self.attribute(of, name);
         }
-        let (list, index) = (self.walk_where(false, of), self.walk(subscript));
+        let (list, index) = (self.walk_where(self.may_be_missing, of), self.walk_where(false, subscript));
         if kinds(&list) != Kinds::LIST {
             return Value::Bool(true);
         }
@@ -303,7 +344,9 @@ impl<'a> Walk<'a> {
             let shape = self.walk(value);
             match (constant_text(key), &mut members) {
                 (Some(name), Some(members)) => {
-                    members.insert(name.to_owned(), shape);
+                    if members.insert(name.to_owned(), shape).is_some() {
+                        self.error(format!("has the member {name} twice"));
+                    }
                 }
                 _ => members = None,
             }
@@ -351,7 +394,7 @@ impl<'a> Walk<'a> {
         match (of, self.names) {
             (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
             _ => {
-                let shape = self.walk_where(false, of);
+                let shape = self.walk_where(self.may_be_missing, of);
                 self.member(&shape, name, &owner(of))
             }
         }
@@ -372,8 +415,7 @@ impl<'a> Walk<'a> {
         };
         if !output.certain && !self.may_be_missing {
             let hint = format!(
-                "a condition may leave it out, or it may fail; give it a default: \
-                 {{{{ (steps.{id} | default({{}})).NAME | default(..) }}}}"
+                "a condition may leave it out, or it may fail; give it a default: {{{{ steps.{id}.NAME | default(..) }}}}"
             );
             self.warn(format!("refers to the step {id}, which may not have run"), hint);
         }
@@ -411,6 +453,16 @@ impl<'a> Walk<'a> {
         Value::Bool(true)
     }
 
+    /// An operand that must be true or false; `role` is the word that it belongs to.
+    pub(super) fn condition(&mut self, expression: &Expr<'_>, role: &str) -> Value {
+        let shape = self.walk_where(false, expression);
+        if kinds(&shape).excludes(Kinds::BOOLEAN) {
+            let what = format!("uses {} with `{role}`, where true or false is needed", kinds(&shape));
+            self.error_with_hint(what, BOOLEAN_HINT);
+        }
+        of_kinds(Kinds::BOOLEAN)
+    }
+
     /// An operand that must be a number; `role` says what it is used for.
     pub(super) fn number(&mut self, expression: &Expr<'_>, role: &str) -> Value {
         let shape = self.walk(expression);
@@ -433,7 +485,7 @@ pub(super) fn constant_text<'a>(expression: &'a Expr<'_>) -> Option<&'a str> {
 }
 
 /// Returns the source text of an expression that only reads members and items, such as `a.b[0]`.
-pub(super) fn path(expression: &Expr<'_>) -> Option<String> {
+fn path(expression: &Expr<'_>) -> Option<String> {
     match expression {
         Expr::Var(var) => Some(var.id.to_owned()),
         Expr::GetAttr(get) => Some(format!("{}.{}", path(&get.expr)?, get.name)),

@@ -51,7 +51,7 @@ fn the_kinds_of_a_result_are_inferred() {
         ("steps.a.title | default('')", Kinds::TEXT),
         ("steps.a.title", Kinds::TEXT.or(Kinds::NULL)),
         ("1 if steps.a.ok else 'x'", Kinds::INTEGER.or(Kinds::TEXT)),
-        ("steps.a.ok and steps.a.size", Kinds::BOOLEAN.or(Kinds::INTEGER)),
+        ("steps.a.ok and not steps.a.ok or input.any", Kinds::BOOLEAN),
         ("not input.any", Kinds::BOOLEAN),
         ("input.any in [1]", Kinds::BOOLEAN),
         ("input.any is defined", Kinds::BOOLEAN),
@@ -110,7 +110,7 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
         ("input.text.upper()", "no functions"),
         ("(1, 2)", "square brackets"),
         ("'x' * 3", "where a number is needed"),
-        ("(input.text | default('')) * 3", "with the filter int or round"),
+        ("(input.text | default('')) * 3", "where a number is needed"),
         ("steps.a.items ~ 'x'", "puts a list into a text"),
     ] {
         let found = found(source);
@@ -124,8 +124,10 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
 #[test]
 fn a_value_that_may_be_missing_is_reported_unless_it_has_a_default() {
     assert_eq!(found("steps.maybe.size")[0].severity, Severity::Warning);
-    // The default is for `size`, not for the step.
-    assert_eq!(found("steps.maybe.size | default(1)").len(), 1);
+    // A default is for every part of the path, and for nothing beside it.
+    assert_eq!(found("steps.maybe.size | default(1)"), []);
+    assert_eq!(found("(steps.maybe.size + 1) | default(1)").len(), 1);
+    assert_eq!(found("steps.maybe.items[steps.maybe.size] | default(1)").len(), 1);
     assert_eq!(found("steps.maybe is defined"), []);
     assert_eq!(found("(steps.maybe | default({})).size | default(1)"), []);
 }
