@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_refused_number_is_named_with_its_place_and_the_cure() {
-        let text = "{\"a/b\": [{\"x\": 1, \"n\": \"18446744073709551616 \\\" 1e400\"},\n {\"id\": 18446744073709551616}]}";
+        let text =
+            "{\"a/b\": [{\"x\": 1, \"n\": \"18446744073709551616 \\\" 1e400\"},\n {\"id\": 18446744073709551616}]}";
         let error = read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).unwrap_err();
         assert_eq!((error.line(), error.column()), (2, 9));
         for words in ["18446744073709551616 at /a~1b/1/id", "64 bits", "declare it as text"] {
@@ -222,7 +223,9 @@ mod tests {
 
     #[test]
     fn the_parser_reports_what_is_not_a_number() {
-        for text in ["1.2.3456789012345678", "--12345678901234567890", "1e", "01234567890123456789", "1-23456789012345e"] {
+        for text in
+            ["1.2.3456789012345678", "--12345678901234567890", "1e", "01234567890123456789", "1-23456789012345e"]
+        {
             let error = read_json(text.as_bytes(), RepeatedMember::Refused).unwrap_err();
             assert!(!error.to_string().contains("declare"), "{text}: {error}");
         }

@@ -4,82 +4,21 @@
 //! the 15 to 17 digits that a floating-point number of 64 bits holds; one that would lose a digit before the decimal
 //! point is an error.
 
-use std::cmp::Ordering;
-
 use minijinja::value::Value as Dynamic;
-use rust_decimal::{Decimal, prelude::FromPrimitive};
+use rust_decimal::Decimal;
 use trunkline_core::ErrorKind;
 
 use crate::{
     evaluation::{Fault, tree::Operator},
     filters::MAX_ITEMS,
-    values::{conversion::OUTPUT_LIMIT, json_kinds::Kinds},
+    values::{
+        conversion::OUTPUT_LIMIT,
+        json_kinds::Kinds,
+        number::{MAX_EXACT, Number, from_decimal},
+    },
 };
 
-/// From here on, a floating-point number of 64 bits does not hold every whole number: 2^53.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
-
 const TO_NUMBER_HINT: &str = "convert a text to a number with the filter int or number";
-
-/// A number of an expression.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Number {
-    Whole(i128),
-    Fraction(f64),
-}
-
-impl Number {
-    /// Returns the number that a value is, or `None` if it is not a number.
-    pub(super) fn of(value: &Dynamic) -> Option<Number> {
-        match Kinds::of_dynamic(value) {
-            Kinds::INTEGER => i128::try_from(value.clone()).ok().map(Number::Whole),
-            Kinds::FRACTION => f64::try_from(value.clone()).ok().map(Number::Fraction),
-            _ => None,
-        }
-    }
-
-    /// Compares by value: no digit of either number is left out.
-    pub(super) fn compare(self, other: Number) -> Ordering {
-        match (self, other) {
-            (Number::Whole(one), Number::Whole(other)) => one.cmp(&other),
-            (Number::Fraction(one), Number::Fraction(other)) => one.partial_cmp(&other).unwrap_or(Ordering::Equal),
-            (Number::Fraction(_), Number::Whole(_)) => other.compare(self).reverse(),
-            (Number::Whole(one), Number::Fraction(other)) => {
-                // The conversion saturates beyond 128 bits, and whole numbers have 64.
-                let floor = other.floor();
-                one.cmp(&(floor as i128)).then(if floor < other { Ordering::Less } else { Ordering::Equal })
-            }
-        }
-    }
-
-    fn float(self) -> f64 {
-        match self {
-            Number::Whole(number) => number as f64,
-            Number::Fraction(number) => number,
-        }
-    }
-
-    /// Returns the number as a decimal, or `None` if it has more digits than decimals have here: 28.
-    fn decimal(self) -> Option<Decimal> {
-        match self {
-            Number::Whole(number) => Decimal::from_i128(number),
-            Number::Fraction(number) => Decimal::from_str_exact(&number.to_string()).ok(),
-        }
-    }
-
-    fn is_zero(self) -> bool {
-        self.float() == 0.0
-    }
-}
-
-impl std::fmt::Display for Number {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Number::Whole(number) => number.fmt(f),
-            Number::Fraction(number) => number.fmt(f),
-        }
-    }
-}
 
 /// The error of a text or list that is too large.
 pub(super) fn size_fault() -> Fault {
@@ -197,9 +136,7 @@ fn decimal(operator: Operator, one: Decimal, other: Decimal, text: &str) -> Resu
     };
     let zero = !one.is_zero() && !other.is_zero() && matches!(operator, Operator::Multiply | Operator::Divide);
     let result = result.filter(|result| !(zero && result.is_zero())).ok_or_else(|| loses_digits(text))?;
-    let number = result.to_string().parse::<f64>().map_err(|_| loses_digits(text))?;
-    let exact = number.abs() < MAX_EXACT || Number::Fraction(number).decimal() == Some(result);
-    if exact { Ok(number.into()) } else { Err(loses_digits(text)) }
+    from_decimal(result).map(Dynamic::from).ok_or_else(|| loses_digits(text))
 }
 
 /// Computes with floating-point numbers, where decimals do not suffice.
@@ -214,7 +151,8 @@ fn float(operator: Operator, left: Number, right: Number, text: &str) -> Result<
         Operator::Remainder => one - other * (one / other).floor(),
         Operator::Power => one.powf(other),
     };
-    let zero = result == 0.0 && one != 0.0 && matches!(operator, Operator::Multiply | Operator::Divide | Operator::Power);
+    let zero =
+        result == 0.0 && one != 0.0 && matches!(operator, Operator::Multiply | Operator::Divide | Operator::Power);
     let exact = [one, other, result].iter().all(|number| number.is_finite() && number.abs() < MAX_EXACT);
     if exact && !zero { Ok(result.into()) } else { Err(loses_digits(text)) }
 }

@@ -8,12 +8,13 @@ use std::cmp::Ordering;
 use minijinja::value::Value as Dynamic;
 
 use crate::{
-    evaluation::{Fault, arithmetic::Number, tree::Relation},
-    values::json_kinds::Kinds,
+    evaluation::{Fault, tree::Relation},
+    values::{json_kinds::Kinds, number::Number},
 };
 
 /// The advice where types differ.
-const SAME_TYPE_HINT: &str = "convert one of them with the filter int, number or string; give null a value with default(..)";
+const SAME_TYPE_HINT: &str =
+    "convert one of them with the filter int, number or string; give null a value with default(..)";
 
 /// Returns whether a relation holds.
 pub(super) fn holds(relation: Relation, left: &Dynamic, right: &Dynamic) -> Result<bool, Fault> {

@@ -106,7 +106,8 @@ impl Tree {
             let Some(bound) = bound else { continue };
             let bound = bound.evaluate(names)?;
             let Some(number) = bound.as_i64().filter(|_| Kinds::of_dynamic(&bound) == Kinds::INTEGER) else {
-                let what = format!("a bound of [from:to] is a whole number of 64 bits, not {}", Kinds::of_dynamic(&bound));
+                let what =
+                    format!("a bound of [from:to] is a whole number of 64 bits, not {}", Kinds::of_dynamic(&bound));
                 return Err(Fault::new(what));
             };
             let distance = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);

@@ -78,7 +78,8 @@ fn values_of_one_type_are_compared_by_value() {
 
 #[test]
 fn a_condition_is_true_or_false() {
-    for v in [json!("false"), json!("0"), json!("no"), json!(""), json!(0), json!(1), json!(null), json!([]), json!({})] {
+    for v in [json!("false"), json!("0"), json!("no"), json!(""), json!(0), json!(1), json!(null), json!([]), json!({})]
+    {
         for expression in [
             "not input.v",
             "not not input.v",

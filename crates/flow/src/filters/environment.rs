@@ -1,6 +1,8 @@
 //! Finds filters by name, and checks their constant arguments.
 
-use crate::filters::{FILTERS, Filter, dates, units};
+use trunkline_core::check_pointer;
+
+use crate::filters::{FILTERS, Filter, dates, units, values};
 
 /// Returns the filter of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Filter> {
@@ -13,9 +15,8 @@ pub(crate) fn check_constants(filter: &Filter, arguments: &[Option<&str>]) -> Re
         ("unit", [Some(from), Some(to)]) => units::check(from, to),
         ("date", _) => dates::check(arguments),
         ("split", [Some("")]) => Err("the separator is empty".into()),
-        ("json_pointer", [Some(pointer)]) if !pointer.is_empty() && !pointer.starts_with('/') => {
-            Err("a JSON pointer begins with /".into())
-        }
+        ("json_pointer", [Some(pointer)]) => check_pointer(pointer),
+        ("map", [Some(path)]) if path.split('.').any(str::is_empty) => Err(values::EMPTY_NAME.into()),
         _ => Ok(()),
     }
 }

@@ -60,9 +60,7 @@ impl Walk<'_> {
                 of_kinds(possible.into_iter().fold(Kinds::NOTHING, Kinds::or))
             }
             _ => {
-                let both = [left, right].map(|side| {
-                    kinds(&self.number(side, "in a calculation"))
-                });
+                let both = [left, right].map(|side| kinds(&self.number(side, "in a calculation")));
                 let whole = both.iter().all(|kind| kind.within(Kinds::INTEGER));
                 of_kinds(if whole && !matches!(op, Op::Div | Op::Pow) { Kinds::INTEGER } else { Kinds::NUMBER })
             }
@@ -96,7 +94,7 @@ impl Walk<'_> {
             Op::Lt | Op::Lte | Op::Gt | Op::Gte => {
                 if one.excludes(other) {
                     let what = format!("compares {one} with {other}: neither is greater than the other");
-                    self.error_with_hint(what, "convert a text to a number with the filter int");
+                    self.error_with_hint(what, "convert a text to a number with the filter int or number");
                 } else if (one & other).within(Kinds::LIST.or(Kinds::OBJECT).or(Kinds::NULL).or(Kinds::BOOLEAN)) {
                     self.error(format!("orders {one} by size: only numbers and texts have an order"));
                 }
@@ -113,7 +111,7 @@ impl Walk<'_> {
         }
         if one.excludes(other) {
             let what = format!("compares {one} with {other}: they are never equal");
-            self.error_with_hint(what, "convert one of them with the filter int or string");
+            self.error_with_hint(what, "convert one of them with the filter int, number or string");
             return;
         }
         let (Some(all), Some(given)) = (schema_algebra::values(left), schema_algebra::values(right)) else { return };
