@@ -10,6 +10,7 @@ mod row;
 mod shapes;
 mod table_file;
 mod target;
+mod toml_numbers;
 
 pub(crate) use call::{Call, ExpectedBody};
 pub use compiled_row::CompiledRow;
@@ -19,3 +20,4 @@ pub(crate) use request::{Request, encode, follow};
 pub use row::{In, InputRow, InputRows, OperationRow, operation_schema};
 pub use target::Target;
 pub(crate) use target::Verb;
+pub use toml_numbers::lossy_toml_numbers;
