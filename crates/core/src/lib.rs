@@ -62,6 +62,7 @@ mod connector;
 mod error;
 mod files;
 mod schema;
+mod schema_defaults;
 mod secrets;
 mod values;
 mod vault;

@@ -246,8 +246,8 @@ impl Runtime {
     }
 
     /// Checks a flow against the connectors, and against the scopes that the bound connections were granted. Returns
-    /// everything that is wrong. A binding to a connection that is missing, or that belongs to another connector, is not
-    /// checked here but when the flow is started or activated.
+    /// everything that is wrong, also with bindings that the flow does not declare. A binding to a connection that is
+    /// missing, or that belongs to another connector, is not checked here but when the flow is started or activated.
     ///
     /// # Errors
     ///
@@ -270,7 +270,9 @@ impl Runtime {
             });
             granted.extend(scopes.map(|scopes| (binding.clone(), scopes)));
         }
-        Ok(flow.check_granted(self.registry(), &granted))
+        let mut found = flow.unknown_bindings(bindings.keys());
+        found.extend(flow.check_granted(self.registry(), &granted));
+        Ok(found)
     }
 
     /// Fails if anything is wrong with a flow, see [`Runtime::check_flow`].

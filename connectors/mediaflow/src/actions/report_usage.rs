@@ -75,6 +75,7 @@ impl Action for ReportUsage {
     const ABOUT: &'static str = "Reports that files are used on a web page, or withdraws the report. If the response \
         to a report was lost, the usage is looked up before it is reported again.";
     const EFFECT: Effect = Effect::Create;
+    const LOOKS_UP: bool = true;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let mut report = input.report()?;

@@ -93,6 +93,7 @@ impl Action for Package {
         reference to it for later steps. After an interruption it continues to wait, and it never creates a second \
         package for an item.";
     const EFFECT: Effect = Effect::Create;
+    const LOOKS_UP: bool = true;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let name = zip_name(&input, cx);

@@ -92,6 +92,7 @@ impl Action for AssetUpload {
         MediaValet has processed it or the maximum wait is over. An interrupted upload is resumed, and an item never \
         gets a second asset.";
     const EFFECT: Effect = Effect::Create;
+    const LOOKS_UP: bool = true;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let mut upload = json!({ "filename": input.file.name });

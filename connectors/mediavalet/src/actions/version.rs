@@ -103,6 +103,7 @@ impl Action for UploadVersion {
         processed it or the maximum wait is over. An interrupted upload is resumed, and an item never makes a second \
         version.";
     const EFFECT: Effect = Effect::Create;
+    const LOOKS_UP: bool = true;
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let saved = Transfer::saved(cx);

@@ -369,6 +369,15 @@ impl Registered {
         self.action(action).map(|action| action.action.effect(input))
     }
 
+    /// Returns whether an action finds out if an earlier attempt took effect.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector has no such action.
+    pub fn looks_up(&self, action: &str) -> Result<bool> {
+        self.action(action).map(|action| action.action.looks_up())
+    }
+
     /// Returns the input schema of an action.
     ///
     /// # Errors

@@ -60,6 +60,9 @@ pub trait Action: Send + Sync + 'static {
     const ROUTE: Option<&'static str> = None;
     /// The OAuth scopes that the action needs in addition to those of its connector.
     const SCOPES: &'static [&'static str] = &[];
+    /// Whether [`Action::reconcile`] finds out if an earlier attempt took effect. The check of a flow warns of creates
+    /// without a look-up where they are retried.
+    const LOOKS_UP: bool = false;
 
     /// Returns the effect of calling the action again with this input. An author overrides it where some inputs are
     /// safer to repeat than [`Action::EFFECT`] says.
@@ -152,6 +155,11 @@ pub trait AnyAction: Send + Sync {
     /// Returns the effect of calling the action again with this input, see [`Action::effect`].
     fn effect(&self, _input: &Value) -> Effect {
         self.spec().effect
+    }
+
+    /// Returns whether [`AnyAction::reconcile`] finds out if an earlier attempt took effect, see [`Action::LOOKS_UP`].
+    fn looks_up(&self) -> bool {
+        false
     }
 
     /// Runs the action, see [`Action::run`].
@@ -253,6 +261,10 @@ impl<A: Action> AnyAction for TypedAction<A> {
 
     fn effect(&self, input: &Value) -> Effect {
         A::effect(input)
+    }
+
+    fn looks_up(&self) -> bool {
+        A::LOOKS_UP
     }
 
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {

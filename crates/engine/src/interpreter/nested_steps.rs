@@ -69,7 +69,7 @@ impl Interpreter {
         bounds: &Bounds,
     ) -> Result<Value> {
         let flow = self.callee(sub)?;
-        let input = sub.input.render(scope)?;
+        let input = flow.with_defaults(sub.input.render(scope)?);
         if let Some(schema) = flow.input() {
             schema.accept(&format!("the input of flow {}", flow.name()), &input)?;
         }

@@ -7,7 +7,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use trunkline_core::{
-    CancellationToken, Clock, Connected, Error, ErrorKind, NextStep, Result, RunId, Staging, SystemClock, Timestamp,
+    CancellationToken, Clock, Connected, Diagnostic, Error, ErrorKind, NextStep, Result, RunId, Staging, SystemClock,
+    Timestamp,
 };
 use trunkline_flow::Flow;
 
@@ -174,6 +175,7 @@ impl Engine {
             return Err(Error::new(ErrorKind::Limit, message).setting("/timeout"));
         }
         let what = format!("the input of flow {}", flow.name());
+        let input = flow.with_defaults(input);
         self.limits.payload(&what, &input)?;
         if let Some(schema) = flow.input() {
             schema.accept(&what, &input)?;
@@ -326,6 +328,8 @@ fn check_not_ended(run: &Run) -> Result<()> {
 
 /// Fails unless exactly the connection bindings of the flow have connections, each of the right connector.
 fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result<()> {
+    // First, since a misspelt name leaves another one without a connection.
+    Diagnostic::accept(&format!("flow {}", flow.name()), &flow.unknown_bindings(bindings.keys()))?;
     for (binding, connector) in flow.connections() {
         let Some(connected) = bindings.get(binding) else {
             return Err(Error::new(
@@ -345,11 +349,5 @@ fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result
             return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
         }
     }
-    match bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
-        Some(binding) => {
-            let message = format!("flow {} has no connection binding {binding}", flow.name());
-            Err(Error::new(ErrorKind::Config, message))
-        }
-        None => Ok(()),
-    }
+    Ok(())
 }

@@ -10,7 +10,7 @@ use crate::support::{
     registry, slots,
 };
 use serde_json::{Value, json};
-use trunkline_core::{Diagnostic, ErrorKind, StepPath};
+use trunkline_core::{Diagnostic, ErrorKind, Severity, StepPath};
 use trunkline_engine::{FlowVersions, ItemOutcome, Journal, MemoryJournal, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 
@@ -97,6 +97,56 @@ async fn a_flow_calls_other_flows_and_gets_their_outputs() {
     let place = ["flow", "pointer", "step"].map(|key| fact(&error, key).unwrap());
     assert_eq!(place, ["maker", "/steps/1", "all/bad/sub/one/bad"], "the position in the called flow");
     assert_eq!(played.run.calls.keys().collect::<Vec<_>>(), ["maker", "twice"]);
+}
+
+/// Returns the schema of an input with defaults at several depths.
+fn with_defaults() -> Value {
+    json!({ "type": "object", "additionalProperties": false, "required": ["name"], "properties": {
+        "name": { "type": "string", "default": "chair" },
+        "size": { "type": "object", "properties": { "unit": { "type": "object", "properties": {
+            "name": { "type": "string", "default": "cm" } } } } },
+        "items": { "type": "array", "items": { "type": "object", "properties": { "n": { "type": "integer", "default": 1 } } } }
+    } })
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_defaults_of_an_input_are_filled_in_for_a_run_and_for_a_called_flow() {
+    let output = json!({ "got": "{{ input }}" });
+    let inner = flow("inner", json!({ "input": with_defaults(), "steps": [], "output": output }));
+    let steps = json!([{ "id": "sub", "call": "inner", "input": "{{ input }}" }]);
+    for (given, filled) in [
+        (json!({}), json!({ "name": "chair", "size": { "unit": { "name": "cm" } } })),
+        (Value::Null, json!({ "name": "chair", "size": { "unit": { "name": "cm" } } })),
+        (json!({ "name": "table" }), json!({ "name": "table", "size": { "unit": { "name": "cm" } } })),
+        (json!({ "size": {} }), json!({ "name": "chair", "size": { "unit": { "name": "cm" } } })),
+        (
+            json!({ "size": { "unit": { "name": "m" } } }),
+            json!({ "name": "chair", "size": { "unit": { "name": "m" } } }),
+        ),
+        (
+            json!({ "items": [{}, { "n": 2 }] }),
+            json!({ "name": "chair", "items": [{ "n": 1 }, { "n": 2 }], "size": { "unit": { "name": "cm" } } }),
+        ),
+    ] {
+        let played = Lab::new("defaults", &inner, given.clone()).play().await;
+        assert_eq!((&played.run.input, &played.run.output), (&filled, &Some(json!({ "got": filled }))), "{given}");
+        // As the input of a step that calls the flow.
+        let mut steps = steps.clone();
+        steps[0]["input"] = if given.is_null() { json!({}) } else { given.clone() };
+        let outer = flow("outer", json!({ "steps": steps, "output": { "got": "{{ steps.sub.got }}" } }));
+        let outer = linked(&outer, std::slice::from_ref(&inner)).unwrap();
+        let found: Vec<_> =
+            outer.check(&registry()).into_iter().filter(|one| one.severity == Severity::Error).collect();
+        assert_eq!(found, [], "{given}");
+        let played = Lab::new("called with defaults", &outer, json!({})).play().await;
+        assert_eq!(played.run.output, Some(json!({ "got": filled })), "{given}");
+    }
+    // A value that is given is checked, and null is a value.
+    for wrong in [json!({ "name": null }), json!({ "name": 7 }), json!({ "size": null })] {
+        let engine = Lab::new("not a default", &inner, wrong.clone()).engine(Arc::new(MemoryJournal::default()));
+        let started = engine.start(&inner, wrong, slots("wrong")).await;
+        assert_eq!(started.err().map(|error| error.kind()), Some(ErrorKind::InvalidInput));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -48,6 +48,11 @@ fn ends(steps: &[Step]) -> bool {
     })
 }
 
+/// Returns a function that moves findings on a part of the document to the place of that part.
+fn under(pointer: &str) -> impl Fn(Diagnostic) -> Diagnostic {
+    move |one| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one }
+}
+
 impl<'a> Checker<'a> {
     pub(super) fn new(registry: &'a Registry, flow: &'a Flow, granted: &'a GrantedScopes) -> Self {
         let (used, roots) = (BTreeSet::new(), BTreeSet::new());
@@ -71,6 +76,7 @@ impl<'a> Checker<'a> {
             steps: BTreeMap::new(),
             tables: flow.tables().clone(),
         };
+        self.found.extend(flow.input().into_iter().flat_map(Schema::default_faults).map(under("/input")));
         let input = self.run_input(&no_names);
         self.required(&input);
         let any_output = |id: &String| (id.clone(), StepOutput { shape: Value::Bool(true), certain: true });
@@ -206,7 +212,7 @@ impl<'a> Checker<'a> {
             self.template(&sub.input, &Value::Bool(true), names);
             return Value::Bool(true);
         };
-        let wanted = flow.input().map_or(Value::Bool(true), |schema| schema.value().clone());
+        let wanted = flow.input().map_or(Value::Bool(true), Schema::before_defaults);
         self.input(&sub.input, &wanted, &format!("{pointer}/input"), names);
         // The output is null if one of its steps ends the run as skipped.
         let output = Checker::new(self.registry, &flow, self.granted).flow(&BTreeSet::new());
@@ -319,8 +325,7 @@ impl<'a> Checker<'a> {
     /// Checks an input against its schema, as far as that is possible without the values of its expressions.
     fn input(&mut self, input: &Template, wanted: &Value, pointer: &str, names: &Names) {
         let faults = Schema::from(open(wanted, input.node())).check(input.source());
-        let locate = |one: Diagnostic| Diagnostic { pointer: format!("{pointer}{}", one.pointer), ..one };
-        self.found.extend(faults.into_iter().map(locate));
+        self.found.extend(faults.into_iter().map(under(pointer)));
         self.misspelt(input.source(), wanted, pointer);
         self.template(input, wanted, names);
     }

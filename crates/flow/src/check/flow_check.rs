@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use trunkline_core::{Diagnostic, Registry, Severity};
 
 use crate::{
-    check::{GrantedScopes, checker::Checker},
+    check::{GrantedScopes, checker::Checker, literal_braces, retried_creates},
     document::{Flow, syntax},
-    steps::reader::Reader,
+    steps::reader::{Reader, unknown_binding},
 };
 
 impl Flow {
@@ -40,6 +40,14 @@ impl Flow {
         self.check_readable(registry, granted, &BTreeSet::new())
     }
 
+    /// Returns an error for each of these connection bindings that the flow does not declare.
+    pub fn unknown_bindings<'a>(&self, bindings: impl IntoIterator<Item = &'a String>) -> Vec<Diagnostic> {
+        let known = self.connections();
+        let unknown = bindings.into_iter().filter(|binding| !known.contains_key(*binding));
+        let found = |binding| unknown_binding(&format!("the flow {}", self.name()), binding, known.keys());
+        unknown.map(|binding| Diagnostic { pointer: "/connections".into(), ..found(binding) }).collect()
+    }
+
     /// Like [`Flow::check_granted`], for a flow some of whose steps could not be read. Nothing is known about the
     /// outputs of these steps.
     pub(crate) fn check_readable(
@@ -50,9 +58,12 @@ impl Flow {
     ) -> Vec<Diagnostic> {
         let mut checker = Checker::new(registry, self, granted);
         checker.flow(invalid_steps);
+        checker.found.extend(literal_braces::find(self.document()));
+        checker.found.extend(retried_creates::find(self, registry));
         for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
             let mut inner = Checker::new(registry, &called, granted);
             inner.flow(&BTreeSet::new());
+            inner.found.extend(literal_braces::find(called.document()));
             checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
                 Diagnostic { pointer: String::new(), message: format!("in the called flow {name}: {one}"), ..one }
             }));

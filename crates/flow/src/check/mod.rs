@@ -3,6 +3,8 @@
 mod checker;
 mod flow_check;
 mod granted_scopes;
+mod literal_braces;
 mod open_schema;
+mod retried_creates;
 
 pub use granted_scopes::GrantedScopes;

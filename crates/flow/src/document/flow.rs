@@ -183,6 +183,14 @@ impl Flow {
         self.inner.input.as_ref()
     }
 
+    /// Returns the input of a run with the defaults of the input schema in place of missing values.
+    pub fn with_defaults(&self, input: Value) -> Value {
+        match self.input() {
+            Some(schema) => schema.with_defaults(input),
+            None => input,
+        }
+    }
+
     /// The tables of the filter `lookup`.
     pub fn tables(&self) -> &Value {
         &self.inner.tables

@@ -6,7 +6,7 @@ use trunkline_core::Diagnostic;
 
 use crate::{
     document::flow::Flow,
-    steps::{reader::bindings_hint, step::FlowCall},
+    steps::{reader::unknown_binding, step::FlowCall},
 };
 
 /// The deepest nesting of flows that call flows.
@@ -51,11 +51,10 @@ impl Linker<'_> {
     /// the first flow.
     fn follow(&mut self, caller: &Flow, call: &FlowCall) -> Result<usize, Diagnostic> {
         let name = &call.flow;
-        let error = |pointer: &str, message: String| {
-            // A fault further down is shown at the call that leads there.
-            let pointer = if self.chain.len() == 1 { pointer } else { "/call" };
-            Diagnostic::error(pointer, message)
-        };
+        // A fault further down is shown at the call that leads there.
+        let is_first = self.chain.len() == 1;
+        let place = |pointer: &'static str| if is_first { pointer } else { "/call" };
+        let error = |pointer, message: String| Diagnostic::error(place(pointer), message);
         if self.chain.contains(name) {
             let message = format!("{} calls {name}: a flow cannot call itself", self.chain.join(" calls "));
             return Err(error("/call", message).hint("remove one of these calls"));
@@ -66,9 +65,8 @@ impl Linker<'_> {
         };
         for binding in call.named_bindings() {
             if !flow.connections().contains_key(binding) {
-                let known: Vec<_> = flow.connections().keys().map(String::as_str).collect();
-                let message = format!("the flow {name} has no connection binding {binding}");
-                return Err(error("/connections", message).hint(bindings_hint(&known)));
+                let found = unknown_binding(&format!("the flow {name}"), binding, flow.connections().keys());
+                return Err(Diagnostic { pointer: place("/connections").to_owned(), ..found });
             }
         }
         for (binding, connector) in flow.connections() {

@@ -67,10 +67,14 @@ impl Tree {
                 _ => Err(Fault::missing(format!("{name} does not exist here"))),
             },
             Tree::Member(of, name) => of.find(names)?.and_then(|value| member(of, &value, name)),
-            Tree::Item(of, at) => match of.find(names)? {
-                Ok(value) => item(of, &value, &at.evaluate(names)?)?,
-                missing => missing,
-            },
+            Tree::Item(of, at) => {
+                // Before the list, because a default is not for the index.
+                let at = at.evaluate(names)?;
+                match of.find(names)? {
+                    Ok(value) => item(of, &value, &at)?,
+                    missing => missing,
+                }
+            }
             Tree::Filter { filter, of, arguments } => match filtered(filter, of, arguments, names)? {
                 value if value.is_undefined() => {
                     Err(Fault::missing(format!("the filter {} finds no value", filter.name)))

@@ -5,4 +5,4 @@ mod template;
 
 pub use scope::Scope;
 pub use template::Template;
-pub(crate) use template::{Compiled, Node, Piece};
+pub(crate) use template::{Compiled, Node, Piece, literal_parts};

@@ -177,6 +177,21 @@ fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node 
     }
 }
 
+/// Returns the parts of a text that are not in an expression.
+pub(crate) fn literal_parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let (literal, after) = match rest?.split_once("{{") {
+            Some((literal, expression)) => {
+                (literal, end_of_expression(expression).map(|length| &expression[length + 2..]))
+            }
+            None => (rest?, None),
+        };
+        rest = after;
+        Some(literal)
+    })
+}
+
 /// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
 /// count.
 fn end_of_expression(text: &str) -> Option<usize> {

@@ -275,12 +275,8 @@ impl Reader {
         if let Some(bindings) = &self.bindings
             && !bindings.contains(binding)
         {
-            let known: Vec<_> = bindings.iter().map(String::as_str).collect();
-            let found = Diagnostic::error(pointer, format!("the flow has no connection binding {binding}"));
-            self.found.push(found.hint(match closest(binding, known.iter().copied()) {
-                Some(close) => format!("did you mean {close}?"),
-                None => bindings_hint(&known),
-            }));
+            let found = unknown_binding("the flow", binding, bindings);
+            self.found.push(Diagnostic { pointer, ..found });
         }
     }
 
@@ -293,12 +289,19 @@ impl Reader {
 /// The hint where a key is missing, or does not identify items.
 pub(crate) const KEY_HINT: &str = "set `key` to what identifies an item, such as {{ item.id }}";
 
-/// Returns the hint where a flow has no connection binding of some name, with the names that it has.
-pub(crate) fn bindings_hint(known: &[&str]) -> String {
-    match known {
-        [] => "it has none: declare it in its `connections`".to_owned(),
-        known => format!("use one of its `connections`: {}", known.join(", ")),
-    }
+/// Returns the error that a flow has no connection binding of this name. The hint has the names that it has.
+pub(crate) fn unknown_binding<'a>(
+    flow: &str,
+    binding: &str,
+    known: impl IntoIterator<Item = &'a String>,
+) -> Diagnostic {
+    let known: Vec<_> = known.into_iter().map(String::as_str).collect();
+    let hint = match (closest(binding, known.iter().copied()), &known[..]) {
+        (Some(close), _) => format!("did you mean {close}?"),
+        (None, []) => "it has none: declare it in its `connections`".to_owned(),
+        (None, known) => format!("use one of its `connections`: {}", known.join(", ")),
+    };
+    Diagnostic::error("", format!("{flow} has no connection binding {binding}")).hint(hint)
 }
 
 /// Removes the value at a JSON pointer, if it is there.

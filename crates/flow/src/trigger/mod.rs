@@ -1,5 +1,7 @@
 //! What starts runs automatically, as the flow document says it.
 
+mod calendar;
+mod cron_expression;
 mod overlap;
 mod schedule;
 mod trigger;

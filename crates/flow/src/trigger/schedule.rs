@@ -6,17 +6,16 @@
 
 use std::time::Duration;
 
-use croner::{
-    Cron, Direction,
-    parser::{CronParser, Seconds, Year},
-};
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Timestamp};
 
-use crate::steps::reader::Reader;
+use crate::{
+    steps::reader::Reader,
+    trigger::{calendar::Calendar, cron_expression},
+};
 
 /// A due time that is noticed at most this late is not missed.
 const ON_TIME: Duration = Duration::from_secs(60);
@@ -27,8 +26,12 @@ const MOST_MISSED: usize = 100;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ScheduleDocument {
-    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. If clocks go forward and skip
-    /// a time of day, the run starts right after; if they go back and repeat one, it starts once.
+    /// Minute, hour, day of the month, month and day of the week, such as `30 2 * * 1-5`. Each is `*`, a number, a range
+    /// (`1-5`), a step (`*/15`, `8-18/2`), or a list of them (`0,30`). Months and weekdays may be names (`JAN`, `MON`), 0
+    /// and 7 are Sunday, and L is the last day of the month. If the day of the month and the day of the week are both
+    /// limited, a day that fits one of them is enough. If clocks go forward and skip a time of day, the run starts right
+    /// after; if they go back and repeat one, it starts once. With every hour (`*`), a schedule is an interval instead:
+    /// a run starts whenever the clock shows one of the minutes, so none in a skipped hour, and again in a repeated one.
     #[schemars(length(min = 1))]
     pub(crate) cron: String,
     /// The time zone of the clock: a name of the IANA time zone database, such as `Europe/Stockholm`.
@@ -59,26 +62,16 @@ fn utc() -> String {
 /// The times at which runs of a flow start.
 #[derive(Debug)]
 pub struct Schedule {
-    cron: Cron,
-    zone: TimeZone,
+    calendar: Calendar,
     missed: Missed,
 }
 
 impl Schedule {
     /// Reads a schedule; `None` if it is not valid, which is reported to the reader.
     pub(crate) fn read(document: &ScheduleDocument, reader: &mut Reader) -> Option<Schedule> {
-        let found = |reason: &str| {
-            let message = format!("{} is not a valid cron expression: {reason}", document.cron);
-            Diagnostic::error("/trigger/schedule/cron", message).hint(
-                "write minute, hour, day of the month, month and day of the week: `30 2 * * 1-5` is half past two on \
-                 workdays",
-            )
-        };
-        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let cron = parser.parse(&document.cron).map_err(|error| found(&error.to_string())).and_then(|cron| {
-            // Without this check, each search for a day that no year has would look through all years.
-            let matches = cron.find_next_occurrence(&jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_ok();
-            if matches { Ok(cron) } else { Err(found("it never matches a day")) }
+        let cron = cron_expression::read(&document.cron).map_err(|fault| {
+            let message = format!("{:?} is not a valid cron expression: {}", document.cron, fault.reason);
+            Diagnostic::error("/trigger/schedule/cron", message).hint(fault.hint)
         });
         let zone = TimeZone::get(&document.timezone).map_err(|_| {
             let message = format!("there is no time zone {}", document.timezone);
@@ -86,7 +79,7 @@ impl Schedule {
                 .hint("use a name of the IANA database, such as Europe/Stockholm, or UTC")
         });
         match (cron, zone) {
-            (Ok(cron), Ok(zone)) => Some(Schedule { cron, zone, missed: document.missed }),
+            (Ok(cron), Ok(zone)) => Some(Schedule { calendar: Calendar::new(cron, zone), missed: document.missed }),
             (cron, zone) => {
                 reader.found.extend([cron.err(), zone.err()].into_iter().flatten());
                 None
@@ -97,8 +90,7 @@ impl Schedule {
     /// Returns the due times after `through`, up to and including `now`, oldest first. `missed` decides which of the
     /// times that were missed are among them.
     pub fn due(&self, through: Timestamp, now: Timestamp) -> Vec<Timestamp> {
-        let times = self.cron.iter_from(jiff::Timestamp::from(now).to_zoned(self.zone.clone()), Direction::Backward);
-        let times = times.map(|time| Timestamp::from(time.timestamp()));
+        let times = self.calendar.back_from(now.into()).map(Timestamp::from);
         let mut times = times.take_while(|time| *time > through);
         let mut due: Vec<_> = match self.missed {
             Missed::Skip => times.next().filter(|last| now.since(*last) <= ON_TIME).into_iter().collect(),
@@ -111,16 +103,13 @@ impl Schedule {
 
     /// Returns the first due time after `after`, if there is one.
     pub fn next(&self, after: Timestamp) -> Option<Timestamp> {
-        let next =
-            self.cron.find_next_occurrence(&jiff::Timestamp::from(after).to_zoned(self.zone.clone()), false).ok()?;
-        Some(next.timestamp().into())
+        self.calendar.next(after.into()).map(Timestamp::from)
     }
 
     /// Returns the input of a run for this time.
     pub fn input(&self, at: Timestamp) -> Value {
         // With the offset of the zone, so that the text shows the local time.
-        let at = jiff::Timestamp::from(at).to_zoned(self.zone.clone());
-        let at = at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
+        let at = self.calendar.local(at.into()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string();
         json!({ "at": at })
     }
 }

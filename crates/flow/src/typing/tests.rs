@@ -140,10 +140,14 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
 #[test]
 fn a_value_that_may_be_missing_is_reported_unless_it_has_a_default() {
     assert_eq!(found("steps.maybe.size")[0].severity, Severity::Warning);
-    // A default is for every part of the path, and for nothing beside it.
+    // The default is for the whole path.
     assert_eq!(found("steps.maybe.size | default(1)"), []);
+    assert_eq!(found("steps.maybe.items[0].file.md5 | default('')"), []);
+    assert_eq!(found("steps.maybe.size is defined"), []);
+    // It is not for the index, and not for another operand.
+    assert_eq!(found("input.list[steps.maybe.size] | default(1)").len(), 1);
+    assert_eq!(found("steps.maybe.size + steps.a.size | default(1)").len(), 1);
     assert_eq!(found("(steps.maybe.size + 1) | default(1)").len(), 1);
-    assert_eq!(found("steps.maybe.items[steps.maybe.size] | default(1)").len(), 1);
     assert_eq!(found("steps.maybe is defined"), []);
     assert_eq!(found("(steps.maybe | default({})).size | default(1)"), []);
 }

@@ -1,4 +1,6 @@
 //! Tests of the flow language through its public API.
 
+mod checks;
+mod clock_changes;
 mod documents;
 mod linking;

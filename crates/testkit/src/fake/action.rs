@@ -139,6 +139,10 @@ impl AnyAction for FakeAction {
         &self.spec
     }
 
+    fn looks_up(&self) -> bool {
+        self.reconcile.is_some()
+    }
+
     async fn run(&self, client: &AnyClient, input: Value, cx: &Context) -> Result<Value> {
         let call = self.call(client, input, cx)?;
         let run = self.run.as_ref().ok_or_else(|| Error::new(ErrorKind::Config, "the action only lists"))?;

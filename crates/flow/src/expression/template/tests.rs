@@ -45,3 +45,37 @@ fn the_output_of_a_step_that_did_not_run_can_have_a_default() {
     let expression = "{{ (steps.absent | default({})).x | default('d') }}";
     assert_eq!(try_render(json!(expression), json!({})).unwrap(), json!("d"));
 }
+
+/// The second value is with all parts of the path, the third without them.
+#[test]
+fn a_default_applies_where_any_part_of_a_path_is_missing() {
+    let input = json!({ "a": { "b": { "c": [{ "d e": 1 }, 7], "n": null } }, "i": 1, "t": "text" });
+    for (expression, with, without) in [
+        ("input.a.b.c | default('x')", json!([{ "d e": 1 }, 7]), json!("x")),
+        ("input.a.b.c[0]['d e'] | default('x')", json!(1), json!("x")),
+        ("input.a.b.c[input.i | default(0)] | default('x')", json!(7), json!("x")),
+        ("input.a.b.c.1 | default('x')", json!(7), json!("x")),
+        ("input['a']['b'].c[ 1 ] | default('x')", json!(7), json!("x")),
+        ("(input.a.b).c[1] | default('x')", json!(7), json!("x")),
+        ("input.a.b.n.o.p | default('x')", json!("x"), json!("x")),
+        ("input.a.b.c[9].d | default('x')", json!("x"), json!("x")),
+        ("input.t.u.v | default('x')", json!("x"), json!("x")),
+        ("input.a.no.c | default(input.a.b.i | default('x'))", json!("x"), json!("x")),
+        ("steps.absent.y.z | default('x')", json!("x"), json!("x")),
+        ("steps.look.items[5].z | default('x') | upper", json!("X"), json!("X")),
+        ("input.a.b.c is defined", json!(true), json!(false)),
+        ("input.a.b.o is not defined and not input.a.b.o.p is defined", json!(true), json!(true)),
+        ("(input.a.b.c | default([1])) | length", json!(2), json!(1)),
+        ("{'k': input.a.b.c[1] | default('x')}.k", json!(7), json!("x")),
+    ] {
+        let expression = format!("{{{{ {expression} }}}}");
+        assert_eq!(try_render(json!(expression), input.clone()).unwrap(), with, "{expression}");
+        assert_eq!(try_render(json!(expression), json!({})).unwrap(), without, "{expression}");
+    }
+    // Without a default, and in what is not the value of the default, a missing part is an error.
+    for expression in
+        ["input.a.b.c", "input.a.b ~ 'x'", "input.i[input.a.b] | default(1)", "(input.a.b ~ 'x') | default(1)"]
+    {
+        assert!(try_render(json!(format!("{{{{ {expression} }}}}")), json!({})).is_err(), "{expression}");
+    }
+}

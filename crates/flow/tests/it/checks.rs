@@ -1,0 +1,216 @@
+//! The checks of a flow: what would be passed on as text, defaults, bindings, and creates that are retried.
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Severity};
+use trunkline_flow::Flow;
+use trunkline_testkit::fake::Fake;
+
+fn flow(more: Value) -> Flow {
+    let mut document = json!({ "name": "checked", "connections": { "shop": "shop" }, "steps": [] });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Flow::from_value(document).unwrap()
+}
+
+/// Returns the findings about a flow, without the one about a connection that no step uses.
+fn found(flow: &Flow) -> Vec<Diagnostic> {
+    let found = flow.check(&Fake::of_things("shop").registry());
+    found.into_iter().filter(|one| one.pointer != "/connections/shop").collect()
+}
+
+/// Returns the pointers of the errors about a flow.
+fn errors(more: Value) -> Vec<String> {
+    let found = found(&flow(more));
+    assert!(found.iter().all(|one| one.advice().is_some()), "{found:?}");
+    let errors = found.into_iter().filter(|one| one.severity == Severity::Error);
+    errors.map(|one| one.pointer).collect()
+}
+
+fn set(value: Value) -> Value {
+    json!({ "steps": [{ "id": "a", "set": { "v": value } }] })
+}
+
+#[test]
+fn statements_and_comments_in_texts_are_errors() {
+    for text in [
+        "{% if input.ok %}yes{% endif %}",
+        "{%- for x in input.all -%}{{ input.ok }}{%- endfor -%}",
+        "{%if input.ok%}yes",
+        "{% set x = 1",
+        "before {{ input.ok }} {% raw %}",
+        "{# a comment #}",
+        "{% if {{ input.ok }} %}",
+    ] {
+        assert_eq!(errors(set(json!(text))), ["/steps/0/set/v"], "{text}");
+    }
+    let text = "{% x %}";
+    for (more, place) in [
+        (json!({ "output": { "a": [text] } }), "/output/a/0"),
+        (json!({ "on_failure": [{ "id": "a", "fail": text }] }), "/on_failure/0/fail"),
+        (
+            json!({ "steps": [{ "id": "a", "each": [1], "key": "{{ item }}", "steps": [{ "id": "b", "skip": text }] }] }),
+            "/steps/0/steps/0/skip",
+        ),
+        (
+            json!({ "steps": [{ "id": "a", "if": true, "then": [{ "id": "b", "set": { "x": { "y": text } } }] }] }),
+            "/steps/0/then/0/set/x/y",
+        ),
+        (
+            json!({ "steps": [{ "id": "a", "action": "thing.look", "connection": "shop", "input": { "name": text } }] }),
+            "/steps/0/input/name",
+        ),
+        (json!({ "steps": [{ "id": "a", "wait": { "signal": text } }] }), "/steps/0/wait/signal"),
+    ] {
+        assert_eq!(errors(more.clone()), [place], "{more}");
+    }
+}
+
+#[test]
+fn braces_that_are_text_are_not_reported() {
+    for text in [
+        "{{ '{%' }} and {{ '%}' }}",
+        "https://example.com/?q={%22id%22:1}",
+        "100 %} of {it}",
+        "{#1 and {#2}",
+        "{ input.x }",
+        "{{ {'a': '{% x %}'}.a }}",
+    ] {
+        assert_eq!(errors(set(json!(text))), [""; 0], "{text}");
+    }
+    // They are data in other members of a flow.
+    assert_eq!(errors(json!({ "about": "{% x %}", "tables": { "t": { "{{ a }}": "{% x %}" } } })), [""; 0]);
+}
+
+#[test]
+fn an_expression_in_the_name_of_a_member_is_an_error() {
+    for (value, place) in [
+        (json!({ "{{ input.name }}": 1 }), "/steps/0/set/v/{{ input.name }}"),
+        (json!({ "a/{{ input.name }}": 1 }), "/steps/0/set/v/a~1{{ input.name }}"),
+        (json!([{ "x": { "{{ run.id }}": "{{ run.id }}" } }]), "/steps/0/set/v/0/x/{{ run.id }}"),
+        (json!({ "{% x %}": 1 }), "/steps/0/set/v/{% x %}"),
+        (json!({ "{{": 1 }), "/steps/0/set/v/{{"),
+    ] {
+        assert_eq!(errors(set(value.clone())), [place], "{value}");
+    }
+    assert_eq!(errors(json!({ "output": { "{{ run.id }}": 1 } })), ["/output/{{ run.id }}"]);
+    // The cure of the hint is accepted.
+    assert_eq!(errors(set(json!("{{ {run.id: 1, 'n': input.n} }}"))), [""; 0]);
+    assert_eq!(errors(set(json!({ "{id}": 1, "}}": 2 }))), [""; 0]);
+}
+
+#[test]
+fn a_connection_that_the_flow_does_not_declare_is_an_error_with_the_right_name() {
+    let read = |more: Value| {
+        let mut document = json!({ "name": "x", "connections": { "source": "shop", "target": "shop" }, "steps": [] });
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let found = Flow::from_value(document).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        (found[0].pointer.clone(), found[0].advice().unwrap())
+    };
+    let look = |connection: &str| json!({ "id": "a", "action": "thing.look", "connection": connection });
+    let did_you_mean = "did you mean source?";
+    for (more, place, advice) in [
+        (json!({ "steps": [look("sorce")] }), "/steps/0/connection", did_you_mean),
+        (json!({ "steps": [look("Source")] }), "/steps/0/connection", did_you_mean),
+        (json!({ "steps": [look("warehouse")] }), "/steps/0/connection", "source, target"),
+        (
+            json!({ "steps": [{ "id": "e", "each": { "action": "thing.list", "connection": "soure" }, "key": "{{ item.name }}", "steps": [] }] }),
+            "/steps/0/each/connection",
+            did_you_mean,
+        ),
+        (json!({ "on_failure": [look("ource")] }), "/on_failure/0/connection", did_you_mean),
+        (
+            json!({ "steps": [{ "id": "c", "call": "other", "connections": { "x": "sources" } }] }),
+            "/steps/0/connections/x",
+            did_you_mean,
+        ),
+        (
+            json!({ "trigger": { "poll": { "action": "thing.list", "connection": "source1", "every": "5m", "key": "{{ item.name }}" } } }),
+            "/trigger/poll/connection",
+            did_you_mean,
+        ),
+    ] {
+        let (at, got) = read(more.clone());
+        assert!(at == place && got.contains(advice), "{more}: {at} {got}");
+    }
+    // Bindings of a run, and those of a called flow.
+    let unknown = flow(json!({})).unknown_bindings(&["shop".to_owned(), "shpo".to_owned()]);
+    assert_eq!((unknown.len(), unknown[0].advice().unwrap()), (1, "did you mean shop?".to_owned()));
+    let calls = flow(json!({ "steps": [{ "id": "c", "call": "other", "connections": { "shpo": "shop" } }] }));
+    let other = Flow::from_value(json!({ "name": "other", "connections": { "shop": "shop" }, "steps": [] })).unwrap();
+    let found = calls.link(&|_| Some(other.clone())).unwrap_err();
+    assert_eq!(
+        (&*found[0].pointer, found[0].advice().unwrap()),
+        ("/steps/0/connections", "did you mean shop?".to_owned())
+    );
+}
+
+fn make(action: &str) -> Value {
+    json!({ "id": "make", "action": action, "connection": "shop", "input": { "name": "chair" } })
+}
+
+#[test]
+fn a_create_without_a_look_up_in_a_step_with_retry_is_a_warning() {
+    let blind = || make("thing.make_blindly");
+    let retry = json!({ "tries": 3 });
+    let each =
+        |inner: Value| json!({ "id": "all", "each": [1], "key": "{{ item }}", "steps": [inner], "retry": retry });
+    let parallel = |inner: Value| json!({ "id": "all", "parallel": { "x": [inner] }, "retry": retry });
+    let choice = |inner: Value| json!({ "id": "if", "if": "{{ input.ok }}", "else": [inner] });
+    let handled = |inner: Value| json!({ "id": "look", "action": "thing.look", "connection": "shop", "input": { "name": "x" }, "on_error": [inner] });
+    let mut not_retried = each(blind());
+    not_retried.as_object_mut().unwrap().remove("retry");
+    not_retried["id"] = "once".into();
+    let mut own = blind();
+    own["retry"] = retry.clone();
+    for (step, places) in [
+        (each(blind()), vec!["/steps/0/steps/0/action"]),
+        (parallel(blind()), vec!["/steps/0/parallel/x/0/action"]),
+        (each(choice(blind())), vec!["/steps/0/steps/0/else/0/action"]),
+        (parallel(handled(blind())), vec!["/steps/0/parallel/x/0/on_error/0/action"]),
+        (parallel(not_retried.clone()), vec!["/steps/0/parallel/x/0/steps/0/action"]),
+        // It can be looked up, or it creates nothing, or only the call itself is retried.
+        (each(make("thing.make")), vec![]),
+        (each(make("thing.put")), vec![]),
+        (each(make("thing.drop")), vec![]),
+        (not_retried, vec![]),
+        (own, vec![]),
+    ] {
+        let found = found(&flow(json!({ "steps": [step] })));
+        assert!(found.iter().all(|one| one.severity == Severity::Warning && one.advice().is_some()), "{found:?}");
+        assert_eq!(found.iter().map(|one| &*one.pointer).collect::<Vec<_>>(), places, "{step}");
+    }
+    // A step that is retried calls a flow that creates.
+    let called =
+        Flow::from_value(json!({ "name": "sub", "connections": { "shop": "shop" }, "steps": [blind()] })).unwrap();
+    let calls = flow(json!({ "steps": [{ "id": "c", "call": "sub", "retry": retry }] }));
+    let found = found(&calls.link(&|_| Some(called.clone())).unwrap());
+    assert_eq!(
+        found.iter().map(|one| (&*one.pointer, one.severity)).collect::<Vec<_>>(),
+        [("/steps/0/call", Severity::Warning)]
+    );
+}
+
+#[test]
+fn a_default_makes_a_required_input_optional_for_callers_and_has_to_fit() {
+    let called = |input: Value| Flow::from_value(json!({ "name": "sub", "steps": [], "input": input })).unwrap();
+    let calls = |input: Value, given: Value| {
+        let calls = flow(json!({ "steps": [{ "id": "c", "call": "sub", "input": given }] }));
+        let found = found(&calls.link(&|_| Some(called(input.clone()))).unwrap());
+        found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| one.pointer).collect::<Vec<_>>()
+    };
+    let n = |more: Value| json!({ "type": "object", "required": ["n"], "properties": { "n": more } });
+    let inner = n(json!({ "type": "integer", "default": 1 }));
+    for (input, given, places) in [
+        (n(json!({ "type": "integer", "default": 1 })), json!({}), vec![]),
+        (n(inner.clone()), json!({}), vec![]),
+        (n(inner.clone()), json!({ "n": {} }), vec![]),
+        (n(inner), json!({ "n": { "n": "x" } }), vec!["/steps/0/input/n/n"]),
+        (n(json!({ "type": "integer" })), json!({}), vec!["/steps/0/input/n"]),
+        (n(json!({ "type": "integer", "default": 1 })), json!({ "n": "x" }), vec!["/steps/0/input/n"]),
+    ] {
+        assert_eq!(calls(input.clone(), given.clone()), places, "{input} {given}");
+    }
+    let input = json!({ "type": "object", "properties": { "n": { "type": "integer", "default": "x" } } });
+    assert_eq!(errors(json!({ "input": input })), ["/input/properties/n/default"]);
+}
