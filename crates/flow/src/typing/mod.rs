@@ -3,6 +3,7 @@
 mod calls;
 pub(crate) mod infer;
 mod operators;
+mod paths;
 pub(crate) mod schema_algebra;
 #[cfg(test)]
 mod tests;
