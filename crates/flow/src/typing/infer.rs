@@ -91,6 +91,9 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>
     }
     let mut walk = Walk::new(source, pointer, None);
     walk.numbers();
+    if walk.has_errors() {
+        return Err(walk.found);
+    }
     let (_, tree) = walk.source();
     if tree.is_none() && !walk.has_errors() {
         walk.error("has a part that expressions cannot have");
