@@ -30,7 +30,8 @@ pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover};
 pub use paging::PageRow;
 pub use settings::{HttpSettings, OAuthPresets, OAuthSettings};
 pub use table::{
-    CompiledRow, In, InputRow, InputRows, OperationRow, Table, TableHandle, lossy_toml_numbers, operation_schema,
+    CompiledRow, In, InputRow, InputRows, Lists, OperationRow, Slashes, Table, TableHandle, lossy_toml_numbers,
+    operation_schema,
 };
 pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
 #[cfg(feature = "reqwest")]

@@ -22,6 +22,8 @@ pub(crate) enum ExpectedBody {
     JsonOrEmpty,
     /// A text, or JSON if the content type says so; not a web page, which usually comes from a proxy on the way.
     Text,
-    /// Any body, as a text.
+    /// Any text.
     Any,
+    /// Any body, as a text in which bytes that are not text are replaced.
+    Bytes,
 }

@@ -12,6 +12,7 @@ use super::{
     call::{Call, ExpectedBody},
     input::{Input, InputLocation},
     path::{Path, is_name},
+    request::is_form,
     row::{In, InputRow, OperationRow},
     shapes::Shapes,
     table_file::TableFile,
@@ -181,7 +182,8 @@ fn paging(
             return input.name.clone();
         }
         let (name, wire_name) = (name.to_owned(), name.to_owned());
-        inputs.push(Input { name: name.clone(), wire_name, location, required: false, default: None });
+        let (slashes, lists) = Default::default();
+        inputs.push(Input { name: name.clone(), wire_name, location, required: false, default: None, slashes, lists });
         name
     };
     let compiled = Paging::compile(page.get_ref(), resolve).and_then(|paging| match row.result.is_some() {
@@ -244,6 +246,10 @@ impl RoutedRow<'_> {
         self.path.parameters().any(|parameter| parameter == name)
     }
 
+    fn is_form(&self) -> bool {
+        self.row.content.as_ref().is_some_and(|content| is_form(content.get_ref()))
+    }
+
     fn is_body(&self, name: &str) -> bool {
         self.row.body.as_ref().is_some_and(|body| body.get_ref() == name)
     }
@@ -290,6 +296,8 @@ impl RoutedRow<'_> {
             location,
             required: written.required || self.in_path(name),
             default: written.default.clone(),
+            slashes: written.slashes.unwrap_or_default(),
+            lists: written.lists.unwrap_or_default(),
         }
     }
 
@@ -302,6 +310,10 @@ impl RoutedRow<'_> {
             format!("`{name}` cannot be the name of an input")
         } else if self.in_path(name) && is_relocated {
             format!("the route names {name}: it has neither `in` nor `as` and is not the body")
+        } else if written.slashes.is_some() && !self.in_path(name) {
+            format!("`slashes` is for inputs in the path, and the route does not name {name}")
+        } else if written.lists.is_some() && *location != InputLocation::Query && !(in_body && self.is_form()) {
+            format!("`lists` is for inputs in the query or in a form, and {name} is not one")
         } else if is_body && !in_body {
             format!("{name} is the body and cannot go elsewhere")
         } else if in_body && matches!(*method, Method::GET | Method::HEAD) {
