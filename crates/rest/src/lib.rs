@@ -27,7 +27,7 @@ mod transport;
 pub use client::{Auth, Client, ClientBuilder, Response};
 pub use environment::HttpEnvironment;
 pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover};
-pub use paging::PageRow;
+pub use paging::{PageKind, PageRow};
 pub use settings::{HttpSettings, OAuthPresets, OAuthSettings};
 pub use table::{
     CompiledRow, In, InputRow, InputRows, Lists, OperationRow, Slashes, Table, TableHandle, lossy_toml_numbers,

@@ -15,7 +15,7 @@ use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
     paging::PageResponse,
-    table::{CompiledRow, Request, TableHandle, follow},
+    table::{Call, CompiledRow, Request, TableHandle, follow},
     transport::{ClientLimits, HttpChannel, SsrfPolicy, excerpt},
 };
 
@@ -99,7 +99,7 @@ impl Client {
     /// # Errors
     ///
     /// Those of [`Client::call`], and `config` if the operation does not return a list, `limit` for a list without end,
-    /// and `unexpected` if the service returns a page twice.
+    /// and `unexpected` for a response that is neither a page nor the end of the list by the row's paging.
     pub async fn page(&self, operation: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         self.page_of(self.0.table.operation(operation)?, input, from, cx).await
     }
@@ -130,15 +130,23 @@ impl Client {
             request = Request { headers, ..follow(&self.0.base, &request.url, link).map_err(named)? };
         }
         let current = request.url.clone();
-        let accepted = self.execute(&operation.call(), request, cx).await?;
+        let call = Call { ends: paging.end_status(&page_request), ..operation.call() };
+        let accepted = self.execute(&call, request, cx).await?;
         // A relative URL is resolved now, since the next call does not know this page.
-        let link = accepted.link().map(|link| current.join(&link).map(String::from).unwrap_or(link));
+        let absolute = |link: String| current.join(&link).map(String::from).unwrap_or(link);
+        let link = accepted.link().map(|link| link.map(absolute));
         let previous = match paging.request_previous(&page_request, &mut input) {
             true => Some(self.execute(&operation.call(), operation.request(&self.0.base, &input)?, cx).await?.body),
             false => None,
         };
-        let response = PageResponse { body: &accepted.body, link, previous: previous.as_ref() };
-        paging.read(&page_request, response).map_err(named)
+        let (status, body) = (accepted.status.as_u16(), &accepted.body);
+        let response = PageResponse { status, body, link, previous: previous.as_ref() };
+        paging.read(&page_request, &response).map_err(|fault| {
+            let (number, name, text) = (page_request.number(), operation.name(), body.to_string());
+            let text = self.excerpt(text.as_bytes());
+            let message = format!("page {number} of {name} at {} {}: {text}", self.0.service, fault.message);
+            named(Error::new(ErrorKind::Unexpected, message).hint(fault.hint))
+        })
     }
 
     /// Streams the pages of a list. Each page is requested when the stream is polled for it.

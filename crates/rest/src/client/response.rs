@@ -96,7 +96,7 @@ impl Response {
     }
 }
 
-/// A response that reports success.
+/// A response that reports success, or that its list has ended.
 pub(crate) struct AcceptedResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
@@ -105,8 +105,8 @@ pub(crate) struct AcceptedResponse {
 }
 
 impl AcceptedResponse {
-    /// Returns the URL of the next page from the `Link` header.
-    pub(crate) fn link(&self) -> Option<String> {
+    /// Returns the URL of the next page from the `Link` header, or the reason why the header cannot be read.
+    pub(crate) fn link(&self) -> Result<Option<String>, String> {
         // A header with other bytes than ASCII must not end the list: joining the URL encodes them.
         next_link(self.headers.get_all(header::LINK).iter().map(|link| String::from_utf8_lossy(link.as_bytes())))
     }
@@ -145,6 +145,9 @@ pub(crate) fn interpret(
     let from_hook = classify.and_then(|classify| classify(&response));
     if from_hook.is_none() && status.is_success() {
         return accept(request, response, raw);
+    }
+    if from_hook.is_none() && request.call.ends.contains(&response.status) {
+        return Ok(AcceptedResponse { status, headers: raw.headers, body: Value::Null });
     }
     let throttled = is_throttle(response.status, response.retry_after);
     let refused = match status.as_u16() {
@@ -281,6 +284,6 @@ mod tests {
         let link = HeaderValue::from_bytes("</größe?page=2>; rel=next".as_bytes()).unwrap();
         let headers = HeaderMap::from_iter([(header::LINK, link)]);
         let accepted = AcceptedResponse { status: StatusCode::OK, headers, body: Value::Null };
-        assert_eq!(accepted.link().as_deref(), Some("/größe?page=2"));
+        assert_eq!(accepted.link().unwrap().as_deref(), Some("/größe?page=2"));
     }
 }

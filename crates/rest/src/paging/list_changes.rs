@@ -2,7 +2,10 @@
 //!
 //! With offsets, each page is requested from the last item of the page before: another item in that place means that
 //! items have moved. With page numbers, the page before is read a second time. Changes that cancel each other out
-//! between two pages are not detected. With cursors and links there is no such check: only the vendor's promise counts.
+//! between two pages are not detected. With cursors, links and keys there is no such check: only the vendor's promise
+//! counts.
+
+use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
 use serde_json::Value;
@@ -11,10 +14,11 @@ use sha2::{Digest, Sha256};
 /// Returns the identity of an item, which an edit does not change: a hash of its `id`, or of the whole item if it has
 /// none.
 pub(crate) fn item_identity(item: &Value) -> String {
-    match item.get("id") {
-        Some(id @ (Value::String(_) | Value::Number(_))) => fingerprint([id]),
-        _ => fingerprint([item]),
-    }
+    fingerprint([item.get("id").filter(|_| has_id(item)).unwrap_or(item)])
+}
+
+fn has_id(item: &Value) -> bool {
+    matches!(item.get("id"), Some(Value::String(_) | Value::Number(_)))
 }
 
 /// Returns a hash of the identities of the items of a page.
@@ -28,12 +32,50 @@ pub(crate) fn fingerprint<'a>(values: impl IntoIterator<Item = &'a Value>) -> St
     HEXLOWER.encode(&digest.finalize()[..8])
 }
 
-/// Removes the overlap of two pages: the last item of the page before, which has to be the first of this one. Returns a
-/// message if it is not there.
-pub(crate) fn remove_overlap(items: &mut Vec<Value>, last: &str) -> Option<String> {
+/// Hashes of a page, by which it is recognized.
+pub(super) struct Prints {
+    /// Number of items.
+    pub(super) length: u64,
+    /// Hash of the items.
+    pub(super) content: String,
+    /// Hash of the identities of the items in any order, if they differ from each other.
+    pub(super) ids: Option<String>,
+}
+
+impl Prints {
+    pub(super) fn of(items: &[Value]) -> Prints {
+        let ids: BTreeSet<_> = items.iter().map(item_identity).collect();
+        let differ = ids.len() == items.len();
+        let ids = differ.then(|| fingerprint(&ids.into_iter().map(Value::from).collect::<Vec<_>>()));
+        Prints { length: items.len() as u64, content: fingerprint(items), ids }
+    }
+
+    /// Returns the hash that shows whether two pages have the same items.
+    pub(super) fn items(&self) -> &String {
+        self.ids.as_ref().unwrap_or(&self.content)
+    }
+}
+
+/// Returns hashes of the last items of a page, at most `most` of them. Only those of items with an id are reliable:
+/// others may be equal and not the same.
+pub(super) fn tail(items: &[Value], most: u64) -> Vec<String> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    items.iter().rev().take(most).take_while(|item| has_id(item)).map(|item| fingerprint([item])).collect()
+}
+
+/// Removes the items at the beginning of a page that are in this tail of the page before. Returns their number.
+pub(super) fn remove_tail(items: &mut Vec<Value>, tail: &[String]) -> usize {
+    let known = items.iter().take_while(|item| tail.contains(&fingerprint([*item]))).count();
+    items.drain(..known);
+    known
+}
+
+/// Removes the overlap of two pages: the last item of the page before, which has to be the first of this one. If items
+/// of the page before are hidden, more of its `tail` may come again. Returns a message if the item is not there.
+pub(super) fn remove_overlap(items: &mut Vec<Value>, last: &str, tail: &[String]) -> Option<String> {
     match items.iter().position(|item| item_identity(item) == last) {
-        Some(0) => {
-            items.remove(0);
+        Some(places) if items[..places].iter().all(|item| tail.contains(&fingerprint([item]))) => {
+            items.drain(..=places);
             None
         }
         Some(places) => Some(format!("its items moved back by {places} between two pages")),
@@ -65,10 +107,30 @@ mod tests {
     #[test]
     fn the_overlap_of_two_pages_is_removed() {
         let last = item_identity(&json!(3));
-        let removed = |mut items: Vec<Value>| (remove_overlap(&mut items, &last).is_some(), items);
+        let removed = |mut items: Vec<Value>| (remove_overlap(&mut items, &last, &[]).is_some(), items);
         assert_eq!(removed(vec![json!(3), json!(4)]), (false, vec![json!(4)]));
         assert_eq!(removed(vec![json!(2), json!(3)]), (true, vec![json!(2), json!(3)]));
         assert_eq!(removed(vec![json!(4)]), (true, vec![json!(4)]));
         assert_eq!(removed(Vec::new()), (true, Vec::new()));
+    }
+
+    #[test]
+    fn items_of_a_short_page_may_come_again() {
+        let items = |ids: &[u64]| ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>();
+        let (before, last) = (items(&[1, 2, 3]), item_identity(&json!({ "id": 3 })));
+        let mut again = items(&[2, 3, 4]);
+        assert_eq!(remove_overlap(&mut again, &last, &tail(&before, 2)), None);
+        assert_eq!(again, items(&[4]));
+        let mut moved = items(&[1, 2, 3, 4]);
+        assert!(remove_overlap(&mut moved, &last, &tail(&before, 2)).is_some(), "only two items were missing");
+        assert_eq!(tail(&[json!(1), json!(1)], 9), [""; 0], "equal values are not the same item");
+    }
+
+    #[test]
+    fn a_page_is_recognized_in_any_order_if_its_items_differ() {
+        let ids = |ids: &[u64]| Prints::of(&ids.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>()).ids;
+        assert_eq!(ids(&[1, 2]), ids(&[2, 1]));
+        assert_ne!(ids(&[1, 2]), ids(&[1, 3]));
+        assert_eq!(ids(&[7, 7]), None);
     }
 }

@@ -2,9 +2,14 @@
 
 mod link_header;
 mod list_changes;
+mod next;
 mod page;
 mod page_row;
+mod position;
+mod rule;
+mod stated;
 
 pub(crate) use link_header::next_link;
-pub(crate) use page::{PageResponse, Paging};
-pub use page_row::PageRow;
+pub(crate) use page::PageResponse;
+pub use page_row::{PageKind, PageRow};
+pub(crate) use rule::Paging;

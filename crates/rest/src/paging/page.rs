@@ -1,134 +1,56 @@
 //! Lists that are read page by page: how to request the next page, and when the list ends.
 //!
-//! The position of the next page is a small JSON value that also holds the number of pages before it and a fingerprint
-//! of the last one. So a list that repeats itself or never ends is detected even if the host restarts in the middle of
-//! it.
+//! The idea: a list ends only on evidence, which its rule describes. A response that is neither a page nor such an end is
+//! an error.
+//!
+//! The position of the next page is a small JSON value that also holds the number of pages before it and hashes of the
+//! last one and of an earlier one. So a list that repeats itself or never ends is detected even if the host restarts in
+//! the middle of it.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Page, Result, check_pointer};
+use trunkline_core::{Error, ErrorKind, Page, Result};
 
 use super::{
-    list_changes::{fingerprint, item_identity, page_identity, remove_overlap, total_changed},
-    page_row::PageRow,
+    list_changes::{Prints, fingerprint},
+    next::{self, Next},
+    position::{Mark, PageCursor, PageRequest},
+    rule::{Paging, Rule},
+    stated::{Stated, announced, kind_of, look, reported_error, whole},
 };
 
 /// A list with more pages than this is taken for a loop.
 const MOST_PAGES: u64 = 100_000;
 
-/// The paging of an operation, see [`PageRow`].
-#[derive(Clone, Debug)]
-pub(crate) struct Paging {
-    rule: Rule,
-    /// Input that takes the number of items per page.
-    count: Option<String>,
-    size: Option<u64>,
-    /// JSON pointer to the items.
-    items: String,
-}
-
-/// Names are those of inputs; `total` and `next` are JSON pointers into the body of a response.
-#[derive(Clone, Debug)]
-enum Rule {
-    Offset { offset: String, total: Option<String> },
-    Number { page: String, first: u64 },
-    Cursor { cursor: String, next: String },
-    Link { next: Option<String> },
-}
-
-/// The position of a page in a list. Callers treat it as opaque JSON, and may store it.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PageCursor {
-    /// Offset, number, cursor or URL of this page.
-    at: Value,
-    /// Number of pages before this one.
-    page: u64,
-    /// Fingerprint of the page before.
-    #[serde(rename = "seen")]
-    fingerprint: String,
-    /// Identity of the last item of the page before, if this page has to begin with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    last: Option<String>,
-    /// Identity of the page before, if that page has to be read again.
-    #[serde(rename = "held", default, skip_serializing_if = "Option::is_none")]
-    previous: Option<String>,
-    /// Number of items of the list, as the page before reported it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    total: Option<u64>,
-}
-
-/// The request for one page.
-pub(crate) struct PageRequest {
-    cursor: PageCursor,
-    /// Number of items asked for, if it is known.
-    count: Option<u64>,
-    /// URL of the page, if the page before returned one.
-    pub(crate) link: Option<String>,
-}
+/// A list with more empty pages than this, one after the other, is taken for a loop.
+const MOST_EMPTY_PAGES: u64 = 1000;
 
 /// The response to the request for one page.
 pub(crate) struct PageResponse<'a> {
+    pub(crate) status: u16,
     pub(crate) body: &'a Value,
-    /// URL in the `Link` header with `rel=next`.
-    pub(crate) link: Option<String>,
+    /// URL in the `Link` header with `rel=next`, or the reason why the header cannot be read.
+    pub(crate) link: Result<Option<String>, String>,
     /// Body of the page before, if it was read again.
     pub(crate) previous: Option<&'a Value>,
 }
 
-/// What a page says about the one after it.
-#[derive(Default)]
-struct Next {
-    /// Offset, number, cursor or URL of the next page; null at the end of the list.
-    at: Value,
-    last: Option<String>,
-    previous: Option<String>,
-    total: Option<u64>,
-    /// The reason why items may be missing.
-    maybe_incomplete: Option<String>,
+/// The reason why a response is neither a page nor the end of a list, and advice.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// Continues a sentence that begins with the page.
+    pub(crate) message: String,
+    pub(crate) hint: &'static str,
 }
 
-impl Next {
-    fn at(at: Value) -> Next {
-        Next { at, ..Next::default() }
+const MISREAD: &str = "compare the operation's row with the vendor's reference";
+
+impl From<String> for Fault {
+    fn from(message: String) -> Fault {
+        Fault { message, hint: MISREAD }
     }
 }
 
 impl Paging {
-    /// Compiles the paging rule of a row. `resolve` returns the name of the input that a name in the rule stands for.
-    ///
-    /// # Errors
-    ///
-    /// A message if a pointer of the rule is not one, or if its size has no use.
-    pub(crate) fn compile(row: &PageRow, mut resolve: impl FnMut(&str) -> String) -> Result<Paging, String> {
-        let (rule, count, size, items) = match row {
-            PageRow::Offset { offset, count, size, items, total } => {
-                let rule = Rule::Offset { offset: resolve(offset), total: total.clone() };
-                (rule, count, size, items)
-            }
-            PageRow::Number { page, count, size, first, items } => {
-                (Rule::Number { page: resolve(page), first: *first }, count, size, items)
-            }
-            PageRow::Cursor { cursor, next, count, size, items } => {
-                (Rule::Cursor { cursor: resolve(cursor), next: next.clone() }, count, size, items)
-            }
-            PageRow::Link { next, count, size, items } => (Rule::Link { next: next.clone() }, count, size, items),
-        };
-        let further = match &rule {
-            Rule::Offset { total, .. } => total.as_ref(),
-            Rule::Cursor { next, .. } => Some(next),
-            Rule::Link { next } => next.as_ref(),
-            Rule::Number { .. } => None,
-        };
-        for pointer in [Some(items), further].into_iter().flatten() {
-            check_pointer(pointer)?;
-        }
-        if *size == Some(0) || (size.is_some() && count.is_none()) {
-            return Err("`size` is at least 1 and goes with `count`".into());
-        }
-        Ok(Paging { rule, count: count.as_deref().map(resolve), size: *size, items: items.clone() })
-    }
-
     /// Adds to the input the values that request the page at `from`, or the first page. `default` returns the default
     /// value of an input.
     ///
@@ -148,40 +70,58 @@ impl Paging {
                     .hint("pass on `next` of the page before, unchanged")
             })?,
         };
+        let too_many = |pages: String| {
+            Err(Error::new(ErrorKind::Limit, format!("the list has more than {pages}"))
+                .hint("narrow the list, or ask for more items a page"))
+        };
         if cursor.page >= MOST_PAGES {
-            return Err(Error::new(ErrorKind::Limit, format!("the list has more than {MOST_PAGES} pages"))
-                .hint("narrow the list, or ask for more items a page"));
+            return too_many(format!("{MOST_PAGES} pages"));
         }
+        if cursor.empty >= MOST_EMPTY_PAGES {
+            return too_many(format!("{MOST_EMPTY_PAGES} empty pages one after the other"));
+        }
+        let count = self.request_count(input, &default);
         let mut link = None;
         match &self.rule {
-            Rule::Offset { offset: name, .. } | Rule::Number { page: name, .. } => {
+            Rule::Offset { offset: name } | Rule::Number { page: name, .. } => {
                 if cursor.at.is_null() {
-                    let first = if let Rule::Number { first, .. } = self.rule { first } else { 0 };
+                    let (first, places) = match self.rule {
+                        Rule::Number { first, .. } => (first, count.unwrap_or(0)),
+                        _ => (0, 1),
+                    };
                     cursor.at = input.get(name).cloned().or_else(|| default(name)).unwrap_or(first.into());
+                    // The caller may begin later in the list. What is before counts as listed.
+                    let skipped = whole(&cursor.at).ok().flatten().unwrap_or(0).saturating_sub(first);
+                    cursor.listed = skipped.saturating_mul(places);
                 }
                 input.insert(name.clone(), cursor.at.clone());
             }
-            Rule::Cursor { cursor: name, .. } => {
+            Rule::Cursor { cursor: name, .. } | Rule::Keyset { cursor: name, .. } => {
                 if !cursor.at.is_null() {
                     input.insert(name.clone(), cursor.at.clone());
                 }
             }
             Rule::Link { .. } => link = cursor.at.as_str().map(str::to_owned),
         }
-        let mut count = None;
-        if let Some(name) = &self.count {
-            if let (None, Some(size)) = (input.get(name).cloned().or_else(|| default(name)), self.size) {
-                input.insert(name.clone(), size.into());
-            }
-            count = input.get(name).cloned().or_else(|| default(name)).as_ref().and_then(number);
-        }
         Ok(PageRequest { cursor, count, link })
+    }
+
+    /// Adds the number of items per page to the input, and returns it if it is known.
+    fn request_count(&self, input: &mut Map<String, Value>, default: impl Fn(&str) -> Option<Value>) -> Option<u64> {
+        let name = self.count.as_ref()?;
+        let given = input.get(name).cloned().or_else(|| default(name));
+        let count = given.or_else(|| {
+            let size = Value::from(self.row.size?);
+            input.insert(name.clone(), size.clone());
+            Some(size)
+        });
+        whole(&count?).ok().flatten()
     }
 
     /// Changes the input of a page so that it requests the page before. Returns whether that page has to be read again.
     pub(crate) fn request_previous(&self, request: &PageRequest, input: &mut Map<String, Value>) -> bool {
-        match (&self.rule, number(&request.cursor.at), &request.cursor.previous) {
-            (Rule::Number { page, .. }, Some(number), Some(_)) if number > 0 => {
+        match (&self.rule, whole(&request.cursor.at), &request.cursor.previous) {
+            (Rule::Number { page, .. }, Ok(Some(number)), Some(_)) if number > 0 => {
                 input.insert(page.clone(), (number - 1).into());
                 true
             }
@@ -193,128 +133,211 @@ impl Paging {
     ///
     /// # Errors
     ///
-    /// `unexpected` if there is no list in the body, or if the service returns the same page again.
-    pub(crate) fn read(&self, request: &PageRequest, response: PageResponse<'_>) -> Result<Page> {
-        let mut items = self.items(response.body)?;
-        let fingerprint = fingerprint(&items);
-        if !items.is_empty() && fingerprint == request.cursor.fingerprint {
-            return self.repeated_page(request, items.len() as u64);
+    /// A fault if the response is neither a page nor the end of the list, or if the list makes no progress.
+    pub(crate) fn read(&self, request: &PageRequest, response: &PageResponse<'_>) -> Result<Page, Fault> {
+        let row = &self.row;
+        let is_end = row.end_status.contains(&response.status);
+        if !is_end && let Some(pointer) = reported_error(row, response.body) {
+            return Err(Fault {
+                message: format!("reports an error at `{pointer}`, with a status of success"),
+                hint: "if that member is not an error, name those that are in `errors` of the row's `page`",
+            });
         }
-        let next = match &self.rule {
-            Rule::Offset { total, .. } => {
-                let total = total.as_ref().and_then(|total| number(response.body.pointer(total)?));
-                // Some services report a total of 0 beside items: that is not a total.
-                request.after_offset(&mut items, total.filter(|total| *total > 0))
+        let (stated, mut items) = match is_end {
+            true => (Stated { more: Some(false), ..Stated::default() }, Vec::new()),
+            false => {
+                let stated = Stated::read(row, response.body)?;
+                let items = self.items(request, response.body, &stated)?;
+                (stated, items)
             }
-            Rule::Number { .. } => {
-                let previous = response.previous.map(|body| self.items(body)).transpose()?;
-                request.after_number(&items, previous.as_deref())
-            }
-            Rule::Cursor { next, .. } => Next::at(match response.body.pointer(next) {
-                Some(Value::String(next)) if next.is_empty() => Value::Null,
-                Some(Value::Bool(false)) | None => Value::Null,
-                Some(next) => next.clone(),
-            }),
-            Rule::Link { next: None } => Next::at(response.link.map_or(Value::Null, Value::from)),
-            Rule::Link { next: Some(next) } => Next::at(match response.body.pointer(next) {
-                Some(Value::String(next)) if !next.is_empty() => next.as_str().into(),
-                _ => Value::Null,
-            }),
         };
-        if !next.at.is_null() && next.at == request.cursor.at {
-            return Err(Error::new(
-                ErrorKind::Unexpected,
-                "the list gives the page that was just read as its next page",
-            )
-            .hint("report it to the vendor; nothing was listed twice"));
+        let prints = Prints::of(&items);
+        if request.repeats(&prints) && !self.is_inclusive_end(&items, request) {
+            return self.repeated_page(request, &stated, &prints);
         }
-        let Next { at, last, previous, total, maybe_incomplete } = next;
-        let cursor = PageCursor { at, page: request.cursor.page + 1, fingerprint, last, previous, total };
-        let next = if cursor.at.is_null() { None } else { serde_json::to_value(cursor).ok() };
-        Ok(Page { items, next, maybe_incomplete })
+        let next = self.next(request, response, &stated, &mut items)?;
+        self.check_end(request, response, &stated, &next, prints.length)?;
+        self.page(request, items, next, &prints)
+    }
+
+    /// Finds the next page.
+    fn next(
+        &self,
+        request: &PageRequest,
+        response: &PageResponse<'_>,
+        stated: &Stated,
+        items: &mut Vec<Value>,
+    ) -> Result<Next, Fault> {
+        let (body, trusted) = (response.body, self.row.trust_total);
+        let next = match &self.rule {
+            Rule::Offset { .. } => request.after_offset(items, stated, trusted),
+            Rule::Number { .. } => {
+                let previous =
+                    response.previous.map(|body| self.items(request, body, &Stated::default())).transpose()?;
+                Ok(request.after_number(items, stated, trusted, previous.as_deref()))
+            }
+            Rule::Cursor { next, .. } => next::cursor(body, next).map(Next::at),
+            Rule::Link { next: Some(next) } => next::url(body, next).map(Next::at),
+            Rule::Link { next: None } => {
+                response.link.clone().map(|link| Next::at(link.map_or(Value::Null, Value::from)))
+            }
+            Rule::Keyset { key, .. } => request.after_keyset(items, key),
+        };
+        let mut next = next?;
+        if stated.more == Some(false) {
+            next.at = Value::Null;
+        }
+        // An unchanged cursor ends the list if it comes with an empty page.
+        if items.is_empty() && next.at == request.cursor.at {
+            next.at = Value::Null;
+        }
+        Ok(next)
+    }
+
+    /// Checks that the list does not end although the response says otherwise.
+    fn check_end(
+        &self,
+        request: &PageRequest,
+        response: &PageResponse<'_>,
+        stated: &Stated,
+        next: &Next,
+        received: u64,
+    ) -> Result<(), Fault> {
+        if !next.at.is_null() {
+            return Ok(());
+        }
+        let nothing = received == 0 && request.cursor.listed == 0;
+        if nothing && let Some(total) = next.total.filter(|_| request.cursor.last.is_none()) {
+            return Err(format!("has no item of a list with {total} items").into());
+        }
+        match stated.more {
+            Some(true) => Err("has more items after it by its flag, and does not say where".to_owned().into()),
+            Some(false) => Ok(()),
+            None => {
+                let link = response.link.as_ref().ok().and_then(Option::as_ref).map(|_| "in its `Link` header".into());
+                match announced(&self.row, response.body).map(|pointer| format!("at `{pointer}`")).or(link) {
+                    None => Ok(()),
+                    Some(place) => Err(Fault {
+                        message: format!("announces a next page {place}, which the row does not read"),
+                        hint: "let `page` of the row read it, by `next`, `more` or another kind, or list it in `ignore`",
+                    }),
+                }
+            }
+        }
+    }
+
+    /// Makes the page, with the position of the next one.
+    fn page(&self, request: &PageRequest, items: Vec<Value>, next: Next, prints: &Prints) -> Result<Page, Fault> {
+        let before = &request.cursor;
+        let is_cursor = matches!(self.rule, Rule::Cursor { .. } | Rule::Link { .. });
+        if is_cursor && !next.at.is_null() && next.at == before.at {
+            return Err(no_progress("gives the page that was just read as its next page"));
+        }
+        let listed = before.listed.saturating_add(items.len() as u64);
+        let mut maybe_incomplete = next.maybe_incomplete;
+        if next.at.is_null() {
+            let counts = matches!(self.rule, Rule::Number { .. });
+            if let Some(total) = next.total.filter(|total| counts && *total > listed) {
+                maybe_incomplete.get_or_insert(format!("it ended after {listed} of {total} items"));
+            }
+            return Ok(Page { items, next: None, maybe_incomplete });
+        }
+        let here = Mark { next: fingerprint([&next.at]), items: prints.items().clone() };
+        let turns = |mark: &Mark| {
+            (is_cursor && mark.next == here.next) || (prints.length > 0 && mark.items == here.items)
+        };
+        if before.mark.as_ref().is_some_and(turns) {
+            return Err(no_progress("leads back to a page that was read before"));
+        }
+        // Brent's algorithm: with a mark at every power of two, a cycle of any length is noticed.
+        let page = before.page + 1;
+        let mark = if page.is_power_of_two() { Some(here) } else { before.mark.clone() };
+        let cursor = PageCursor {
+            at: next.at,
+            page,
+            content: prints.content.clone(),
+            ids: prints.ids.clone(),
+            last: next.last,
+            tail: next.tail,
+            previous: next.previous,
+            total: next.total,
+            listed,
+            longest: before.longest.max(prints.length),
+            empty: if prints.length == 0 { before.empty + 1 } else { 0 },
+            leapt: false,
+            mark,
+        };
+        Ok(Page { items, next: serde_json::to_value(cursor).ok(), maybe_incomplete })
+    }
+
+    /// Returns whether a page has nothing but the item of the cursor, as some services end a list.
+    fn is_inclusive_end(&self, items: &[Value], request: &PageRequest) -> bool {
+        let known = |item: &Value| request.cursor.tail.contains(&fingerprint([item]));
+        matches!(self.rule, Rule::Keyset { .. }) && items.iter().all(known)
     }
 
     /// Decides what a page means that has the same items as the one before it.
-    fn repeated_page(&self, request: &PageRequest, received: u64) -> Result<Page> {
-        // A service that ignores offsets returns a short list whole, each time: the list has ended. A full page that is
-        // repeated may be any part of an endless list.
-        let short = request.count.is_some_and(|count| received < count);
-        if short && matches!(self.rule, Rule::Offset { .. }) {
-            return Ok(Page::default());
+    fn repeated_page(&self, request: &PageRequest, stated: &Stated, prints: &Prints) -> Result<Page, Fault> {
+        let before = &request.cursor;
+        let again = |cursor: PageCursor| Ok(Page { next: serde_json::to_value(cursor).ok(), ..Page::default() });
+        let lacks = request.lacks(prints.length);
+        if let Rule::Offset { .. } = self.rule {
+            if before.last.is_some() {
+                // The service may round offsets down to whole pages: the next request is for the page after this item.
+                return again(PageCursor { at: (request.at() + 1).into(), last: None, ..before.clone() });
+            }
+            if lacks > 0 && !before.leapt {
+                // Items between may be hidden: the same ones are seen from two places.
+                let at = request.at().saturating_add(lacks);
+                return again(PageCursor { at: at.into(), leapt: true, ..before.clone() });
+            }
         }
-        if request.cursor.last.is_some() {
-            // The service may round offsets down to whole pages: this page is requested again, from its own first item.
-            let cursor = PageCursor { at: (request.at() + 1).into(), last: None, ..request.cursor.clone() };
-            return Ok(Page { next: serde_json::to_value(cursor).ok(), ..Page::default() });
+        let counts = matches!(self.rule, Rule::Offset { .. } | Rule::Number { .. });
+        let is_same = prints.ids.is_some() && prints.content == before.content;
+        if counts && is_same && stated.more != Some(true) {
+            let total = stated.proven_total(prints.length, self.row.trust_total).or(before.total);
+            // Some services return the last page for each position after it.
+            if before.page > 1 || total == Some(before.listed) {
+                let missing = total.filter(|total| *total > before.listed);
+                let maybe_incomplete = missing.map(|total| format!("it ended after {} of {total} items", before.listed));
+                return Ok(Page { maybe_incomplete, ..Page::default() });
+            }
+            // The first page has fewer items than asked for, or the total: most likely there are no others.
+            if lacks > 0 || stated.total == Some(before.listed) {
+                let reason = "its first page came again in place of the second, so the service may not page this list";
+                return Ok(Page { maybe_incomplete: Some(reason.to_owned()), ..Page::default() });
+            }
         }
-        Err(Error::new(
-            ErrorKind::Unexpected,
-            format!("page {} of the list is the same as the one before", request.cursor.page + 1),
-        )
-        .hint("the service seems to ignore the paging parameters; nothing was listed twice"))
+        Err(no_progress("is the same as the one before"))
     }
 
-    /// Returns the items of a page. There are none in an empty body and where the place for them is absent or null; an
-    /// object in the place of the list is a list of one.
-    fn items(&self, body: &Value) -> Result<Vec<Value>> {
-        let parent = self.items.rfind('/').map_or("", |at| &self.items[..at]);
-        match (body.pointer(&self.items), body.pointer(parent)) {
-            (Some(Value::Array(items)), _) => Ok(items.clone()),
-            (Some(object @ Value::Object(_)), _) => Ok(vec![object.clone()]),
-            (Some(Value::Null), _) | (None, Some(Value::Object(_) | Value::Null)) => Ok(Vec::new()),
-            _ if body.is_null() => Ok(Vec::new()),
-            _ => Err(Error::new(ErrorKind::Unexpected, format!("the response has no list at `{}`", self.items))
-                .hint("compare the operation's row with the vendor's reference")),
-        }
+    /// Returns the items of a page. An empty list is an array without elements; a null is one only if the row or another
+    /// member says so.
+    fn items(&self, request: &PageRequest, body: &Value, stated: &Stated) -> Result<Vec<Value>, Fault> {
+        let row = &self.row;
+        let reached = if let Rule::Offset { .. } = self.rule { request.at() } else { request.cursor.listed };
+        let is_end = stated.more == Some(false) || stated.total.is_some_and(|total| total <= reached);
+        let found = match look(body, &row.items)? {
+            Some(Value::Array(items)) => return Ok(items.clone()),
+            Some(object @ Value::Object(_)) if row.single => return Ok(vec![object.clone()]),
+            Some(Value::Null) if row.null_is_empty || is_end => return Ok(Vec::new()),
+            Some(other) => kind_of(other),
+            None => "nothing",
+        };
+        let hint = match found {
+            "null" => "if the service writes null for an empty list, set `nullIsEmpty` in `page` of the row",
+            _ => MISREAD,
+        };
+        Err(Fault { message: format!("has {found} at `{}`, where its list has to be", row.items), hint })
     }
 }
 
-impl PageRequest {
-    fn at(&self) -> u64 {
-        number(&self.cursor.at).unwrap_or(0)
+/// The fault of a list that would not end.
+fn no_progress(message: &str) -> Fault {
+    Fault {
+        message: message.to_owned(),
+        hint: "the service seems to ignore the paging parameters: compare the operation's row with the vendor's reference",
     }
-
-    /// Finds the next page of a list with offsets. The item that this page shares with the one before it is removed.
-    fn after_offset(&self, items: &mut Vec<Value>, total: Option<u64>) -> Next {
-        let received = items.len() as u64;
-        let last = items.last().filter(|_| received > 1).map(item_identity);
-        let moved = self.cursor.last.as_ref().and_then(|last| remove_overlap(items, last));
-        let mut maybe_incomplete = total_changed(self.cursor.total, total).or(moved);
-        let end = self.at().saturating_add(received);
-        let at = match total {
-            Some(total) if end >= total => Value::Null,
-            Some(total) if items.is_empty() => {
-                maybe_incomplete.get_or_insert(format!("it ended after {end} of {total} items"));
-                Value::Null
-            }
-            _ if items.is_empty() => Value::Null,
-            // The next page begins with the last item of this one, as a check that no item has moved.
-            _ => (end - u64::from(last.is_some())).into(),
-        };
-        Next { at, last, total, maybe_incomplete, ..Next::default() }
-    }
-
-    /// Finds the next page of a list with page numbers. `previous` has the items of the page before, if it was read
-    /// again.
-    fn after_number(&self, items: &[Value], previous: Option<&[Value]>) -> Next {
-        let changed = match (previous, &self.cursor.previous) {
-            (Some(now), Some(before)) => page_identity(now) != *before,
-            _ => false,
-        };
-        let is_short = self.count.is_some_and(|count| (items.len() as u64) < count);
-        let mut next = match items.is_empty() || is_short {
-            true => Next::default(),
-            false => {
-                Next { at: self.at().saturating_add(1).into(), previous: Some(page_identity(items)), ..Next::default() }
-            }
-        };
-        next.maybe_incomplete = changed.then(|| "a page of it changed while the next one was read".to_owned());
-        next
-    }
-}
-
-fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ pub(crate) struct Call<'a> {
     pub(crate) route: &'a str,
     pub(crate) effect: Effect,
     pub(crate) expects: ExpectedBody,
+    /// The statuses of an error that mean that a list has ended.
+    pub(crate) ends: &'a [u16],
 }
 
 /// The body that a successful response has to have. Any other one is an error.

@@ -59,7 +59,7 @@ impl CompiledRow {
 
     /// Returns the facts that the layers of the client need.
     pub(crate) fn call(&self) -> Call<'_> {
-        Call { name: self.name(), route: self.route(), effect: self.effect(), expects: self.expects }
+        Call { name: self.name(), route: self.route(), effect: self.effect(), expects: self.expects, ends: &[] }
     }
 
     /// Returns the location of the row in its file.
@@ -91,12 +91,12 @@ impl CompiledRow {
         let mut inputs = RoutedRow { row: &row, method: &method, path: &path }.inputs(pointer, file);
         check_bodies(&row, pointer, file);
         let declared = inputs.len();
-        let paging = paging(&row, default_location(&method), &mut inputs, pointer, file);
+        let shape = shapes.resolve(row.output.clone().unwrap_or(Value::Bool(true)));
+        let paging = paging(&row, &shape, default_location(&method), &mut inputs, pointer, file);
         if file.findings.len() > findings_before {
             return None;
         }
         let location = file.location(row.name.span().start);
-        let shape = shapes.resolve(row.output.unwrap_or(Value::Bool(true)));
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
@@ -166,10 +166,11 @@ fn check_bodies(row: &OperationRow, pointer: &str, file: &mut TableFile<'_>) {
     }
 }
 
-/// Compiles the paging rule of a row, if it has one. Inputs that the rule needs and the row does not declare are added,
-/// at this location of the request.
+/// Compiles the paging rule of a row, if it has one. `item` is the schema of an item. Inputs that the rule needs and the
+/// row does not declare are added, at this location of the request.
 fn paging(
     row: &OperationRow,
+    item: &Value,
     location: InputLocation,
     inputs: &mut Vec<Input>,
     pointer: &str,
@@ -186,7 +187,7 @@ fn paging(
         inputs.push(Input { name: name.clone(), wire_name, location, required: false, default: None, slashes, lists });
         name
     };
-    let compiled = Paging::compile(page.get_ref(), resolve).and_then(|paging| match row.result.is_some() {
+    let compiled = Paging::compile(page.get_ref(), item, resolve).and_then(|paging| match row.result.is_some() {
         true => Err("a row with a page has `items` in it and no `result`".into()),
         false => Ok(paging),
     });
