@@ -96,7 +96,7 @@ pub use values::ids::{RunId, StepPath};
 pub use values::number::{NUMBER_HINT, lossy_number};
 pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use values::spelling::{by_similarity, closest};
-pub use values::strict_json::{RepeatedMember, read_json};
+pub use values::strict_json::{RepeatedMember, read_json, read_json_as};
 pub use values::timestamp::Timestamp;
 pub use vault::sign_in::{ReauthCause, SignIn, SignInState};
 pub use vault::vault::{MemoryVault, Vault, VaultEntry};

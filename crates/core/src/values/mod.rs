@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
+pub(crate) mod lossy_numbers;
 pub(crate) mod number;
 pub(crate) mod pointer;
 pub(crate) mod spelling;

@@ -106,7 +106,7 @@ async fn a_run_records_and_returns_a_number_as_it_was_read() {
         "steps": [{ "id": "kept", "set": { "all": "{{ input.v }}", "first": "{{ input.v[4] }}", "text": "id {{ input.v[4] }}" } }],
         "output": { "all": "{{ steps.kept.all }}", "first": "{{ steps.kept.first }}", "text": "{{ steps.kept.text }}" } });
     let flow = Flow::from_value(document).unwrap();
-    let engine = Engine::new(MemoryJournal::new());
+    let engine = Engine::new(MemoryJournal::default());
     assert!(flow.check(&registry()).is_empty());
     let run = engine.start(&flow, json!({ "v": numbers }), slots("numbers")).await.unwrap().wait().await.unwrap();
     assert_eq!(run.status, RunStatus::Succeeded, "{:?}", run.error);

@@ -8,7 +8,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, error::Category};
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json_as};
 
 use crate::{
     paging::next_link,
@@ -54,9 +54,9 @@ impl Response {
     ) -> Response {
         let content_type = ContentType::of(&raw.headers);
         let (bytes, read) = match text(&raw.body, &content_type) {
-            Ok(Cow::Borrowed(text)) => (raw.body.slice_ref(text.as_bytes()), read_text(text)),
+            Ok(Cow::Borrowed(text)) => (raw.body.slice_ref(text.as_bytes()), read_text(text, request.call.texts)),
             Ok(Cow::Owned(text)) => {
-                let read = read_text(&text);
+                let read = read_text(&text, request.call.texts);
                 (text.into(), read)
             }
             Err(why) => (raw.body.clone(), Err(BodyFault::Charset(why))),
@@ -129,8 +129,8 @@ impl RequestInfo<'_> {
 /// The hook of a connector: an error, or `None` to let the status decide.
 pub(crate) type Classify = fn(&Response) -> Option<Error>;
 
-fn read_text(text: &str) -> Result<Value, BodyFault> {
-    read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual)
+fn read_text(text: &str, texts: &[String]) -> Result<Value, BodyFault> {
+    read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, texts)
         .map_err(|error| BodyFault::Json { is_cut: error.classify() == Category::Eof, why: error.to_string() })
 }
 

@@ -103,7 +103,7 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
             ResponseForm::Text => ExpectedBody::Any,
         };
         let route = input.target.route(input.method);
-        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects, ends: &[] };
+        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects, ends: &[], texts: &[] };
         let accepted = client.execute(&call, request, cx).await?;
         Ok(accepted.into())
     }

@@ -13,6 +13,8 @@ pub(crate) struct Call<'a> {
     pub(crate) expects: ExpectedBody,
     /// The statuses of an error that mean that a list has ended.
     pub(crate) ends: &'a [u16],
+    /// The places in the response that are declared as text, see [`trunkline_core::read_json_as`].
+    pub(crate) texts: &'a [String],
 }
 
 /// The body that a successful response has to have. Any other one is an error.

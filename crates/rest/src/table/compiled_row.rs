@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer};
+use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer, pointer_part};
 
 use super::{
     call::{Call, ExpectedBody},
@@ -34,6 +34,8 @@ pub struct CompiledRow {
     pub(crate) result: String,
     pub(crate) paging: Option<Paging>,
     expects: ExpectedBody,
+    /// The places in a response that are declared as text.
+    texts: Vec<String>,
 }
 
 impl CompiledRow {
@@ -59,7 +61,14 @@ impl CompiledRow {
 
     /// Returns the facts that the layers of the client need.
     pub(crate) fn call(&self) -> Call<'_> {
-        Call { name: self.name(), route: self.route(), effect: self.effect(), expects: self.expects, ends: &[] }
+        Call {
+            name: self.name(),
+            route: self.route(),
+            effect: self.effect(),
+            expects: self.expects,
+            ends: &[],
+            texts: &self.texts,
+        }
     }
 
     /// Returns the location of the row in its file.
@@ -97,6 +106,7 @@ impl CompiledRow {
             return None;
         }
         let location = file.location(row.name.span().start);
+        let texts = text_places(&row, &shape);
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
@@ -123,7 +133,41 @@ impl CompiledRow {
             result: row.result.map(Spanned::into_inner).unwrap_or_default(),
             paging,
             expects: if is_text { ExpectedBody::Text } else { ExpectedBody::Json },
+            texts,
         })
+    }
+}
+
+/// Returns the places in a response at which its row declares texts, and that of the cursor of the next page, which is
+/// sent as it was written. `shape` is that of the result, or of an item of a list with pages.
+fn text_places(row: &OperationRow, shape: &Value) -> Vec<String> {
+    let mut places = Vec::new();
+    match row.page.as_ref().map(Spanned::get_ref) {
+        Some(page) => {
+            add_text_places(shape, &format!("{}/*", page.items), &mut places);
+            places.extend(page.next.clone());
+        }
+        None => add_text_places(shape, row.result.as_ref().map_or("", |result| result.get_ref()), &mut places),
+    }
+    places
+}
+
+fn add_text_places(schema: &Value, place: &str, places: &mut Vec<String>) {
+    let is_text = |name: &Value| name == "string" || name == "null";
+    let declared = match schema.get("type") {
+        Some(Value::Array(names)) => names.contains(&"string".into()) && names.iter().all(is_text),
+        one => one.is_some_and(|one| one == "string"),
+    };
+    if declared {
+        places.push(place.to_owned());
+    }
+    let choices = ["anyOf", "oneOf", "allOf"].iter().filter_map(|name| schema.get(name)?.as_array());
+    choices.flatten().for_each(|branch| add_text_places(branch, place, places));
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        add_text_places(property, &format!("{place}/{}", pointer_part(name)), places);
+    }
+    for inner in ["items", "additionalProperties"].iter().filter_map(|name| schema.get(name)) {
+        add_text_places(inner, &format!("{place}/*"), places);
     }
 }
 

@@ -9,6 +9,7 @@ mod discover;
 mod download;
 mod faults;
 mod keep_alive;
+mod numbers;
 mod pages;
 mod sign_in;
 mod support;
