@@ -20,7 +20,7 @@ use trunkline_core::{
     ErrorKind, FileStream, NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, any_action,
     any_connector, async_trait, schema_of,
 };
-use trunkline_rest::{Client, Table, generic};
+use trunkline_rest::{Client, Table, generic, lossy_toml_numbers};
 
 use crate::{Http, Settings, errors};
 
@@ -115,6 +115,7 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
         let at = name.and_then(|name| text.find(name)).unwrap_or(0);
         finding.place = Some(SourceLocation::of(&file, &text, at));
     }
+    findings.extend(lossy_toml_numbers(&file, &text));
     let operations = operations(folder).and_then(|files| Table::parse(&parsed.name, &files));
     match operations {
         Ok(table) if findings.is_empty() => assemble(parsed, connection, table, &file),

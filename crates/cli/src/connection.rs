@@ -26,7 +26,7 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
-    input::read,
+    input::{parse, read},
     next_step::{describe, worded},
     output::{Output, exit, plain, table, time},
 };
@@ -66,11 +66,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
 
 async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> Result<()> {
     let text = read(file)?;
-    let document: Value = serde_json::from_str(&text).map_err(|error| {
-        let location = format!("{file}:{}:{}", error.line(), error.column());
-        Error::new(ErrorKind::InvalidInput, format!("{location}: this is not JSON")).source(error)
-    })?;
-    let connections = match document {
+    let connections = match parse(&text, file)? {
         Value::Array(documents) => ConnectionDocuments::Many(documents),
         one => ConnectionDocuments::One(one),
     };

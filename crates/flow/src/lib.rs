@@ -21,6 +21,7 @@
 
 mod check;
 mod document;
+mod evaluation;
 mod expression;
 mod filters;
 mod steps;

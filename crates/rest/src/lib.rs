@@ -29,7 +29,10 @@ pub use environment::HttpEnvironment;
 pub use oauth::{ClientAuth, Discovered, Grant, OAuth, discover};
 pub use paging::{PageKind, PageRow};
 pub use settings::{HttpSettings, OAuthPresets, OAuthSettings};
-pub use table::{CompiledRow, In, InputRow, InputRows, OperationRow, Table, TableHandle, operation_schema};
+pub use table::{
+    CompiledRow, In, InputRow, InputRows, Lists, OperationRow, Slashes, Table, TableHandle, lossy_toml_numbers,
+    operation_schema,
+};
 pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
 #[cfg(feature = "reqwest")]
 pub use transport::ReqwestTransport;

@@ -1,6 +1,7 @@
 //! The connector `http` for any service: calls, downloads, uploads, and connectors that a folder describes.
 #![allow(clippy::unwrap_used)]
 
+mod bytes;
 mod data;
 mod files;
 

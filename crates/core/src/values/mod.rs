@@ -1,8 +1,11 @@
-//! Small values without behaviour of their own: the clock, digests, ids, JSON pointers, times and similar names.
+//! Small values without behaviour of their own: the clock, digests, ids, JSON and its numbers and pointers, times and
+//! similar names.
 
 pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
+pub(crate) mod lossy_numbers;
+pub(crate) mod number;
 pub(crate) mod pointer;
 pub(crate) mod spelling;
 pub(crate) mod strict_json;

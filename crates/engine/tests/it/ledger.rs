@@ -305,7 +305,7 @@ async fn a_corrected_flow_keeps_its_name_and_its_lists() {
 async fn an_operator_can_resolve_unknown_outcomes_and_no_others() {
     let flow = flow(json!([{ "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "steps": [
         call("make", "thing.make_blindly", json!({ "name": "{{ item }}", "fault": "{{ '' if item == 'd' else 'lost' }}" })),
-        { "id": "last", "if": "{{ true or item }}", "then": [
+        { "id": "last", "if": "{{ true or item == 'd' }}", "then": [
             call("after", "thing.make_blindly", json!({ "name": "after {{ item }} {{ steps.make.name }}" }))] }] }]));
     let (engine, journal) = engine();
     let (place, world) = ("resolved", world("resolved"));

@@ -8,6 +8,7 @@ mod ledger;
 mod limits;
 mod model;
 mod moved;
+mod numbers;
 mod points;
 mod runs;
 mod support;

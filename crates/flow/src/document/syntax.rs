@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::{Map, Value, value::RawValue};
-use trunkline_core::{Diagnostic, RepeatedMember, SourceLocation, pointer_names, pointer_part, read_json};
+use trunkline_core::{
+    Diagnostic, NUMBER_HINT, RepeatedMember, SourceLocation, lossy_number, pointer_names, pointer_part, read_json,
+};
 
 /// The deepest nesting of a YAML document. The JSON parser has the same limit.
 const MAX_NESTING: usize = 128;
@@ -129,7 +131,10 @@ impl<'a> YamlReader<'a> {
                     Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => false,
                     Some(tag) => return error(format!("the tag {tag} is not supported, only !!str is")),
                 };
-                (anchor, if plain { scalar(&text) } else { text.into_owned().into() })
+                match if plain { scalar(&text) } else { Ok(text.into_owned().into()) } {
+                    Ok(value) => (anchor, value),
+                    Err(reason) => return error(reason),
+                }
             }
             Event::SequenceStart(anchor, None) => {
                 let mut items = Vec::new();
@@ -185,14 +190,17 @@ impl<'a> YamlReader<'a> {
     }
 }
 
-/// Returns the value of a plain scalar.
-fn scalar(text: &str) -> Value {
-    match text {
-        "" | "~" => Value::Null,
-        word => match serde_json::from_str(word) {
+/// Returns the value of a plain scalar, or why it is a number that cannot be kept.
+fn scalar(text: &str) -> Result<Value, String> {
+    match (text, lossy_number(text)) {
+        ("" | "~", _) => Ok(Value::Null),
+        (number, Some(reason)) => {
+            Err(format!("the number {number} cannot be kept exactly, because {reason}; {NUMBER_HINT}"))
+        }
+        (word, None) => Ok(match read_json(word.as_bytes(), RepeatedMember::Refused) {
             Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => value,
             _ => word.into(),
-        },
+        }),
     }
 }
 

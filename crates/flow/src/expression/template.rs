@@ -5,37 +5,22 @@
 //! stays data.
 //!
 //! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
-//! functions, no I/O, a bounded amount of work, and our own [filters](crate::FILTERS). An expression whose result could
-//! grow without limit is rejected when it is compiled; see [`infer`].
+//! functions, no I/O, a bounded amount of work, and our own [operators](crate::evaluation) and
+//! [filters](crate::FILTERS). An expression that is too large is rejected when it is compiled; see [`infer`].
 
-use std::sync::LazyLock;
-
-use minijinja::{Environment, Expression, UndefinedBehavior, value::Value as Dynamic};
+use minijinja::value::Value as Dynamic;
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Result, pointer_part};
 
 use crate::{
+    evaluation::{Fault, Tree},
     expression::scope::Scope,
-    filters::environment,
     typing::infer,
-    values::{
-        conversion::{OUTPUT_LIMIT, detail, to_json},
-        json_kinds::Kinds,
-    },
+    values::conversion::{OUTPUT_LIMIT, to_json},
 };
 
-/// The most work of one evaluation: minijinja charges about one unit for each instruction.
-const FUEL: u64 = 100_000;
 /// The longest expression, in bytes.
 const MAX_LENGTH: usize = 8 * 1024;
-
-static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
-    let mut environment = Environment::empty();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(FUEL));
-    environment::add_to(&mut environment);
-    environment
-});
 
 /// A JSON value in which texts may hold expressions, compiled once.
 #[derive(Debug)]
@@ -72,10 +57,7 @@ pub(crate) struct Compiled {
     pub(crate) source: String,
     /// JSON pointer of the text that it stands in.
     pub(crate) pointer: String,
-    expression: Expression<'static, 'static>,
-    /// Operands of `*` whose type is known only at run time. Each is checked before the evaluation, because a text
-    /// times a number would be a text of any length.
-    factors: Vec<Expression<'static, 'static>>,
+    tree: Tree,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -235,17 +217,8 @@ fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagn
         let found = Diagnostic::error(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
         return Err(vec![found.hint("divide it among several steps with `set`")]);
     }
-    let compile = |compiled: &str| {
-        ENVIRONMENT.compile_expression_owned(compiled.to_owned()).map_err(|error| {
-            let message = format!("{{{{ {source} }}}} is not a valid expression: {}", detail(&error));
-            vec![Diagnostic::error(pointer, message)]
-        })
-    };
-    // This must come first: minijinja evaluates the constant parts of an expression when it compiles it.
-    let admitted = infer::admit(source, pointer)?;
-    let factors = admitted.factors.iter().map(|factor| compile(factor)).collect::<Result<_, _>>()?;
-    let expression = compile(&admitted.source)?;
-    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), expression, factors })
+    let tree = infer::admit(source, pointer)?;
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), tree })
 }
 
 fn render(node: &Node, root: &Dynamic) -> Result<Value> {
@@ -261,8 +234,9 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
                     Piece::Expression(compiled) => match evaluate(compiled, root)? {
                         Value::String(piece) => text.push_str(&piece),
                         Value::Null => {
-                            return Err(evaluation_error(compiled, "it is null, which cannot be part of a text")
-                                .hint("add the filter default(..) where a value may be null"));
+                            let fault = Fault::new("it is null, which cannot be part of a text");
+                            let hint = "add the filter default(..) where a value may be null";
+                            return Err(evaluation_error(compiled, fault.hint(hint)));
                         }
                         other => text.push_str(&other.to_string()),
                     },
@@ -285,31 +259,15 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     })
 }
 
-fn evaluation_error(compiled: &Compiled, reason: &str) -> Error {
-    let message = format!("{{{{ {} }}}} cannot be evaluated: {reason}", compiled.source);
-    Error::new(ErrorKind::InvalidInput, message).with("pointer", &compiled.pointer)
+fn evaluation_error(compiled: &Compiled, fault: Fault) -> Error {
+    let message = format!("{{{{ {} }}}} cannot be evaluated: {}", compiled.source, fault.reason);
+    let error = Error::new(fault.kind, message).with("pointer", &compiled.pointer);
+    fault.hint.into_iter().fold(error, |error, hint| error.hint(hint))
 }
 
 fn evaluate(compiled: &Compiled, root: &Dynamic) -> Result<Value> {
-    for factor in &compiled.factors {
-        if let Ok(value) = factor.eval(root)
-            && !Kinds::of_dynamic(&value).excludes(Kinds::TEXT.or(Kinds::LIST))
-        {
-            let reason = format!("* multiplies numbers, not {}", Kinds::of_dynamic(&value));
-            return Err(evaluation_error(compiled, &reason).hint("convert a text to a number with the filter int"));
-        }
-    }
-    match compiled.expression.eval(root) {
-        Ok(value) if value.is_undefined() => Err(evaluation_error(compiled, "there is no such value")
-            .hint("add the filter default(..) where a value may be missing")),
-        Ok(value) => {
-            to_json(&value).map_err(|error| evaluation_error(compiled, &error.to_string()).into_kind(error.kind()))
-        }
-        Err(error) if error.kind() == minijinja::ErrorKind::OutOfFuel => {
-            Err(evaluation_error(compiled, "it needs more work than the limit").into_kind(ErrorKind::Limit))
-        }
-        Err(error) => Err(evaluation_error(compiled, &detail(&error))),
-    }
+    let value = compiled.tree.evaluate(root).and_then(|value| Ok(to_json(&value)?));
+    value.map_err(|fault| evaluation_error(compiled, fault))
 }
 
 #[cfg(test)]

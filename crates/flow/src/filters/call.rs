@@ -1,6 +1,6 @@
 //! A call of a filter, with its limits.
 
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::{Error, ErrorKind, Value};
 
 use crate::values::conversion::OUTPUT_LIMIT;
 
@@ -11,7 +11,8 @@ pub(crate) const MAX_ITEMS: usize = 100_000;
 pub(crate) struct FilterCall<'a> {
     /// The name of the filter.
     pub(crate) filter: &'static str,
-    pub(crate) state: &'a State<'a, 'a>,
+    /// The tables of the flow.
+    pub(crate) tables: &'a Value,
     pub(crate) value: Value,
     pub(crate) arguments: &'a [Value],
 }

@@ -1,11 +1,14 @@
 //! The filter `date`. Time zones come from the compiled-in database: no file of the machine is read.
 
-use std::sync::LazyLock;
+use std::{borrow::Cow, sync::LazyLock};
 
 use jiff::{
     Timestamp, Zoned,
-    civil::{Date, DateTime},
-    fmt::strtime::{self, BrokenDownTime},
+    civil::DateTime,
+    fmt::{
+        strtime::{self, BrokenDownTime},
+        temporal::DateTimeParser,
+    },
     tz::{TimeZone, TimeZoneDatabase},
 };
 use minijinja::{Error, Value};
@@ -61,28 +64,70 @@ pub(crate) fn check(arguments: &[Option<&str>]) -> Result<(), String> {
     {
         return Err(format!("the form {form:?}: {error}"));
     }
+    if let Some(form) = argument(2)
+        && has_directive(form, &['I', 'l'])
+        && !has_directive(form, &['p', 'P'])
+    {
+        return Err(format!("the form {form:?}: {HALF_DAY}"));
+    }
     argument(1).map_or(Ok(()), |name| zone(name).map(drop))
 }
 
-/// Reads a text as a time. Without a form: a time of RFC 3339 or ISO 8601, a date, or a date and a time of day. A text
-/// without an offset is in `zone`, or else in UTC.
+/// Reads a text as a time. Without a form: a time of RFC 3339 or RFC 9557, or a date or a date and a time of day of
+/// ISO 8601. A text without an offset or zone is in `zone`, or else in UTC.
 fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned, jiff::Error> {
     let zone = zone.cloned().unwrap_or(TimeZone::UTC);
     if let Some(form) = form {
         let read = BrokenDownTime::parse(form, text)?;
-        if read.offset().is_some() || read.iana_time_zone().is_some() {
-            return Ok(read.to_timestamp()?.to_zoned(TimeZone::UTC));
+        if let Ok(time) = read.to_timestamp() {
+            return Ok(time.to_zoned(TimeZone::UTC));
         }
-        return match read.to_datetime() {
-            Ok(time) => time.to_zoned(zone),
-            Err(_) => read.to_date()?.to_zoned(zone),
-        };
+        if read.iana_time_zone().is_some() {
+            return read.to_zoned_with(&*ZONES);
+        }
+        if read.hour().is_some() && read.meridiem().is_none() && has_directive(form, &['I', 'l']) {
+            return Err(jiff::Error::from_args(format_args!("{HALF_DAY}")));
+        }
+        return read.to_datetime()?.to_zoned(zone);
+    }
+    let text = nanoseconds(text);
+    let text = &*text;
+    // A time in a zone: 2024-05-01T12:00:00[Europe/Stockholm]. Annotations with = are not zones.
+    if text
+        .split_once('[')
+        .is_some_and(|(_, annotation)| !annotation.split(']').next().unwrap_or_default().contains('='))
+    {
+        return DateTimeParser::new().parse_zoned_with(&*ZONES, text);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_zoned(TimeZone::UTC));
     }
-    match text.parse::<DateTime>() {
-        Ok(time) => time.to_zoned(zone),
-        Err(_) => text.parse::<Date>()?.to_zoned(zone),
+    let of_form = |(form, length): &(&str, usize)| {
+        (text.len() == *length)
+            .then(|| BrokenDownTime::parse(form, text).and_then(|read| read.to_date()).ok())
+            .flatten()
+    };
+    match (text.parse::<DateTime>(), WEEK_AND_ORDINAL_DATES.iter().find_map(of_form)) {
+        (Ok(time), _) => time.to_zoned(zone),
+        (Err(_), Some(date)) => date.to_zoned(zone),
+        (Err(error), None) => Err(error),
     }
+}
+
+/// The dates of ISO 8601 with a week or with the day of the year, and their lengths: 2024-W18-3 and 2024-122.
+const WEEK_AND_ORDINAL_DATES: [(&str, usize); 3] = [("%G-W%V-%u", 10), ("%GW%V%u", 8), ("%Y-%j", 8)];
+
+const HALF_DAY: &str = "its form has an hour of twelve without AM or PM: add %p, or write %H";
+
+/// Returns whether a form has one of these directives.
+fn has_directive(form: &str, letters: &[char]) -> bool {
+    let mut directives = form.split('%').skip(1);
+    directives.any(|rest| rest.trim_start_matches(['-', '_', '0', '^', '#']).starts_with(letters))
+}
+
+/// Returns the text without digits beyond nanoseconds: RFC 3339 allows any number of them, and no form shows them.
+fn nanoseconds(text: &str) -> Cow<'_, str> {
+    let Some((whole, fraction)) = text.split_once(['.', ',']) else { return text.into() };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits <= 9 { text.into() } else { format!("{whole}.{}{}", &fraction[..9], &fraction[digits..]).into() }
 }

@@ -1,8 +1,8 @@
-//! Finds filters by name, and adds them to the environment that evaluates expressions.
+//! Finds filters by name, and checks their constant arguments.
 
-use minijinja::{Environment, State, Value, value::Rest};
+use trunkline_core::check_pointer;
 
-use crate::filters::{FILTERS, Filter, dates, units};
+use crate::filters::{FILTERS, Filter, dates, units, values};
 
 /// Returns the filter of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Filter> {
@@ -15,30 +15,10 @@ pub(crate) fn check_constants(filter: &Filter, arguments: &[Option<&str>]) -> Re
         ("unit", [Some(from), Some(to)]) => units::check(from, to),
         ("date", _) => dates::check(arguments),
         ("split", [Some("")]) => Err("the separator is empty".into()),
-        ("json_pointer", [Some(pointer)]) if !pointer.is_empty() && !pointer.starts_with('/') => {
-            Err("a JSON pointer begins with /".into())
-        }
+        ("json_pointer", [Some(pointer)]) => check_pointer(pointer),
+        ("map", [Some(path)]) if path.split('.').any(str::is_empty) => Err(values::EMPTY_NAME.into()),
         _ => Ok(()),
     }
-}
-
-/// The name of a filter that yields a member of a value, and a missing value for a member of a missing one. Users cannot
-/// call it, because it is not one of the [`FILTERS`].
-pub(crate) const MEMBER: &str = "__member";
-
-/// Adds all filters and tests to the environment that evaluates expressions.
-pub(crate) fn add_to(environment: &mut Environment<'static>) {
-    for filter in FILTERS {
-        environment.add_filter(filter.name, |state: &State<'_, '_>, value: Value, arguments: Rest<Value>| {
-            filter.call(state, value, &arguments)
-        });
-    }
-    environment.add_filter(MEMBER, |value: Value, name: Value| match value.is_undefined() || value.is_none() {
-        true => Ok(Value::UNDEFINED),
-        false => value.get_item(&name),
-    });
-    environment.add_test("defined", minijinja::tests::is_defined);
-    environment.add_test("none", minijinja::tests::is_none);
 }
 
 /// The tests of expressions, such as `{{ value is defined }}`.

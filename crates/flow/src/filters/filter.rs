@@ -1,6 +1,6 @@
 //! The description of a filter: its input, arguments and result, which are checked before a run and at each call.
 
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::{Error, Value};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -109,25 +109,20 @@ impl Filter {
         self.arguments.get(index).or_else(|| self.arguments.last().filter(|one| one.many))
     }
 
-    pub(crate) fn call(
-        &'static self,
-        state: &State<'_, '_>,
-        value: Value,
-        arguments: &[Value],
-    ) -> Result<Value, Error> {
+    /// Returns whether the value that it is applied to may be missing.
+    pub(crate) fn takes_missing(&self) -> bool {
+        self.gives == Gives::Default
+    }
+
+    /// Applies the filter to a value. `tables` are the tables of the flow.
+    pub(crate) fn call(&'static self, tables: &Value, value: Value, arguments: &[Value]) -> Result<Value, Error> {
         self.check_count(arguments.len()).map_err(error)?;
-        if value.is_undefined() && self.gives != Gives::Default {
-            return Err(Error::new(
-                ErrorKind::UndefinedError,
-                format!("there is no value for the filter {}", self.name),
-            ));
-        }
-        let kind = Kinds::of_dynamic(&value);
+        let kind = kind_of_argument(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
             return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
         }
         for (index, given) in arguments.iter().enumerate() {
-            let kind = Kinds::of_dynamic(given);
+            let kind = kind_of_argument(given);
             if let Some(argument) = self.argument(index)
                 && kind.excludes(argument.kinds)
             {
@@ -135,10 +130,18 @@ impl Filter {
                 return Err(error(format!("the filter {name} takes {} as {role}, not {kind}", argument.kinds)));
             }
         }
-        let result = (self.apply)(&FilterCall { filter: self.name, state, value, arguments })?;
+        let result = (self.apply)(&FilterCall { filter: self.name, tables, value, arguments })?;
         match result.as_str() {
             Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
             _ => Ok(result),
         }
+    }
+}
+
+/// Returns the kind of a value. A number such as `2.0` is whole, too.
+fn kind_of_argument(value: &Value) -> Kinds {
+    match Kinds::of_dynamic(value) {
+        Kinds::FRACTION if i64::try_from(value.clone()).is_ok() => Kinds::INTEGER,
+        kind => kind,
     }
 }

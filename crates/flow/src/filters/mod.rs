@@ -16,6 +16,7 @@ mod texts;
 mod units;
 mod values;
 
+pub(crate) use call::MAX_ITEMS;
 pub(crate) use filter::Gives;
 pub use filter::{Argument, Example, Filter};
 pub use table::FILTERS;

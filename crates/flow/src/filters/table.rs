@@ -74,7 +74,8 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "int",
-        about: "A number without its fraction, or a text, true or false as a whole number.",
+        about: "A number without its fraction, or a text, true or false as a whole number. A text with a fraction is \
+                refused.",
         takes: SCALAR,
         arguments: &[],
         gives: Gives::Kinds(Kinds::INTEGER),
@@ -174,7 +175,8 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "map",
-        about: "The value at a path, such as file.fileName, in each item of a list. Items without it are left out.",
+        about: "The value at a path, such as file.fileName or files.0.name, in each item of a list. Items without it are \
+                left out.",
         takes: Kinds::LIST,
         arguments: &[needed("path", TEXT)],
         gives: Gives::Map,
@@ -196,6 +198,18 @@ pub const FILTERS: &[Filter] = &[
             example("'notes' | mime", "{}", r#""application/octet-stream""#),
         ],
         apply: texts::mime,
+    },
+    Filter {
+        name: "number",
+        about: "A text as a number, written as in JSON (RFC 8259): -12, 3.5, 1e3. A number stays as it is.",
+        takes: TEXT.or(Kinds::NUMBER),
+        arguments: &[],
+        gives: Gives::Kinds(Kinds::NUMBER),
+        examples: &[
+            example("input.price | number", r#"{ "price": "12.50" }"#, "12.5"),
+            example("input.size | number > 1000", r#"{ "size": "5000" }"#, "true"),
+        ],
+        apply: values::number,
     },
     Filter {
         name: "omit",
@@ -237,13 +251,15 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "round",
-        about: "The number rounded to `digits` digits after the decimal point, 0 if not given.",
+        about: "The number rounded to `digits` digits after the decimal point, 0 if not given. A half is rounded away \
+                from zero.",
         takes: Kinds::NUMBER,
         arguments: &[optional("digits", Kinds::INTEGER)],
         gives: Gives::Kinds(Kinds::NUMBER),
         examples: &[
             example("input.size | round(1)", r#"{ "size": 3.14159 }"#, "3.1"),
             example("2.5 | round", "{}", "3"),
+            example("1.005 | round(2)", "{}", "1.01"),
         ],
         apply: units::round,
     },
@@ -267,8 +283,8 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "string",
-        about: "The value as text: a text as it is, anything else as JSON.",
-        takes: Kinds::ANY,
+        about: "The value as text: a text as it is, anything else as JSON. Null is refused, as in a text with braces.",
+        takes: SCALAR.or(Kinds::LIST).or(Kinds::OBJECT),
         arguments: &[],
         gives: Gives::Kinds(TEXT),
         examples: &[example("input.id | string", r#"{ "id": 7 }"#, r#""7""#)],
@@ -288,7 +304,7 @@ pub const FILTERS: &[Filter] = &[
         about: "A number in another unit. Lengths: mm, cm, dm, m, km, pt, in, ft, yd, mi. Masses: mg, g, kg, t, oz, lb. \
                 Areas: mm2, cm2, m2, ha, km2, in2, ft2, acre. Volumes: ml, cl, dl, l, cm3, m3, floz, gal (US). \
                 Temperatures: C, F, K. Data: B, kB, MB, GB, TB, KiB, MiB, GiB, TiB. Resolution: dpi, ppi, dpcm, dpmm. \
-                The result has twelve significant digits.",
+                The result has fifteen significant digits.",
         takes: Kinds::NUMBER,
         arguments: &[needed("from", TEXT), needed("to", TEXT)],
         gives: Gives::Kinds(Kinds::NUMBER),

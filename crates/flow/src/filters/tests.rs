@@ -80,3 +80,172 @@ fn a_filter_fails_on_a_text_or_list_beyond_its_limits() {
     assert_eq!(yields("input.many | join | length", &few).unwrap(), json!(2000));
     assert_eq!(yields("input.long | split(',') | length", &few).unwrap(), json!(1001));
 }
+
+/// Inputs of filters whose input has a standard: what each takes, and what it refuses (none).
+const STANDARDS: &[(&str, &[(&str, Option<&str>)])] = &[
+    // RFC 3339 and RFC 9557, and the dates of ISO 8601.
+    (
+        "input.v | date('%Y-%m-%dT%H:%M:%S')",
+        &[
+            (r#""2024-05-01T12:00:00Z""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01t12:00:00z""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01 12:00:00+02:00""#, Some("2024-05-01T10:00:00")),
+            (r#""2024-05-01T12:00:00-00:00""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01T12:00:00.1234567890123Z""#, Some("2024-05-01T12:00:00")),
+            (r#""2016-12-31T23:59:60Z""#, Some("2016-12-31T23:59:59")),
+            (r#""20240501T120000+0200""#, Some("2024-05-01T10:00:00")),
+            (r#""2024-05-01T12:00:00[Europe/Stockholm]""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01T12:00:00+02:00[Europe/Stockholm]""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01T12:00:00Z[u-ca=gregory]""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01T12:00""#, Some("2024-05-01T12:00:00")),
+            (r#""2024-05-01""#, Some("2024-05-01T00:00:00")),
+            (r#""20240501""#, Some("2024-05-01T00:00:00")),
+            (r#""2024-W18-3""#, Some("2024-05-01T00:00:00")),
+            (r#""2024-122""#, Some("2024-05-01T00:00:00")),
+            ("1714602600", Some("2024-05-01T22:30:00")),
+            ("1714602600000", Some("2024-05-01T22:30:00")),
+            ("1714602600.0", Some("2024-05-01T22:30:00")),
+            ("-1", Some("1969-12-31T23:59:59")),
+            ("1714602600.5", None),
+            (r#""2024-05-01T12:00:00+05:00[Europe/Stockholm]""#, None),
+            (r#""2024-05-01T12:00:00Z[Nowhere/Town]""#, None),
+            (r#""2024-02-30""#, None),
+            (r#""2024-05-01T25:00:00Z""#, None),
+            (r#""2024-05""#, None),
+            (r#""01.05.2024""#, None),
+            (r#""2024-05-01T12:00:00Z later""#, None),
+            (r#""12:00:00""#, None),
+            (r#""""#, None),
+            ("true", None),
+            ("null", None),
+        ],
+    ),
+    (
+        "input.v | date('%F %R', 'Europe/Stockholm', '%m/%d/%Y %I:%M %p')",
+        &[
+            (r#""05/31/2024 03:15 PM""#, Some("2024-05-31 15:15")),
+            (r#""05/31/2024 03:15""#, None),
+            (r#""31/05/2024 03:15 PM""#, None),
+        ],
+    ),
+    ("input.v | date('%F %R', 'UTC', '%s')", &[(r#""1714602600""#, Some("2024-05-01 22:30")), (r#""12x""#, None)]),
+    ("input.v | date('%F %R', 'UTC', '%F %R %z')", &[(r#""2024-05-01 12:00 +0200""#, Some("2024-05-01 10:00"))]),
+    (
+        "input.v | date('%F %R', 'UTC', '%F %R %Q')",
+        &[(r#""2024-05-01 12:00 Europe/Stockholm""#, Some("2024-05-01 10:00"))],
+    ),
+    ("input.v | date('%F', 'UTC', '%Y-%m-%d %M')", &[(r#""2024-05-01 30""#, None)]),
+    // RFC 8259, section 6.
+    (
+        "input.v | number | string",
+        &[
+            (r#""12.50""#, Some("12.5")),
+            (r#"" -0.5e3 ""#, Some("-500.0")),
+            (r#""18446744073709551615""#, Some("18446744073709551615")),
+            ("7", Some("7")),
+            (r#""18446744073709551616""#, None),
+            (r#""12345678901234567.89""#, None),
+            (r#""1e400""#, None),
+            (r#""1,5""#, None),
+            (r#""+5""#, None),
+            (r#"".5""#, None),
+            (r#""5.""#, None),
+            (r#""05""#, None),
+            (r#""0x10""#, None),
+            (r#""NaN""#, None),
+            (r#""1 000""#, None),
+            (r#""""#, None),
+            ("true", None),
+        ],
+    ),
+    (
+        "input.v | int | string",
+        &[
+            (r#"" 42 ""#, Some("42")),
+            (r#""-7""#, Some("-7")),
+            (r#""640.0""#, Some("640")),
+            (r#""1e3""#, Some("1000")),
+            (r#""18446744073709551615""#, Some("18446744073709551615")),
+            ("18446744073709551615", Some("18446744073709551615")),
+            ("-12.9", Some("-12")),
+            ("true", Some("1")),
+            (r#""12.9""#, None),
+            (r#""9223372036854775808.5""#, None),
+            ("1e20", None),
+            (r#""twelve""#, None),
+            ("null", None),
+        ],
+    ),
+    // RFC 6901.
+    (
+        "input.v | json_pointer('/0/a~1b') | default('none') | string",
+        &[(r#"[{ "a/b": 1 }]"#, Some("1")), (r#"{ "0": { "a/b": 2 } }"#, Some("2")), ("[]", Some("none"))],
+    ),
+    ("input.v | json_pointer('/00') | default('none')", &[(r#"["a"]"#, Some("none"))]),
+    ("input.v | json_pointer('/+0') | default('none')", &[(r#"["a"]"#, Some("none"))]),
+    ("input.v | json_pointer('/-') | default('none')", &[(r#"["a"]"#, Some("none"))]),
+    // RFC 4647, section 3.4.
+    (
+        "input.v | locale('zh-Hant-TW', 'en') | default('none')",
+        &[
+            (r#"{ "zh": "1", "zh-hant": "2", "en": "3" }"#, Some("2")),
+            (r#"{ "ZH_Hant_TW": "1", "zh": "2" }"#, Some("1")),
+            (r#"{ "zh-Hans": "1", "en-GB": "2" }"#, Some("none")),
+            (r#"{ "zh": null, "en": "3" }"#, Some("3")),
+            (r#"["zh"]"#, None),
+        ],
+    ),
+    ("input.v | string", &[("null", None), ("1.10", Some("1.1")), ("[null]", Some("[null]"))]),
+    ("input.v | map('a.0.b') | join", &[(r#"[{ "a": [{ "b": 1 }] }, { "a": [] }, {}]"#, Some("1"))]),
+];
+
+#[test]
+fn a_filter_takes_what_its_standard_allows_and_refuses_the_rest() {
+    for (expression, cases) in STANDARDS {
+        for (v, expected) in *cases {
+            let v: Value = serde_json::from_str(v).unwrap();
+            let found = yields(expression, &json!({ "v": v }));
+            let shown = found.as_ref().map(|value| value.as_str().unwrap_or_default()).ok();
+            assert_eq!(shown, *expected, "{v} | {expression}: {found:?}");
+        }
+    }
+    for pointer in ["a", "/~", "/~2"] {
+        yields(&format!("[] | json_pointer('{pointer}')"), &json!({})).unwrap_err();
+        yields("[] | json_pointer(input.p)", &json!({ "p": pointer })).unwrap_err();
+    }
+    for form in ["%I:%M", "%F %l"] {
+        yields(&format!("'2024' | date('%F', 'UTC', '{form}')"), &json!({})).unwrap_err();
+    }
+    yields("[] | map('a..b')", &json!({})).unwrap_err();
+}
+
+#[test]
+fn numbers_are_rounded_and_converted_as_decimals() {
+    for (expression, expected) in [
+        ("2.675 | round(2)", json!(2.68)),
+        ("-2.5 | round", json!(-3)),
+        ("1.005 | round(2)", json!(1.01)),
+        ("9007199254740993 | round", json!(9_007_199_254_740_993_u64)),
+        ("18446744073709551615 | round(2)", json!(u64::MAX)),
+        ("1e-20 | round(3)", json!(0)),
+        ("123456789.125 | round(2.0)", json!(123_456_789.13)),
+        ("9007199254740993 | unit('B', 'B')", json!(9_007_199_254_740_993_u64)),
+        ("1234567890123 | unit('B', 'kB')", json!(1_234_567_890.123)),
+        ("0.3 | unit('m', 'mm')", json!(300)),
+        ("72 | unit('pt', 'in')", json!(1)),
+        ("37 | unit('C', 'F') | string", json!("98.6")),
+        ("-40 | unit('F', 'C')", json!(-40)),
+        ("10 | unit('in', 'cm') | string", json!("25.4")),
+    ] {
+        assert_eq!(
+            yields(expression, &json!({})).unwrap_or_else(|error| panic!("{error:?}")),
+            expected,
+            "{expression}"
+        );
+    }
+    for expression in
+        ["1e300 | round", "1e25 | unit('km', 'mm')", "12345678901234567 | unit('kB', 'B')", "1 | round(1.5)"]
+    {
+        yields(expression, &json!({})).unwrap_err();
+    }
+}

@@ -1,8 +1,15 @@
 //! Filters of numbers: units of measurement.
 
 use minijinja::{Error, Value};
+use rust_decimal::{Decimal, RoundingStrategy::MidpointAwayFromZero};
 
-use crate::filters::call::{FilterCall, brief};
+use crate::{
+    filters::call::{FilterCall, brief},
+    values::number::{Number, from_decimal},
+};
+
+/// The digits of a converted number. Rounding errors of factors such as 5/9 are in later digits.
+const DIGITS: u32 = 15;
 
 /// The units of one dimension, each with the factor that converts a value to the dimension's base unit.
 struct Dimension {
@@ -10,6 +17,8 @@ struct Dimension {
     units: &'static [(&'static str, f64)],
 }
 
+/// What the factor of a unit is divided by, where the quotient has no end.
+const DIVISORS: &[(&str, f64)] = &[("pt", 72.0), ("F", 9.0)];
 /// Absolute zero below the zero of a temperature scale, in degrees of that scale. Added before the factor is applied.
 const OFFSETS: &[(&str, f64)] = &[("C", 273.15), ("F", 459.67)];
 
@@ -22,7 +31,7 @@ const DIMENSIONS: &[Dimension] = &[
             ("dm", 0.1),
             ("m", 1.0),
             ("km", 1000.0),
-            ("pt", 0.0254 / 72.0),
+            ("pt", 0.0254),
             ("in", 0.0254),
             ("ft", 0.3048),
             ("yd", 0.9144),
@@ -66,7 +75,7 @@ const DIMENSIONS: &[Dimension] = &[
             ("gal", 3.785_411_784),
         ],
     },
-    Dimension { name: "temperature", units: &[("C", 1.0), ("F", 5.0 / 9.0), ("K", 1.0)] },
+    Dimension { name: "temperature", units: &[("C", 1.0), ("F", 5.0), ("K", 1.0)] },
     Dimension {
         name: "data",
         units: &[
@@ -87,14 +96,16 @@ const DIMENSIONS: &[Dimension] = &[
 struct Unit {
     dimension: &'static Dimension,
     factor: f64,
+    divisor: f64,
     offset: f64,
 }
 
 fn find(name: &str) -> Result<Unit, String> {
     for dimension in DIMENSIONS {
         if let Some((_, factor)) = dimension.units.iter().find(|(known, _)| *known == name) {
-            let offset = OFFSETS.iter().find(|(known, _)| *known == name).map_or(0.0, |(_, offset)| *offset);
-            return Ok(Unit { dimension, factor: *factor, offset });
+            let of = |table: &[(&str, f64)]| table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+            let (divisor, offset) = (of(DIVISORS).unwrap_or(1.0), of(OFFSETS).unwrap_or(0.0));
+            return Ok(Unit { dimension, factor: *factor, divisor, offset });
         }
     }
     let known: Vec<_> = DIMENSIONS.iter().map(list).collect();
@@ -129,22 +140,33 @@ fn units(from: &str, to: &str) -> Result<(Unit, Unit), String> {
 pub(super) fn unit(call: &FilterCall<'_>) -> Result<Value, Error> {
     let (from, to) = (call.text_at(0).unwrap_or_default(), call.text_at(1).unwrap_or_default());
     let (source, target) = units(from, to).map_err(|error| call.error(error))?;
-    let value = f64::try_from(call.value.clone())?;
-    let value = (value + source.offset) * source.factor / target.factor - target.offset;
-    // Twelve digits are kept: rounding errors of binary fractions are in later digits.
-    let value = format!("{value:.11e}").parse().unwrap_or(value);
-    Ok(number(value))
+    if from == to {
+        return Ok(call.value.clone());
+    }
+    let convert = || {
+        let decimal = |number: f64| Number::Fraction(number).decimal();
+        let base = Number::of(&call.value)?.decimal()?.checked_add(decimal(source.offset)?)?;
+        let factor = decimal(source.factor)?.checked_mul(decimal(target.divisor)?)?;
+        let divisor = decimal(source.divisor)?.checked_mul(decimal(target.factor)?)?;
+        let value = base.checked_mul(factor)?.checked_div(divisor)?.checked_sub(decimal(target.offset)?)?;
+        let rounded = value.round_sf_with_strategy(DIGITS, MidpointAwayFromZero)?;
+        // Digits before the decimal point are not left out.
+        if rounded == value || value.abs() < Decimal::from(10_u64.pow(DIGITS)) { from_decimal(rounded) } else { None }
+    };
+    convert().map(number).ok_or_else(|| call.error(TOO_LARGE))
 }
+
+/// The reason why a number cannot be converted or rounded.
+const TOO_LARGE: &str = "the number is too large or too small; 15 digits are possible";
 
 pub(super) fn round(call: &FilterCall<'_>) -> Result<Value, Error> {
     let digits = call.arguments.first().map_or(Ok(0), |digits| i64::try_from(digits.clone()))?;
-    let digits = usize::try_from(digits).ok().filter(|digits| *digits <= 15);
+    let digits = u32::try_from(digits).ok().filter(|digits| *digits <= 15);
     let digits = digits.ok_or_else(|| call.error("the number of digits must be from 0 to 15"))?;
-    let value = f64::try_from(call.value.clone())?;
-    let factor = 10f64.powi(i32::try_from(digits).unwrap_or(0));
-    // A number beyond 2^53 has no fraction.
-    let rounded = if value.abs() < 9e15 { (value * factor).round() / factor } else { value };
-    Ok(number(rounded))
+    let Some(Number::Fraction(value)) = Number::of(&call.value) else { return Ok(call.value.clone()) };
+    let Some(decimal) = Number::Fraction(value).decimal() else { return Err(call.error(TOO_LARGE)) };
+    let rounded: Decimal = decimal.round_dp_with_strategy(digits, MidpointAwayFromZero);
+    from_decimal(rounded).map(number).ok_or_else(|| call.error(TOO_LARGE))
 }
 
 /// Returns the value as an integer if it is one.

@@ -2,13 +2,14 @@
 
 use minijinja::{Error, Value, filters, value::Serde};
 use serde_json::Value as Json;
-use trunkline_core::pointer_names;
+use trunkline_core::{check_pointer, lossy_number, pointer_names};
 
 use crate::{
     filters::call::{FilterCall, MAX_ITEMS, brief, too_many},
     values::{
         conversion::{text_of, to_json},
         json_kinds::Kinds,
+        number::{MAX_EXACT, Number},
     },
 };
 
@@ -30,20 +31,38 @@ pub(super) fn length(call: &FilterCall<'_>) -> Result<Value, Error> {
 }
 
 pub(super) fn int(call: &FilterCall<'_>) -> Result<Value, Error> {
-    if let Some(text) = call.value.as_str() {
-        let number = text.trim().parse::<i64>();
-        return number.map(Value::from).map_err(|_| call.error(format!("{:?} is not a whole number", brief(text))));
+    let given = match call.value.as_str() {
+        Some(_) => parsed(call)?,
+        None if Kinds::of_dynamic(&call.value) == Kinds::BOOLEAN => return Ok(u8::from(call.value.is_true()).into()),
+        None => call.value.clone(),
+    };
+    match (Number::of(&given), call.value.as_str()) {
+        (Some(Number::Fraction(number)), Some(text)) if number.fract() != 0.0 => {
+            Err(call.error(format!("{:?} is not a whole number; use the filters number and round first", brief(text))))
+        }
+        (Some(Number::Fraction(number)), _) if number.abs() < MAX_EXACT => Ok((number as i64).into()),
+        (Some(Number::Fraction(_)), _) => Err(call.error("the number is too large for all its digits to be known")),
+        _ => Ok(given),
     }
-    if Kinds::of_dynamic(&call.value) == Kinds::FRACTION {
-        let number = f64::try_from(call.value.clone())?.trunc();
-        // Beyond 2^53, a floating-point number no longer has all digits.
-        return if number.abs() < 9e15 {
-            Ok((number as i64).into())
-        } else {
-            Err(call.error("the number is too large"))
-        };
+}
+
+pub(super) fn number(call: &FilterCall<'_>) -> Result<Value, Error> {
+    if call.value.as_str().is_some() { parsed(call) } else { Ok(call.value.clone()) }
+}
+
+/// Reads a text as a number, as JSON writes numbers.
+fn parsed(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let text = call.text()?.trim();
+    if let Some(reason) = lossy_number(text) {
+        return Err(call.error(format!("the number {} cannot be kept exactly, because {reason}", brief(text))));
     }
-    i64::try_from(call.value.clone()).map(Value::from)
+    match serde_json::from_str::<serde_json::Number>(text) {
+        Ok(number) => Ok(Value::from(Serde(number))),
+        Err(_) => {
+            let reason = format!("{:?} is not a number; write it as JSON does, such as -12 or 3.5", brief(text));
+            Err(call.error(reason))
+        }
+    }
 }
 
 pub(super) fn string(call: &FilterCall<'_>) -> Result<Value, Error> {
@@ -56,17 +75,32 @@ pub(super) fn json(call: &FilterCall<'_>) -> Result<Value, Error> {
 
 pub(super) fn map(call: &FilterCall<'_>) -> Result<Value, Error> {
     let path: Vec<_> = call.text_at(0).unwrap_or_default().split('.').collect();
+    if path.contains(&"") {
+        return Err(call.error(EMPTY_NAME));
+    }
     let mut found = Vec::new();
     for item in call.items()? {
         let mut value = item?;
         for name in &path {
-            value = member(&value, name);
+            value = part(&value, name);
         }
         if !value.is_undefined() {
             found.push(value);
         }
     }
     Ok(found.into())
+}
+
+/// The reason why a path of [`map`] is refused.
+pub(super) const EMPTY_NAME: &str = "a name in the path is empty";
+
+/// Returns a member of an object, or an item of a list. An index has no leading zeros (RFC 6901 section 4).
+fn part(value: &Value, name: &str) -> Value {
+    let index = name.parse::<usize>().ok().filter(|index| index.to_string() == name);
+    match (Kinds::of_dynamic(value), index) {
+        (Kinds::LIST, Some(index)) => value.get_item_by_index(index).unwrap_or(Value::UNDEFINED),
+        _ => member(value, name),
+    }
 }
 
 /// Returns a member of an object. Values of other kinds have no members.
@@ -106,23 +140,14 @@ fn select(call: &FilterCall<'_>, keep: bool) -> Result<Value, Error> {
 
 pub(super) fn json_pointer(call: &FilterCall<'_>) -> Result<Value, Error> {
     let pointer = call.text_at(0).unwrap_or_default();
-    if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err(call.error("a JSON pointer begins with /"));
-    }
-    let mut value = call.value.clone();
-    for part in pointer_names(pointer) {
-        value = match (Kinds::of_dynamic(&value), part.parse::<usize>()) {
-            (Kinds::LIST, Ok(index)) => value.get_item_by_index(index).unwrap_or(Value::UNDEFINED),
-            _ => member(&value, &part),
-        };
-    }
-    Ok(value)
+    check_pointer(pointer).map_err(|reason| call.error(reason))?;
+    Ok(pointer_names(pointer).fold(call.value.clone(), |value, name| part(&value, &name)))
 }
 
 pub(super) fn lookup(call: &FilterCall<'_>) -> Result<Value, Error> {
     let name = call.text_at(0).unwrap_or_default();
-    let tables = call.state.lookup("tables").unwrap_or_default();
-    let table = member(&tables, name);
+    let tables = call.tables;
+    let table = member(tables, name);
     if table.is_undefined() {
         let known: Vec<_> = tables.try_iter().into_iter().flatten().map(|known| known.to_string()).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };

@@ -79,7 +79,10 @@ impl Walk<'_> {
             Gives::Map => {
                 let mut shape = item(value);
                 for name in first.into_iter().flat_map(|path| path.split('.')) {
-                    shape = self.member(&shape, name, "an item of the list");
+                    shape = match name.parse::<usize>() {
+                        Ok(_) if kinds(&shape) == Kinds::LIST => item(&shape),
+                        _ => self.member(&shape, name, "an item of the list"),
+                    };
                 }
                 list_of(shape)
             }

@@ -4,7 +4,7 @@
 //! An operation that cannot work on its shapes is reported; where a shape is not known, anything is accepted.
 //!
 //! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
-//! functions, unknown filters, and multiplications of a text or list are rejected.
+//! functions and unknown filters are rejected, and so are expressions that are too large.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,21 +13,24 @@ use std::{
 
 use minijinja::{
     machinery::{
+        Token,
         ast::{self, Compare, Const, Expr, Slice, Test, UnaryOpKind},
         parse_expr, tokenize,
     },
     syntax::SyntaxConfig,
+    value::Value as Dynamic,
 };
 use serde_json::{Map, Value, json};
-use trunkline_core::{Diagnostic, Severity, closest};
+use trunkline_core::{Diagnostic, NUMBER_HINT, Severity, lossy_number};
 
 use crate::{
+    evaluation::{BOOLEAN_HINT, Tree},
     filters::environment::TESTS,
-    typing::{
-        optional_path::{self, Edit},
-        schema_algebra::{self, Member, either, item, kinds, list_of, of_kinds},
+    typing::schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+    values::{
+        conversion::{detail, to_json},
+        json_kinds::Kinds,
     },
-    values::{conversion::detail, json_kinds::Kinds},
 };
 
 /// The names that an expression can begin with.
@@ -80,26 +83,24 @@ impl Names {
     }
 }
 
-/// An expression that may be compiled.
-pub(crate) struct Admitted {
-    /// The expression in the form in which it is compiled.
-    pub(crate) source: String,
-    /// The operands of `*` that must be checked to be numbers before each evaluation.
-    pub(crate) factors: BTreeSet<String>,
-}
-
-/// Decides whether an expression may be compiled. The error is everything that is wrong with the expression.
-pub(crate) fn admit(source: &str, pointer: &str) -> Result<Admitted, Vec<Diagnostic>> {
+/// Returns the tree of an expression, if it may be evaluated. The error is everything that is wrong with the expression.
+pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>> {
     if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
         let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
         return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
     }
     let mut walk = Walk::new(source, pointer, None);
-    walk.source();
-    let has_errors = walk.found.iter().any(|one| one.severity == Severity::Error);
-    match has_errors {
-        true => Err(walk.found),
-        false => Ok(Admitted { source: optional_path::apply(source, walk.edits), factors: walk.factors }),
+    walk.numbers();
+    if walk.has_errors() {
+        return Err(walk.found);
+    }
+    let (_, tree) = walk.source();
+    if tree.is_none() && !walk.has_errors() {
+        walk.error("has a part that expressions cannot have");
+    }
+    match tree {
+        Some(tree) if !walk.has_errors() => Ok(tree),
+        _ => Err(walk.found),
     }
 }
 
@@ -116,7 +117,8 @@ pub(crate) struct Inferred {
 /// Infers the result of an expression that [`admit`] has accepted.
 pub(crate) fn infer(source: &str, pointer: &str, names: &Names) -> Inferred {
     let mut walk = Walk::new(source, pointer, Some(names));
-    let (shape, constant) = walk.source();
+    let (shape, tree) = walk.source();
+    let constant = tree.filter(|tree| tree.is_constant() && !walk.has_errors()).and_then(|tree| walk.constant(&tree));
     Inferred { shape, constant, roots: walk.roots, found: walk.found }
 }
 
@@ -127,15 +129,11 @@ pub(super) struct Walk<'a> {
     /// `None` while the expression is being admitted: nothing is known about any value.
     pub(super) names: Option<&'a Names>,
     found: Vec<Diagnostic>,
-    /// Operands of `*` that must be checked before each evaluation.
-    pub(super) factors: BTreeSet<String>,
-    roots: BTreeSet<String>,
-    /// The changes that let parts of paths be missing.
-    edits: Vec<Edit>,
+    pub(super) roots: BTreeSet<String>,
     pub(super) joins: usize,
     depth: usize,
     /// Whether the value may be missing: before `default`, and in `is defined`.
-    may_be_missing: bool,
+    pub(super) may_be_missing: bool,
 }
 
 impl<'a> Walk<'a> {
@@ -145,17 +143,50 @@ impl<'a> Walk<'a> {
             pointer,
             names,
             found: Vec::new(),
-            factors: BTreeSet::new(),
             roots: BTreeSet::new(),
-            edits: Vec::new(),
             joins: 0,
             depth: 0,
             may_be_missing: false,
         }
     }
 
-    /// Walks over the whole expression; returns its shape, and its value if it is constant.
-    fn source(&mut self) -> (Value, Option<Value>) {
+    /// Reports numbers that cannot be kept as they are written.
+    fn numbers(&mut self) {
+        for (token, span) in tokenize(self.source, true, SyntaxConfig::default()).filter_map(Result::ok) {
+            let written = self.source.get(span.start_offset as usize..span.end_offset as usize).unwrap_or_default();
+            let reason = match token {
+                Token::Int128(_) => Some("it is a whole number of more than 64 bits"),
+                Token::Float(_) => lossy_number(&written.replace('_', "")),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let what = format!("has the number {written}, which cannot be kept exactly, because {reason}");
+                self.error_with_hint(what, NUMBER_HINT);
+            }
+        }
+    }
+
+    /// Returns the value of a constant expression, and reports why it has none.
+    fn constant(&mut self, tree: &Tree) -> Option<Value> {
+        match tree.evaluate(&Dynamic::default()) {
+            Ok(value) => to_json(&value).ok(),
+            Err(fault) => {
+                let what = format!("cannot be evaluated: {}", fault.reason);
+                match fault.hint {
+                    Some(hint) => self.error_with_hint(what, hint),
+                    None => self.error(what),
+                }
+                None
+            }
+        }
+    }
+
+    fn has_errors(&self) -> bool {
+        self.found.iter().any(|one| one.severity == Severity::Error)
+    }
+
+    /// Walks over the whole expression; returns its shape, and its tree.
+    fn source(&mut self) -> (Value, Option<Tree>) {
         let expression = match parse_expr(self.source) {
             Ok(expression) => expression,
             Err(error) => {
@@ -167,9 +198,7 @@ impl<'a> Walk<'a> {
         if self.joins > MAX_JOINS {
             self.error_with_hint(format!("joins with ~ or + more than {MAX_JOINS} times"), DIVIDE_HINT);
         }
-        // An expression that was not admitted is not evaluated: its value might be huge.
-        let constant = if self.names.is_some() { expression.as_const() } else { None };
-        (shape, constant.and_then(|value| serde_json::to_value(value).ok()))
+        (shape, Tree::build(&expression))
     }
 
     fn report(&mut self, found: Diagnostic) {
@@ -205,11 +234,10 @@ impl<'a> Walk<'a> {
         shape
     }
 
-    /// Like [`Walk::walk`], for an expression whose value may or may not be missing, or any part of its path.
+    /// Like [`Walk::walk`], for an expression whose value may or may not be missing. In a path, any part may be missing.
     pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Value {
-        if may_be_missing {
-            optional_path::edits(expression, self.source, &mut self.edits);
-        }
+        let is_path = matches!(expression, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_));
+        let may_be_missing = may_be_missing && is_path;
         let before = std::mem::replace(&mut self.may_be_missing, may_be_missing);
         let shape = self.walk(expression);
         self.may_be_missing = before;
@@ -224,10 +252,7 @@ impl<'a> Walk<'a> {
             Expr::GetItem(get) => self.subscript(&get.expr, &get.subscript_expr),
             Expr::Slice(slice) => self.slice(slice),
             Expr::UnaryOp(unary) => match unary.op {
-                UnaryOpKind::Not => {
-                    self.walk(&unary.expr);
-                    of_kinds(Kinds::BOOLEAN)
-                }
+                UnaryOpKind::Not => self.condition(&unary.expr, "not"),
                 UnaryOpKind::Neg => {
                     let shape = self.number(&unary.expr, "after -");
                     of_kinds(kinds(&shape) & Kinds::NUMBER)
@@ -236,7 +261,7 @@ impl<'a> Walk<'a> {
             Expr::BinOp(binary) => self.binary(binary.op, &binary.left, &binary.right),
             Expr::Compare(compare) => self.comparison(compare),
             Expr::IfExpr(choice) => {
-                self.walk(&choice.test_expr);
+                self.condition(&choice.test_expr, "if");
                 let yes = self.walk(&choice.true_expr);
                 let no = choice.false_expr.as_ref().map(|no| self.walk(no));
                 either([Some(yes), no].into_iter().flatten())
@@ -258,21 +283,6 @@ impl<'a> Walk<'a> {
             }
             Expr::Map(map) => self.object(map),
         }
-    }
-
-    /// An element of a list, or a member of an object whose name is in quotes.
-    fn subscript(&mut self, of: &Expr<'_>, subscript: &Expr<'_>) -> Value {
-        if let Some(name) = constant_text(subscript) {
-            return self.attribute(of, name);
-        }
-        let (list, index) = (self.walk(of), self.walk_where(false, subscript));
-        if kinds(&list) != Kinds::LIST {
-            return Value::Bool(true);
-        }
-        if kinds(&index).excludes(Kinds::INTEGER) {
-            self.error(format!("uses {} as the index of a list, where a whole number is needed", kinds(&index)));
-        }
-        item(&list)
     }
 
     /// A part of a list or text: `[from:to]`.
@@ -322,7 +332,9 @@ impl<'a> Walk<'a> {
             let shape = self.walk(value);
             match (constant_text(key), &mut members) {
                 (Some(name), Some(members)) => {
-                    members.insert(name.to_owned(), shape);
+                    if members.insert(name.to_owned(), shape).is_some() {
+                        self.error(format!("has the member {name} twice"));
+                    }
                 }
                 _ => members = None,
             }
@@ -330,103 +342,14 @@ impl<'a> Walk<'a> {
         members.map_or_else(|| of_kinds(Kinds::OBJECT), schema_algebra::object_of)
     }
 
-    /// The value of a name that an expression begins with.
-    fn root(&mut self, name: &str) -> Value {
-        self.roots.insert(name.to_owned());
-        if !ROOTS.contains(&name) {
-            let hint = format!("an expression begins with one of: {}; a text must be in quotes", ROOTS.join(", "));
-            self.error_with_hint(format!("begins with the unknown name {name}"), hint);
+    /// An operand that must be true or false; `role` is the word that it belongs to.
+    pub(super) fn condition(&mut self, expression: &Expr<'_>, role: &str) -> Value {
+        let shape = self.walk_where(false, expression);
+        if kinds(&shape).excludes(Kinds::BOOLEAN) {
+            let what = format!("uses {} with `{role}`, where true or false is needed", kinds(&shape));
+            self.error_with_hint(what, BOOLEAN_HINT);
         }
-        let Some(names) = self.names else { return Value::Bool(true) };
-        match name {
-            "input" => names.input.clone(),
-            "run" => schema_algebra::object_of([("id".to_owned(), of_kinds(Kinds::TEXT))].into_iter().collect()),
-            "steps" => of_kinds(Kinds::OBJECT),
-            "item" => names.item.clone().unwrap_or_else(|| {
-                match names.items {
-                    Some(_) => self.error_with_hint("uses item, but a batch has only items", "use {{ items }}"),
-                    None => self.error("uses item, which exists only inside the steps of an `each`"),
-                }
-                Value::Bool(true)
-            }),
-            "items" => names.items.clone().unwrap_or_else(|| {
-                self.error("uses items, which exists only inside the steps of an `each` with `batch`");
-                Value::Bool(true)
-            }),
-            "error" if !names.error => {
-                self.error("uses error, which exists only inside of `on_error` and `on_failure`");
-                Value::Bool(true)
-            }
-            "error" => {
-                let text = |name: &str| (name.to_owned(), of_kinds(Kinds::TEXT.or(Kinds::NULL)));
-                schema_algebra::object_of(["kind", "message", "hint", "step"].map(text).into_iter().collect())
-            }
-            _ => Value::Bool(true),
-        }
-    }
-
-    /// A member of a value: `x.name`. A member of `steps` is the output of a step.
-    fn attribute(&mut self, of: &Expr<'_>, name: &str) -> Value {
-        match (of, self.names) {
-            (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
-            _ => {
-                let shape = self.walk(of);
-                self.member(&shape, name, &owner(of))
-            }
-        }
-    }
-
-    /// The output of a step.
-    fn step(&mut self, names: &Names, id: &str) -> Value {
-        self.roots.insert("steps".into());
-        let Some(output) = names.steps.get(id) else {
-            let before: Vec<_> = names.steps.keys().map(String::as_str).collect();
-            let hint = match (closest(id, before.iter().copied()), before.is_empty()) {
-                (Some(close), _) => format!("did you mean {close}?"),
-                (None, true) => "it can only refer to earlier steps, and there are none".to_owned(),
-                (None, false) => format!("steps before this one: {}", before.join(", ")),
-            };
-            self.error_with_hint(format!("refers to the step {id}: no step {id} runs before this one"), hint);
-            return Value::Bool(true);
-        };
-        if !output.certain && !self.may_be_missing {
-            let hint = format!(
-                "a condition may leave it out, or it may fail; give it a default: {{{{ steps.{id}.NAME | default(..) }}}}"
-            );
-            self.warn(format!("refers to the step {id}, which may not have run"), hint);
-        }
-        output.shape.clone()
-    }
-
-    /// A member of an object. Reports a member that the object cannot have.
-    pub(super) fn member(&mut self, shape: &Value, name: &str, owner: &str) -> Value {
-        let known = kinds(shape);
-        if known.excludes(Kinds::OBJECT) {
-            let hint = match known {
-                Kinds::LIST => "select an item with [0], or use map('..') to read a member of each item",
-                _ => "use the value itself",
-            };
-            self.error_with_hint(format!("reads the member {name} of {known}, which has no members"), hint);
-            return Value::Bool(true);
-        }
-        match schema_algebra::member(shape, name) {
-            Member::Is(shape) => return shape,
-            Member::Unknown => {}
-            Member::Missing { open, declared } => {
-                let intended = schema_algebra::intended_name(name, open, &declared);
-                let hint = match (intended, &declared[..]) {
-                    (Some(intended), _) => format!("did you mean {intended}?"),
-                    (None, []) => "it has no members".to_owned(),
-                    (None, declared) => format!("its members are: {}", declared.join(", ")),
-                };
-                if !open {
-                    self.error_with_hint(format!("reads {name}, but {owner} has no member {name}"), hint);
-                } else if intended.is_some() {
-                    self.warn(format!("reads {name}, which {owner} does not declare"), hint);
-                }
-            }
-        }
-        Value::Bool(true)
+        of_kinds(Kinds::BOOLEAN)
     }
 
     /// An operand that must be a number; `role` says what it is used for.
@@ -447,34 +370,5 @@ pub(super) fn constant_text<'a>(expression: &'a Expr<'_>) -> Option<&'a str> {
     match expression {
         Expr::Const(constant) => constant.value.as_str(),
         _ => None,
-    }
-}
-
-/// Returns the source text of an expression that only reads members and items, such as `a.b[0]`.
-pub(super) fn path(expression: &Expr<'_>) -> Option<String> {
-    match expression {
-        Expr::Var(var) => Some(var.id.to_owned()),
-        Expr::GetAttr(get) => Some(format!("{}.{}", path(&get.expr)?, get.name)),
-        Expr::GetItem(get) => match &get.subscript_expr {
-            Expr::Const(constant) => {
-                let subscript = serde_json::to_string(&constant.value).ok()?;
-                Some(format!("{}[{subscript}]", path(&get.expr)?))
-            }
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-/// Returns a description of an expression's value for a message, such as "the output of step a".
-fn owner(expression: &Expr<'_>) -> String {
-    let path = path(expression).unwrap_or_default();
-    match path.split('.').collect::<Vec<_>>()[..] {
-        ["input"] => "the flow's input".to_owned(),
-        ["item"] => "an item of this list".to_owned(),
-        ["run"] => "a run".to_owned(),
-        ["steps", id] => format!("the output of step {id}"),
-        _ if path.is_empty() => "the value".to_owned(),
-        _ => path,
     }
 }

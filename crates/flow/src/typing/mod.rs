@@ -3,7 +3,7 @@
 mod calls;
 pub(crate) mod infer;
 mod operators;
-mod optional_path;
+mod paths;
 pub(crate) mod schema_algebra;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,11 @@
 //! Checks the operands of operators, and infers their results: arithmetic, joining, comparison.
 
 use minijinja::machinery::ast::{BinOpKind, CompareOpKind, Expr};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     typing::{
-        infer::{TO_TEXT_HINT, Walk, path},
+        infer::{TO_TEXT_HINT, Walk},
         schema_algebra::{self, item, kinds, of_kinds},
     },
     values::json_kinds::Kinds,
@@ -32,8 +32,9 @@ impl Walk<'_> {
         }
         match op {
             Op::ScAnd | Op::ScOr => {
-                let (left, right) = (self.walk(left), self.walk(right));
-                json!({ "anyOf": [left, right] })
+                let role = if matches!(op, Op::ScAnd) { "and" } else { "or" };
+                self.condition(left, role);
+                self.condition(right, role)
             }
             Op::Concat => {
                 self.joins += 1;
@@ -59,40 +60,19 @@ impl Walk<'_> {
                 of_kinds(possible.into_iter().fold(Kinds::NOTHING, Kinds::or))
             }
             _ => {
-                let both = [left, right].map(|side| {
-                    let shape = self.number(side, "in a calculation");
-                    if matches!(op, Op::Mul) {
-                        self.factor(side, &shape);
-                    }
-                    kinds(&shape)
-                });
+                let both = [left, right].map(|side| kinds(&self.number(side, "in a calculation")));
                 let whole = both.iter().all(|kind| kind.within(Kinds::INTEGER));
                 of_kinds(if whole && !matches!(op, Op::Div | Op::Pow) { Kinds::INTEGER } else { Kinds::NUMBER })
             }
         }
     }
 
-    /// Makes sure that an operand of `*` is a number, because a text times a number would be a text of any length. One
-    /// that may or may not be a number is added to the operands that are checked before each evaluation.
-    fn factor(&mut self, side: &Expr<'_>, shape: &Value) {
-        let known = kinds(shape);
-        if self.names.is_some() || known.within(Kinds::NUMBER) || known.excludes(Kinds::NUMBER) {
-            return;
-        }
-        match path(side) {
-            Some(path) => {
-                self.factors.insert(path);
-            }
-            None => self.error_with_hint(
-                "multiplies a value that may not be a number",
-                "convert it with the filter int or round: (..) | int * 2",
-            ),
-        }
-    }
-
-    /// Warns of a list or object that becomes part of a text.
+    /// Reports null in a text, and warns of a list or object that becomes part of one.
     fn check_joined(&mut self, shape: &Value) {
         let known = kinds(shape);
+        if known == Kinds::NULL {
+            self.error_with_hint("joins null, which cannot be part of a text", "add the filter default(..)");
+        }
         if known.within(Kinds::LIST.or(Kinds::OBJECT)) {
             self.warn(format!("puts {known} into a text"), TO_TEXT_HINT);
         }
@@ -101,7 +81,7 @@ impl Walk<'_> {
     /// Reports a comparison that cannot work, or that always has the same result.
     pub(super) fn compare(&mut self, op: CompareOpKind, left: &Value, right: &Value) {
         use CompareOpKind as Op;
-        let (one, other) = (kinds(left), kinds(right));
+        let (one, other) = (kinds(left).all_numbers(), kinds(right).all_numbers());
         match op {
             Op::In | Op::NotIn => {
                 if other.excludes(Kinds::LIST.or(Kinds::TEXT).or(Kinds::OBJECT)) {
@@ -114,7 +94,7 @@ impl Walk<'_> {
             Op::Lt | Op::Lte | Op::Gt | Op::Gte => {
                 if one.excludes(other) {
                     let what = format!("compares {one} with {other}: neither is greater than the other");
-                    self.error_with_hint(what, "convert a text to a number with the filter int");
+                    self.error_with_hint(what, "convert a text to a number with the filter int or number");
                 } else if (one & other).within(Kinds::LIST.or(Kinds::OBJECT).or(Kinds::NULL).or(Kinds::BOOLEAN)) {
                     self.error(format!("orders {one} by size: only numbers and texts have an order"));
                 }
@@ -125,13 +105,13 @@ impl Walk<'_> {
     /// Reports two values that can never be equal. With `each`, `right` is the shape of a list's items, and each of
     /// them must be a possible value of `left`.
     fn check_equality(&mut self, left: &Value, right: &Value, each: bool) {
-        let (one, other) = (kinds(left), kinds(right));
+        let (one, other) = (kinds(left).all_numbers(), kinds(right).all_numbers());
         if one == Kinds::NULL || other == Kinds::NULL {
             return;
         }
         if one.excludes(other) {
             let what = format!("compares {one} with {other}: they are never equal");
-            self.error_with_hint(what, "convert one of them with the filter int or string");
+            self.error_with_hint(what, "convert one of them with the filter int, number or string");
             return;
         }
         let (Some(all), Some(given)) = (schema_algebra::values(left), schema_algebra::values(right)) else { return };

@@ -49,9 +49,10 @@ fn the_kinds_of_a_result_are_inferred() {
         ("(steps.a.items | first).file.md5", Kinds::TEXT),
         ("steps.a.items | map('fileName') | first", Kinds::TEXT),
         ("steps.a.title | default('')", Kinds::TEXT),
+        ("[steps.a] | map('items.0.fileName') | first", Kinds::TEXT),
         ("steps.a.title", Kinds::TEXT.or(Kinds::NULL)),
         ("1 if steps.a.ok else 'x'", Kinds::INTEGER.or(Kinds::TEXT)),
-        ("steps.a.ok and steps.a.size", Kinds::BOOLEAN.or(Kinds::INTEGER)),
+        ("steps.a.ok and not steps.a.ok or input.any", Kinds::BOOLEAN),
         ("not input.any", Kinds::BOOLEAN),
         ("input.any in [1]", Kinds::BOOLEAN),
         ("input.any is defined", Kinds::BOOLEAN),
@@ -93,6 +94,21 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
         ("steps.a.state in ['new', 'gone']", "\"gone\", which is never the value"),
         ("steps.a.size == '7'", "they are never equal"),
         ("steps.a.size > '7'", "the filter int"),
+        ("steps.a.title ~ none", "joins null"),
+        ("not input.text", "compare it with the value"),
+        ("steps.a.ok and steps.a.size", "uses a whole number with `and`"),
+        ("steps.a.state or true", "with `or`"),
+        ("1 if steps.a.items else 2", "uses a list with `if`"),
+        ("{'a': 1, 'a': 2}", "the member a twice"),
+        ("12345678901234567890123 + 1", "declare it as text"),
+        ("0.12345678901234567", "declare it as text"),
+        ("18446744073709551615 + 1", "more than 64 bits"),
+        ("1 / 0", "divides 1 by zero"),
+        ("'5' > 4", "the filter int"),
+        ("2 == '2'", "the filter int"),
+        ("true < false", "only numbers and texts have an order"),
+        ("none | string", "string takes"),
+        ("[input.any] | map('a..b')", "name in the path is empty"),
         ("steps.a.items > steps.a.items", "only numbers and texts have an order"),
         ("steps.a.ok + 1", "adds true or false"),
         ("steps.a.size + 'x'", "use ~ to join texts"),
@@ -110,7 +126,7 @@ fn an_expression_that_cannot_work_is_reported_with_advice() {
         ("input.text.upper()", "no functions"),
         ("(1, 2)", "square brackets"),
         ("'x' * 3", "where a number is needed"),
-        ("(input.text | default('')) * 3", "with the filter int or round"),
+        ("(input.text | default('')) * 3", "where a number is needed"),
         ("steps.a.items ~ 'x'", "puts a list into a text"),
     ] {
         let found = found(source);
@@ -131,6 +147,7 @@ fn a_value_that_may_be_missing_is_reported_unless_it_has_a_default() {
     // It is not for the index, and not for another operand.
     assert_eq!(found("input.list[steps.maybe.size] | default(1)").len(), 1);
     assert_eq!(found("steps.maybe.size + steps.a.size | default(1)").len(), 1);
+    assert_eq!(found("(steps.maybe.size + 1) | default(1)").len(), 1);
     assert_eq!(found("steps.maybe is defined"), []);
     assert_eq!(found("(steps.maybe | default({})).size | default(1)"), []);
 }

@@ -32,6 +32,11 @@ impl Kinds {
         Kinds(self.0 | other.0)
     }
 
+    /// Returns the set with all numbers, if it has some: numbers are compared by value.
+    pub(crate) fn all_numbers(self) -> Kinds {
+        if self.excludes(Kinds::NUMBER) { self } else { self.or(Kinds::NUMBER) }
+    }
+
     /// Returns whether the two sets have nothing in common.
     pub(crate) fn excludes(self, other: Kinds) -> bool {
         self.0 & other.0 == 0

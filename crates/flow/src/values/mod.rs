@@ -2,3 +2,4 @@
 
 pub(crate) mod conversion;
 pub(crate) mod json_kinds;
+pub(crate) mod number;

@@ -9,7 +9,7 @@ use trunkline_core::{ConnectionContext, Error, ErrorKind, Result, Secret};
 
 use crate::{
     oauth::{ClientParts, Grant, OAuth, Token, Tokens},
-    transport::{SsrfPolicy, secret_header},
+    transport::{SsrfPolicy, TokenProblem, secret_header},
 };
 
 /// The authentication scheme of a connection.
@@ -149,16 +149,18 @@ impl Signer {
         }
     }
 
-    /// Returns other credentials after a 401, or `None` if these cannot have expired.
+    /// Returns other credentials after a 401 with these headers, or `None` if these credentials cannot have expired.
     ///
     /// # Errors
     ///
     /// As [`Signer::credentials`].
-    pub(crate) async fn renewed(&self, rejected: &Credentials) -> Result<Option<Credentials>> {
-        match (self, &rejected.token) {
-            (Signer::Tokens(tokens), Some(token)) => tokens.renew(token).await?.map(bearer).transpose(),
-            _ => Ok(None),
+    pub(crate) async fn renewed(&self, rejected: &Credentials, headers: &HeaderMap) -> Result<Option<Credentials>> {
+        let (Signer::Tokens(tokens), Some(token)) = (self, &rejected.token) else { return Ok(None) };
+        let problem = TokenProblem::of(headers).unwrap_or_default();
+        if problem.is_insufficient_scope() {
+            return Ok(None);
         }
+        tokens.renew(token, problem.is_invalid_token()).await?.map(bearer).transpose()
     }
 }
 

@@ -57,7 +57,7 @@ impl Client {
         };
         let effect = effect_of(parts.iter().map(|(operation, _)| operation.effect()));
         let route = format!("POST {path}");
-        let call = Call { name: "bulk", route: &route, effect, expects: ExpectedBody::Any, ends: &[] };
+        let call = Call { name: "bulk", route: &route, effect, expects: ExpectedBody::Bytes, ends: &[], texts: &[] };
         let accepted = self.execute(&call, request, cx).await?;
         let text = accepted.body.as_str().unwrap_or_default();
         let responses = read_parts(text);

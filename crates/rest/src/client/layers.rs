@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
@@ -35,6 +35,15 @@ struct RunningCall<'a> {
 }
 
 impl RunningCall<'_> {
+    /// Returns whether the call removes something. What is not there then needs no removal.
+    fn removes(&self) -> bool {
+        match self.info.call.effect {
+            Effect::Delete => true,
+            Effect::Idempotent => self.request.method == Method::DELETE,
+            Effect::Read | Effect::Create => false,
+        }
+    }
+
     /// Returns the error of a call that was cancelled or did not end in time.
     fn stopped(&self, kind: ErrorKind, why: &str) -> Error {
         let RequestInfo { call, service, .. } = &self.info;
@@ -150,13 +159,12 @@ impl Client {
                 Err(failure) => failure,
             };
             debug!(attempt, elapsed = ?started.elapsed(), kind = failure.error.kind().as_str(), "failed");
-            if maybe_done && effect == Effect::Delete && failure.status == Some(StatusCode::NOT_FOUND) {
-                // An earlier attempt deleted it; only its response was lost.
-                return Ok(AcceptedResponse {
-                    status: StatusCode::NO_CONTENT,
-                    headers: HeaderMap::new(),
-                    body: Value::Null,
-                });
+            if let Some(status) = failure.status.filter(|status| call.removes() && is_gone(*status)) {
+                if !maybe_done {
+                    // Otherwise an earlier attempt of this call removed it, and its response was lost.
+                    call.cx.warn(&format!("{}: already gone ({})", call.info.call.name, status.as_u16()));
+                }
+                return Ok(AcceptedResponse { status, headers: HeaderMap::new(), body: Value::Null });
             }
             if effect == Effect::Create && !failure.refused {
                 return Err(unknown(failure.error));
@@ -201,7 +209,7 @@ impl Client {
         // A 401 that the connector's hook knows does not mean expiry: a missing key gives a 401, too.
         let expired = raw.status == StatusCode::UNAUTHORIZED
             && self.0.classify.is_none_or(|classify| classify(&response).is_none());
-        if expired && let Some(renewed) = self.0.signer.renewed(&credentials).await.map_err(not_sent)? {
+        if expired && let Some(renewed) = self.0.signer.renewed(&credentials, &raw.headers).await.map_err(not_sent)? {
             drop(permit);
             permit = next_permit().await?;
             let (raw, response) = self.send(call, &renewed).await?;
@@ -242,6 +250,8 @@ impl Client {
     ) -> Result<(RawResponse, Response), Failure> {
         let request = call.request;
         let mut http = HttpRequest::new(request.method.clone(), request.url.clone());
+        // The outcome of a create would be unknown if a connection from earlier calls were closed at this moment.
+        http.fresh = call.info.call.effect == Effect::Create;
         let headers = &mut http.headers;
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.extend(self.0.headers.clone());
@@ -259,6 +269,11 @@ impl Client {
         let response = Response::new(&call.info, &raw, self.secrets(), &self.0.redactor);
         Ok((raw, response))
     }
+}
+
+/// Returns whether a status means that the object does not exist (any more).
+fn is_gone(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
 }
 
 /// Turns an error into the one of a `Create` that may have taken effect. Neither client nor engine repeats it.

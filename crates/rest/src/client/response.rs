@@ -3,17 +3,17 @@
 //! The connector's `classify` hook is asked first, since only it knows the error format of its vendor. Without its
 //! verdict the status decides.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
-use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json};
+use serde_json::{Value, error::Category};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json_as};
 
 use crate::{
     paging::next_link,
     table::{Call, ExpectedBody},
-    transport::{Failure, RawResponse, excerpt, retry_after, url_policy},
+    transport::{ContentType, Failure, RawResponse, TokenProblem, excerpt, header_text, retry_after, text, url_policy},
 };
 
 /// A response as the `classify` hook of a connector sees it.
@@ -27,9 +27,22 @@ pub struct Response {
     pub body: Option<Value>,
     /// The wait that `Retry-After` asks for.
     pub retry_after: Option<Duration>,
+    /// The body as UTF-8 without a byte order mark; as it is if it is not text.
     bytes: Bytes,
+    content_type: ContentType,
+    fault: Option<BodyFault>,
+    token_problem: Option<TokenProblem>,
     secrets: Vec<Secret>,
     redactor: Redactor,
+}
+
+/// The reason why a body is not JSON.
+#[derive(Clone, Debug)]
+enum BodyFault {
+    /// It is not text in its charset: the reason.
+    Charset(String),
+    /// It is not JSON: the reason with line and column, and whether the body ends too early.
+    Json { why: String, is_cut: bool },
 }
 
 impl Response {
@@ -39,12 +52,28 @@ impl Response {
         secrets: Vec<Secret>,
         redactor: &Redactor,
     ) -> Response {
+        let content_type = ContentType::of(&raw.headers);
+        let (bytes, read) = match text(&raw.body, &content_type) {
+            Ok(Cow::Borrowed(text)) => (raw.body.slice_ref(text.as_bytes()), read_text(text, request.call.texts)),
+            Ok(Cow::Owned(text)) => {
+                let read = read_text(&text, request.call.texts);
+                (text.into(), read)
+            }
+            Err(why) => (raw.body.clone(), Err(BodyFault::Charset(why))),
+        };
+        let (body, fault) = match read {
+            Ok(body) => (Some(body), None),
+            Err(fault) => (None, Some(fault)),
+        };
         Response {
             operation: request.call.name.to_owned(),
             status: raw.status.as_u16(),
-            body: read_json(without_bom(&raw.body), RepeatedMember::AcceptedIfEqual).ok(),
+            body,
             retry_after: retry_after(&raw.headers),
-            bytes: raw.body.clone(),
+            bytes,
+            content_type,
+            fault,
+            token_problem: TokenProblem::of(&raw.headers),
             secrets,
             redactor: redactor.clone(),
         }
@@ -52,7 +81,18 @@ impl Response {
 
     /// Returns at most 200 bytes of the body, without control characters and without the secrets of the connection.
     pub fn text(&self) -> String {
-        excerpt(without_bom(&self.bytes), &self.secrets, &self.redactor)
+        self.quote(&self.bytes)
+    }
+
+    fn quote(&self, text: &[u8]) -> String {
+        excerpt(text, &self.secrets, &self.redactor)
+    }
+
+    /// Returns whether the body is a web page: by its type, or by its first characters.
+    fn is_page(&self) -> bool {
+        let start = self.bytes.trim_ascii_start();
+        let begins = |tag: &[u8]| start.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag));
+        self.content_type.is_html() || begins(b"<!doctype html") || begins(b"<html")
     }
 }
 
@@ -89,9 +129,9 @@ impl RequestInfo<'_> {
 /// The hook of a connector: an error, or `None` to let the status decide.
 pub(crate) type Classify = fn(&Response) -> Option<Error>;
 
-/// Removes the byte order mark that some services put before their JSON.
-fn without_bom(body: &[u8]) -> &[u8] {
-    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+fn read_text(text: &str, texts: &[String]) -> Result<Value, BodyFault> {
+    read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, texts)
+        .map_err(|error| BodyFault::Json { is_cut: error.classify() == Category::Eof, why: error.to_string() })
 }
 
 /// Decides whether a response is a result or an error. The hook is asked first.
@@ -134,56 +174,72 @@ pub(crate) fn is_throttle(status: u16, retry_after: Option<Duration>) -> bool {
 
 fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Result<AcceptedResponse, Failure> {
     let expects = request.call.expects;
-    let text = || String::from_utf8_lossy(&raw.body).into();
-    let content_type = content_type(&raw).unwrap_or_default();
-    let html = content_type.to_ascii_lowercase().contains("html");
+    let text = || String::from_utf8_lossy(&response.bytes).into();
+    let (html, is_json) = (response.content_type.is_html(), response.content_type.is_json());
+    let is_text = !matches!(response.fault, Some(BodyFault::Charset(_)));
     let empty = raw.body.is_empty() || raw.status == StatusCode::NO_CONTENT;
     // A 200 to a read has a body: an empty one was lost on the way.
     let lost = raw.status == StatusCode::OK && request.call.effect == Effect::Read;
-    let body = match response.body {
-        _ if empty && lost && expects == ExpectedBody::Json => return Err(not_json(request, &response, &raw)),
+    let body = match &response.body {
+        _ if empty && lost && expects == ExpectedBody::Json => return Err(unreadable(request, &response, &raw)),
         _ if empty => Value::Null,
+        _ if expects == ExpectedBody::Bytes => text(),
         // A text that looks like a number stays a text.
-        _ if expects == ExpectedBody::Text && !html && !is_json(content_type) => text(),
-        _ if expects == ExpectedBody::Any => text(),
-        Some(body) if !html => body,
-        _ => return Err(not_json(request, &response, &raw)),
+        _ if expects == ExpectedBody::Text && is_text && !html && !is_json => text(),
+        _ if expects == ExpectedBody::Any && is_text => text(),
+        Some(_) if !html => response.body.unwrap_or_default(),
+        _ => return Err(unreadable(request, &response, &raw)),
     };
     Ok(AcceptedResponse { status: raw.status, headers: raw.headers, body })
 }
 
-fn content_type(raw: &RawResponse) -> Option<&str> {
-    raw.headers.get(header::CONTENT_TYPE)?.to_str().ok()
-}
-
-/// The failure for a success status whose body the service is not known to send.
-fn not_json(request: &RequestInfo<'_>, response: &Response, raw: &RawResponse) -> Failure {
-    let content_type = content_type(raw).unwrap_or("no content type");
-    let what = match &*response.text() {
-        "" => "an empty body".to_owned(),
-        text => format!("a body that is not JSON ({content_type}): {text}"),
+/// The failure for a success status with a body that cannot be read as the call needs it: what is wrong with it, where,
+/// and the advice that fits.
+fn unreadable(request: &RequestInfo<'_>, response: &Response, raw: &RawResponse) -> Failure {
+    const REPORT: &str = "report it to the vendor with this place in the response; nothing of the response is used";
+    let kind = raw.headers.get(header::CONTENT_TYPE).map_or("no content type".into(), header_text);
+    let (kind, quote) = (response.quote(kind.as_bytes()), response.text());
+    let is_json = response.content_type.is_json();
+    let (what, hint) = match &response.fault {
+        _ if quote.is_empty() => ("an empty body".to_owned(), None),
+        _ if response.is_page() => (format!("a web page ({kind}): {quote}"), None),
+        Some(BodyFault::Charset(why)) => (
+            format!("a body that cannot be read as text ({kind}): {why}: {quote}"),
+            Some("the service must send UTF-8, or declare its charset: report it to the vendor"),
+        ),
+        Some(BodyFault::Json { why, is_cut }) if is_json => {
+            let hint =
+                if *is_cut { "it was cut off on the way, or the service made it so: call it again" } else { REPORT };
+            (format!("JSON that cannot be read: {}: {quote}", response.quote(why.as_bytes())), Some(hint))
+        }
+        _ => (format!("a body that is not JSON ({kind}): {quote}"), None),
     };
     let RequestInfo { call: Call { name, .. }, service, host } = request;
     let message = format!("{name} at {service} ({host}) returned {} with {what}", response.status);
     let error = Error::new(ErrorKind::Unexpected, message).with("status", response.status);
-    let hint = "check that the endpoint URL is that of the API; a proxy on the way may have sent the response instead";
-    let error = request.annotate(error.hint(hint).setting("/endpointUrl"));
-    Failure { error, refused: false, status: Some(raw.status) }
-}
-
-fn is_json(content_type: &str) -> bool {
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    media_type == "application/json" || media_type.ends_with("+json")
+    let error = match hint {
+        Some(hint) => error.hint(hint),
+        None => error.setting("/endpointUrl").hint(
+            "check that the endpoint URL is that of the API; a proxy on the way, or a page to sign in, may have sent the \
+             response instead",
+        ),
+    };
+    Failure { error: request.annotate(error), refused: false, status: Some(raw.status) }
 }
 
 /// The error that a status stands for.
 fn status_error(request: &RequestInfo<'_>, response: &Response, raw: &RawResponse) -> Error {
     let RequestInfo { call: Call { name, .. }, service, host } = request;
+    let needs_scope = response.token_problem.as_ref().is_some_and(TokenProblem::is_insufficient_scope);
     let (kind, hint) = match response.status {
         _ if is_throttle(response.status, response.retry_after) => {
             (ErrorKind::RateLimited, "wait, or lower the rate of the connection")
         }
+        304 => (ErrorKind::Unexpected, "remove If-None-Match and If-Modified-Since from the call"),
         300..=399 => (ErrorKind::Unexpected, "check the endpoint URL: redirects are not followed"),
+        401 | 403 if needs_scope => {
+            (ErrorKind::Permission, "add the scope that the service names to the connection, and sign in again")
+        }
         401 => (ErrorKind::Auth, "check the credentials of the connection, or sign in again"),
         402 | 403 => (ErrorKind::Permission, "ask the service's administrator for the right to do this"),
         404 | 410 => (ErrorKind::NotFound, "check the ids: it may have been removed in the meantime"),
@@ -202,14 +258,19 @@ fn status_error(request: &RequestInfo<'_>, response: &Response, raw: &RawRespons
     let reason = raw.status.canonical_reason().unwrap_or_default();
     let mut message = format!("{name} at {service} ({host}) returned {} {reason}", response.status).trim().to_owned();
     if raw.status.is_redirection() {
-        message += &format!(", {}", url_policy::redirect(&raw.headers, host));
-    } else if let text = response.text()
-        && !text.is_empty()
-    {
-        message += &format!(": {text}");
+        message += &format!(", {}", url_policy::redirect(raw.status, &raw.headers, host));
+    } else {
+        let reason = response.token_problem.as_ref().map(|problem| response.quote(problem.words().as_bytes()));
+        let texts = [reason.filter(|_| matches!(response.status, 401 | 403)), Some(response.text())];
+        texts.into_iter().flatten().filter(|text| !text.is_empty()).for_each(|text| message += &format!(": {text}"));
     }
     let error = Error::new(kind, message).retry(retry).hint(hint);
-    if raw.status.is_redirection() { error.setting("/endpointUrl") } else { error }
+    match response.status {
+        304 => error,
+        300..=399 => error.setting("/endpointUrl"),
+        401 | 403 if needs_scope => error.setting("/scopes"),
+        _ => error,
+    }
 }
 
 #[cfg(test)]

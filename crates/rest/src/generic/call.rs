@@ -9,7 +9,11 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 
-use crate::{client::AcceptedResponse, table::encode, transport::Body};
+use crate::{
+    client::AcceptedResponse,
+    table::{Lists, encode},
+    transport::{Body, header_text},
+};
 
 /// The heading under which a menu lists the actions.
 pub(super) const GROUP: &str = "Any call";
@@ -17,18 +21,24 @@ pub(super) const GROUP: &str = "Any call";
 /// Headers of a response that are not returned: they carry credentials.
 const CREDENTIAL_HEADERS: &[&str] = &["set-cookie", "www-authenticate", "proxy-authenticate", "authentication-info"];
 
-/// Returns a body as bytes and its content type. `action` is for messages.
-pub(crate) fn body(action: &str, value: Option<&Value>, content: &str) -> Result<(Body, Option<HeaderValue>)> {
+/// Returns a body as bytes and its content type. `action` is for messages; `lists` is for a form.
+pub(crate) fn body(
+    action: &str,
+    value: Option<&Value>,
+    content: &str,
+    lists: Lists,
+) -> Result<(Body, Option<HeaderValue>)> {
     let Some(value) = value else { return Ok((Body::Bytes(Bytes::new()), None)) };
     let content_type = HeaderValue::from_str(content).map_err(|_| {
         let message = format!("`{content}` is not a content type");
         Error::new(ErrorKind::InvalidInput, message).with("input", "contentType")
     })?;
-    let bytes = encode(action, content, value).map_err(|error| error.with("input", "body"))?;
+    let bytes = encode(action, content, value, |_| lists).map_err(|error| error.with("input", "body"))?;
     Ok((Body::Bytes(bytes), Some(content_type)))
 }
 
-/// The response of the service. A status of 300 and above is an error instead.
+/// The response of the service. A status of 300 and above is an error instead, except the 404 or 410 of a call that
+/// deletes.
 #[derive(Serialize, JsonSchema)]
 pub struct CallResponse {
     /// # Status
@@ -52,7 +62,7 @@ impl From<AcceptedResponse> for CallResponse {
 fn headers_without_credentials(headers: &HeaderMap) -> BTreeMap<String, String> {
     let mut joined = BTreeMap::<String, String>::new();
     for (name, value) in headers.iter().filter(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str())) {
-        let text = String::from_utf8_lossy(value.as_bytes());
+        let text = header_text(value);
         joined.entry(name.as_str().to_owned()).and_modify(|all| *all += &format!(", {text}")).or_insert(text.into());
     }
     joined

@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use percent_encoding::percent_decode_str;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -10,7 +11,12 @@ use trunkline_core::{
 };
 
 use super::call::GROUP;
-use crate::{client::Client, table::Target, transport::with_deadline};
+use crate::{
+    client::Client,
+    table::Target,
+    transfer::{ApiFile, clean, is_page_name, with_extension},
+    transport::with_deadline,
+};
 
 /// The action `download`, for the connector `C`.
 pub struct DownloadAction<C>(PhantomData<fn() -> C>);
@@ -22,7 +28,9 @@ pub struct Input {
     #[serde(flatten)]
     target: Target,
     /// # File name
-    /// Name of the file for later steps. If absent, the name that the service gives, else the last segment of the path.
+    /// Name of the file for later steps. If absent, the name that the service gives, else the last segment of the path;
+    /// without an extension, it gets that of the media type. A web page is accepted as the file if the path or the name
+    /// ends in `.html`, or if the service names its file.
     name: Option<String>,
 }
 
@@ -57,13 +65,19 @@ impl<C: Connector<Client = Client>> Action for DownloadAction<C> {
 ///
 /// `invalid_input` for a path that cannot be used, `not_found`, else the error of the request.
 pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Context) -> Result<FileRef> {
-    let found = with_deadline(cx, "the request for the file", client.file_metadata(target.clone(), cx)).await?;
     let url = target.url(&client.0.base)?;
-    let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
-    let last = percent_encoding::percent_decode_str(last).decode_utf8_lossy().into_owned();
-    let name = name.or(found.name).unwrap_or(last);
-    let name = if name.is_empty() { "file".to_owned() } else { name };
-    let (connection, source) = (cx.connection().into(), json!(target));
+    let given = name.as_deref().map(|name| clean(name).ok_or_else(|| unusable(name))).transpose()?;
+    let mut file = ApiFile { target, page: given.as_deref().is_some_and(is_page_name) };
+    let found = with_deadline(cx, "the request for the file", client.file_metadata(file.clone(), cx)).await?;
+    // The bytes are requested without the name that the caller gives.
+    file.page = matches!(found.media_type.as_deref(), Some("text/html" | "application/xhtml+xml"));
+    let media_type = found.media_type.as_deref();
+    let last = || {
+        let last = url.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
+        clean(&percent_decode_str(last).decode_utf8_lossy()).unwrap_or_else(|| "file".to_owned())
+    };
+    let name = given.unwrap_or_else(|| with_extension(found.name.unwrap_or_else(last), media_type));
+    let (connection, source) = (cx.connection().into(), json!(file));
     Ok(FileRef { name, media_type: found.media_type, size: found.size, digest: found.digest, connection, source })
 }
 
@@ -74,9 +88,15 @@ pub async fn file(client: &Client, target: Target, name: Option<String>, cx: &Co
 ///
 /// `invalid_input` if `source` is from another action, else those of [`Client::download`].
 pub async fn open(client: &Client, source: &Value, from: Position, cx: &Context) -> Result<FileStream> {
-    let target: Target = serde_json::from_value(source.clone()).map_err(|error| {
+    let file: ApiFile = serde_json::from_value(source.clone()).map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("this is not a file of a `download` step: {error}"))
             .hint("pass the `file` of the step unchanged")
     })?;
-    client.fetch(target, from, cx).await
+    client.fetch(file, from, cx).await
+}
+
+fn unusable(name: &str) -> Error {
+    Error::new(ErrorKind::InvalidInput, format!("{name:?} cannot be the name of a file"))
+        .with("input", "name")
+        .hint("give a name without a path, such as boat.jpg, or leave it out")
 }

@@ -95,7 +95,7 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
     }
 
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<CallResponse> {
-        let (body, content_type) = body(Self::NAME, input.body.as_ref(), &input.content_type)?;
+        let (body, content_type) = body(Self::NAME, input.body.as_ref(), &input.content_type, input.target.lists)?;
         let mut request = input.target.request(&client.0.base, &client.0.headers, input.method, body)?;
         request.headers.extend(content_type.map(|content_type| (CONTENT_TYPE, content_type)));
         let expects = match input.response {
@@ -103,7 +103,7 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
             ResponseForm::Text => ExpectedBody::Any,
         };
         let route = input.target.route(input.method);
-        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects, ends: &[] };
+        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects, ends: &[], texts: &[] };
         let accepted = client.execute(&call, request, cx).await?;
         Ok(accepted.into())
     }

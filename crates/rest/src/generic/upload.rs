@@ -93,7 +93,7 @@ pub struct FilePost<'a> {
 pub async fn post_file(client: &Client, post: FilePost<'_>, cx: &Context) -> Result<Value> {
     let FilePost { action, effect, target, file, form_field } = post;
     let route = target.route(Verb::Post);
-    let call = Call { name: action, route: &route, effect, expects: ExpectedBody::Text, ends: &[] };
+    let call = Call { name: action, route: &route, effect, expects: ExpectedBody::Text, ends: &[], texts: &[] };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
     let request =
         target.request(&client.0.base, &client.0.headers, Verb::Post, Body::file(file, form, Arc::default(), cx))?;
@@ -121,7 +121,14 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
         let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
         let verb = input.method.verb();
         let route = input.target.route(verb);
-        let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), expects: ExpectedBody::Text, ends: &[] };
+        let call = Call {
+            name: Self::NAME,
+            route: &route,
+            effect: verb.effect(),
+            expects: ExpectedBody::Text,
+            ends: &[],
+            texts: &[],
+        };
         let sent = Arc::default();
         let body = Body::file(input.file, form, Arc::clone(&sent), cx);
         let response = client

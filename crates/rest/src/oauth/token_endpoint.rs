@@ -156,7 +156,8 @@ impl Endpoint {
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| Error::new(ErrorKind::Config, "the token request is not valid").source(error))?;
-        let request = HttpRequest { headers: parts.headers, ..HttpRequest::new(parts.method, url) };
+        // A token of the request may be good for one use only.
+        let request = HttpRequest { headers: parts.headers, fresh: true, ..HttpRequest::new(parts.method, url) };
         let payload = Bytes::from(body).into();
         let sent = exchange(&self.http, request, payload, self.limits.attempt, MAX_RESPONSE_SIZE).await;
         let reply = sent.map_err(|failure| {

@@ -161,7 +161,7 @@ impl Tokens {
     /// # Errors
     ///
     /// The error of the refresh.
-    pub(crate) async fn renew(&self, rejected: &Token) -> Result<Option<Token>> {
+    pub(crate) async fn renew(&self, rejected: &Token, is_invalid: bool) -> Result<Option<Token>> {
         let refresh = {
             let mut state = self.state();
             let newer = state.current.clone().filter(|token| !token.is_same(rejected) && token.is_valid(self.now()));
@@ -172,7 +172,8 @@ impl Tokens {
                 Some(running) => running,
                 None => {
                     let rested = state.forced_at.is_none_or(|at| at.elapsed() >= self.0.endpoint.limits.between_forced);
-                    let may_ask = !rejected.is_valid(self.now()) || (rested && rejected.may_have_expired(self.now()));
+                    let may_ask = !rejected.is_valid(self.now())
+                        || (rested && (is_invalid || rejected.may_have_expired(self.now())));
                     if may_ask {
                         state.forced_at = Some(Instant::now());
                     }

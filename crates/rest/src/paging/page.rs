@@ -243,9 +243,8 @@ impl Paging {
             return Ok(Page { items, next: None, maybe_incomplete });
         }
         let here = Mark { next: fingerprint([&next.at]), items: prints.items().clone() };
-        let turns = |mark: &Mark| {
-            (is_cursor && mark.next == here.next) || (prints.length > 0 && mark.items == here.items)
-        };
+        let turns =
+            |mark: &Mark| (is_cursor && mark.next == here.next) || (prints.length > 0 && mark.items == here.items);
         if before.mark.as_ref().is_some_and(turns) {
             return Err(no_progress("leads back to a page that was read before"));
         }
@@ -299,7 +298,8 @@ impl Paging {
             // Some services return the last page for each position after it.
             if before.page > 1 || total == Some(before.listed) {
                 let missing = total.filter(|total| *total > before.listed);
-                let maybe_incomplete = missing.map(|total| format!("it ended after {} of {total} items", before.listed));
+                let maybe_incomplete =
+                    missing.map(|total| format!("it ended after {} of {total} items", before.listed));
                 return Ok(Page { maybe_incomplete, ..Page::default() });
             }
             // The first page has fewer items than asked for, or the total: most likely there are no others.

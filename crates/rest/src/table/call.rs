@@ -13,6 +13,8 @@ pub(crate) struct Call<'a> {
     pub(crate) expects: ExpectedBody,
     /// The statuses of an error that mean that a list has ended.
     pub(crate) ends: &'a [u16],
+    /// The places in the response that are declared as text, see [`trunkline_core::read_json_as`].
+    pub(crate) texts: &'a [String],
 }
 
 /// The body that a successful response has to have. Any other one is an error.
@@ -24,6 +26,8 @@ pub(crate) enum ExpectedBody {
     JsonOrEmpty,
     /// A text, or JSON if the content type says so; not a web page, which usually comes from a proxy on the way.
     Text,
-    /// Any body, as a text.
+    /// Any text.
     Any,
+    /// Any body, as a text in which bytes that are not text are replaced.
+    Bytes,
 }

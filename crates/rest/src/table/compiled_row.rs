@@ -6,12 +6,13 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer};
+use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer, pointer_part};
 
 use super::{
     call::{Call, ExpectedBody},
     input::{Input, InputLocation},
     path::{Path, is_name},
+    request::is_form,
     row::{In, InputRow, OperationRow},
     shapes::Shapes,
     table_file::TableFile,
@@ -33,6 +34,8 @@ pub struct CompiledRow {
     pub(crate) result: String,
     pub(crate) paging: Option<Paging>,
     expects: ExpectedBody,
+    /// The places in a response that are declared as text.
+    texts: Vec<String>,
 }
 
 impl CompiledRow {
@@ -58,7 +61,14 @@ impl CompiledRow {
 
     /// Returns the facts that the layers of the client need.
     pub(crate) fn call(&self) -> Call<'_> {
-        Call { name: self.name(), route: self.route(), effect: self.effect(), expects: self.expects, ends: &[] }
+        Call {
+            name: self.name(),
+            route: self.route(),
+            effect: self.effect(),
+            expects: self.expects,
+            ends: &[],
+            texts: &self.texts,
+        }
     }
 
     /// Returns the location of the row in its file.
@@ -96,6 +106,7 @@ impl CompiledRow {
             return None;
         }
         let location = file.location(row.name.span().start);
+        let texts = text_places(&row, &shape);
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
         let spec = ActionSpec {
@@ -122,7 +133,41 @@ impl CompiledRow {
             result: row.result.map(Spanned::into_inner).unwrap_or_default(),
             paging,
             expects: if is_text { ExpectedBody::Text } else { ExpectedBody::Json },
+            texts,
         })
+    }
+}
+
+/// Returns the places in a response at which its row declares texts, and that of the cursor of the next page, which is
+/// sent as it was written. `shape` is that of the result, or of an item of a list with pages.
+fn text_places(row: &OperationRow, shape: &Value) -> Vec<String> {
+    let mut places = Vec::new();
+    match row.page.as_ref().map(Spanned::get_ref) {
+        Some(page) => {
+            add_text_places(shape, &format!("{}/*", page.items), &mut places);
+            places.extend(page.next.clone());
+        }
+        None => add_text_places(shape, row.result.as_ref().map_or("", |result| result.get_ref()), &mut places),
+    }
+    places
+}
+
+fn add_text_places(schema: &Value, place: &str, places: &mut Vec<String>) {
+    let is_text = |name: &Value| name == "string" || name == "null";
+    let declared = match schema.get("type") {
+        Some(Value::Array(names)) => names.contains(&"string".into()) && names.iter().all(is_text),
+        one => one.is_some_and(|one| one == "string"),
+    };
+    if declared {
+        places.push(place.to_owned());
+    }
+    let choices = ["anyOf", "oneOf", "allOf"].iter().filter_map(|name| schema.get(name)?.as_array());
+    choices.flatten().for_each(|branch| add_text_places(branch, place, places));
+    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        add_text_places(property, &format!("{place}/{}", pointer_part(name)), places);
+    }
+    for inner in ["items", "additionalProperties"].iter().filter_map(|name| schema.get(name)) {
+        add_text_places(inner, &format!("{place}/*"), places);
     }
 }
 
@@ -182,7 +227,8 @@ fn paging(
             return input.name.clone();
         }
         let (name, wire_name) = (name.to_owned(), name.to_owned());
-        inputs.push(Input { name: name.clone(), wire_name, location, required: false, default: None });
+        let (slashes, lists) = Default::default();
+        inputs.push(Input { name: name.clone(), wire_name, location, required: false, default: None, slashes, lists });
         name
     };
     let compiled = Paging::compile(page.get_ref(), item, resolve).and_then(|paging| match row.result.is_some() {
@@ -245,6 +291,10 @@ impl RoutedRow<'_> {
         self.path.parameters().any(|parameter| parameter == name)
     }
 
+    fn is_form(&self) -> bool {
+        self.row.content.as_ref().is_some_and(|content| is_form(content.get_ref()))
+    }
+
     fn is_body(&self, name: &str) -> bool {
         self.row.body.as_ref().is_some_and(|body| body.get_ref() == name)
     }
@@ -291,6 +341,8 @@ impl RoutedRow<'_> {
             location,
             required: written.required || self.in_path(name),
             default: written.default.clone(),
+            slashes: written.slashes.unwrap_or_default(),
+            lists: written.lists.unwrap_or_default(),
         }
     }
 
@@ -303,6 +355,10 @@ impl RoutedRow<'_> {
             format!("`{name}` cannot be the name of an input")
         } else if self.in_path(name) && is_relocated {
             format!("the route names {name}: it has neither `in` nor `as` and is not the body")
+        } else if written.slashes.is_some() && !self.in_path(name) {
+            format!("`slashes` is for inputs in the path, and the route does not name {name}")
+        } else if written.lists.is_some() && *location != InputLocation::Query && !(in_body && self.is_form()) {
+            format!("`lists` is for inputs in the query or in a form, and {name} is not one")
         } else if is_body && !in_body {
             format!("{name} is the body and cannot go elsewhere")
         } else if in_body && matches!(*method, Method::GET | Method::HEAD) {

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::{path_value::Slashes, plain_text::Lists};
+
 /// The part of the request that an input goes into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InputLocation {
@@ -21,4 +23,8 @@ pub(crate) struct Input {
     pub(crate) required: bool,
     /// Value to send if the caller gives none.
     pub(crate) default: Option<Value>,
+    /// For an input in the path.
+    pub(crate) slashes: Slashes,
+    /// For an input in the query or in a form.
+    pub(crate) lists: Lists,
 }

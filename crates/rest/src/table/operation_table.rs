@@ -40,7 +40,9 @@ use toml::{
 };
 use trunkline_core::{Actions, AnyAction, Diagnostic, Error, ErrorKind, NextStep, Result};
 
-use super::{compiled_row::CompiledRow, row::OperationRow, shapes::ShapeReader, table_file::TableFile};
+use super::{
+    compiled_row::CompiledRow, lossy_toml_numbers, row::OperationRow, shapes::ShapeReader, table_file::TableFile,
+};
 
 /// Compiled rows by name. An action shares its row with the table.
 type Rows = BTreeMap<String, Arc<CompiledRow>>;
@@ -212,7 +214,10 @@ struct FileContent<'a> {
 
 fn read<'a>(file: &mut TableFile<'a>) -> FileContent<'a> {
     let table = match DeTable::parse(file.text) {
-        Ok(table) => table.into_inner(),
+        Ok(table) => {
+            file.findings.extend(lossy_toml_numbers(file.path, file.text));
+            table.into_inner()
+        }
         Err(error) => {
             file.toml_error(String::new(), &error, 0..0);
             return FileContent::default();
@@ -284,6 +289,7 @@ mod tests {
             (row("route = \"GET /a\"\npage = { kind = \"tree\" }"), "shop.toml:5:17", "tree"),
             (row("route = \"GET /a\"\ninput.\"b c\" = {}"), "shop.toml:5:7", "name of an input"),
             (row("route = \"GET /a\"\neffect = \"maybe\""), "shop.toml:5:10", "maybe"),
+            (row("route = \"GET /a\"\ninput.b = { default = 1234567890123456.789 }"), "shop.toml:5:23", "exactly"),
             (row("route = \"GET /a\"").replace("a.get", "Get"), "shop.toml:2:8", "resource.verb"),
             (row("route = \"GET /a\"").repeat(2), "shop.toml:6:8", "already defined at shop.toml:2:8"),
         ] {

@@ -1,24 +1,13 @@
 //! Routes and their parameters. A parameter is data: it becomes exactly one segment of the path, or the call is refused
-//! before anything is sent.
+//! before anything is sent. An input that declares it may hold several segments, see [`Slashes`](super::Slashes).
 //!
-//! A server may decode a path more than once, take a backslash for a slash, or fold wide characters into narrow ones.
-//! So a value is checked in each form that some server might see, and the finished URL is compared with the route.
+//! The finished URL is compared with the route.
 
-use std::borrow::Cow;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
 use url::Url;
 
-/// Everything but the unreserved characters of RFC 3986 section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Values that are percent-encoded more often than this are refused.
-const DECODINGS: usize = 8;
-
-/// Longest value in bytes; servers commonly refuse URLs beyond 8 KiB.
-const LONGEST: usize = 2048;
+use super::path_value::{Slashes, segments_of};
 
 /// One segment of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,14 +68,21 @@ impl Path {
     ///
     /// # Errors
     ///
-    /// `invalid_input` for a value that is missing or cannot be one segment.
-    pub(crate) fn fill<'a>(&self, base: &Url, mut value: impl FnMut(&str) -> Option<&'a Value>) -> Result<Url> {
+    /// `invalid_input` for a value that is missing or cannot be a part of the path.
+    pub(crate) fn fill<'a>(
+        &self,
+        base: &Url,
+        mut value: impl FnMut(&str) -> (Option<&'a Value>, Slashes),
+    ) -> Result<Url> {
         let mut segments = Vec::with_capacity(self.0.len());
         for segment in &self.0 {
-            segments.push(match segment {
-                Segment::Fixed(fixed) => fixed.clone(),
-                Segment::Parameter(name) => encode(name, value(name))?,
-            });
+            match segment {
+                Segment::Fixed(fixed) => segments.push(fixed.clone()),
+                Segment::Parameter(name) => {
+                    let (value, slashes) = value(name);
+                    segments.extend(segments_of(name, value, slashes)?);
+                }
+            }
         }
         let mut url = base.clone();
         url.set_path(&format!("{}/{}", base.path().trim_end_matches('/'), segments.join("/")));
@@ -103,124 +99,6 @@ pub(crate) fn is_name(name: &str) -> bool {
 
 fn is_fixed(c: char) -> bool {
     c.is_ascii_alphanumeric() || "-._~:@!$'()*+,;=".contains(c)
-}
-
-/// Returns a value as one percent-encoded segment.
-fn encode(name: &str, value: Option<&Value>) -> Result<String> {
-    let text: Cow<'_, str> = match value {
-        Some(Value::String(text)) => text.as_str().into(),
-        Some(Value::Number(number)) if number.is_i64() || number.is_u64() => number.to_string().into(),
-        Some(Value::Bool(flag)) => flag.to_string().into(),
-        None | Some(Value::Null) => return Err(refused(name, "is missing", ADVICE)),
-        Some(_) => return Err(refused(name, "is neither a text nor an integer", ADVICE)),
-    };
-    match problem(&text) {
-        None => Ok(utf8_percent_encode(&text, RESERVED).to_string()),
-        Some(Problem::Slash) => {
-            let advice = "the service cannot be asked for a value with a slash in it; nothing was sent";
-            Err(refused(name, "has a slash", advice))
-        }
-        Some(Problem::Other(why)) => Err(refused(name, why, ADVICE)),
-    }
-}
-
-const ADVICE: &str = "give the id or the text itself; nothing was sent";
-
-fn refused(name: &str, why: &str, advice: &str) -> Error {
-    Error::new(ErrorKind::InvalidInput, format!("{name} {why}, but it has to become one segment of a path"))
-        .with("input", name)
-        .hint(advice)
-}
-
-/// The reason why a value cannot be one segment.
-enum Problem {
-    Slash,
-    Other(&'static str),
-}
-
-/// Checks a value in each form that it has after one decoding more, since a server may decode it repeatedly.
-fn problem(text: &str) -> Option<Problem> {
-    if text.len() > LONGEST {
-        return Some(Problem::Other("is longer than 2048 bytes"));
-    }
-    // Such a value has only one form.
-    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
-        return None;
-    }
-    let mut form = text.to_owned();
-    for _ in 0..DECODINGS {
-        if let Some(problem) = problem_of_form(&form) {
-            return Some(problem);
-        }
-        if has_overlong_sequence(&form) {
-            return Some(Problem::Other("has a byte sequence that is not UTF-8"));
-        }
-        let decoded = decode(&form);
-        if decoded == form {
-            return None;
-        }
-        form = decoded;
-    }
-    Some(Problem::Other("is percent-encoded too many times"))
-}
-
-fn problem_of_form(text: &str) -> Option<Problem> {
-    if text.is_empty() {
-        return Some(Problem::Other("is empty"));
-    }
-    if text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffe}')) {
-        return Some(Problem::Other("has a control character"));
-    }
-    if text.chars().any(|c| matches!(narrow(c), '/' | '\\')) {
-        return Some(Problem::Slash);
-    }
-    // Some servers cut a segment at `;` and drop spaces at its ends before they look for dots.
-    let before = text.split(';').next().unwrap_or_default();
-    let bare: String = before.chars().map(narrow).filter(|c| !c.is_whitespace()).collect();
-    if bare.chars().all(|c| c == '.') && (!bare.is_empty() || text.starts_with(';') || text.trim().is_empty()) {
-        return Some(Problem::Other("is only dots or spaces"));
-    }
-    None
-}
-
-/// Returns the ASCII character that a careless server takes this one for.
-fn narrow(c: char) -> char {
-    match c {
-        '\u{ff0f}' | '\u{2044}' | '\u{2215}' | '\u{29f8}' | '\u{1735}' | '\u{2571}' => '/',
-        '\u{ff3c}' | '\u{fe68}' | '\u{2216}' | '\u{29f5}' | '\u{29f9}' | '\u{2572}' | '\u{20e5}' => '\\',
-        '\u{ff0e}' | '\u{2024}' | '\u{2025}' | '\u{2026}' | '\u{fe52}' | '\u{3002}' | '\u{ff61}' => '.',
-        other => other,
-    }
-}
-
-/// Decodes once: `%2f`, and the form `%u002f` that some servers accept.
-fn decode(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("%u").or_else(|| rest.find("%U")) {
-        plain.push_str(&rest[..at]);
-        let code =
-            rest.get(at + 2..at + 6).and_then(|code| u32::from_str_radix(code, 16).ok()).and_then(char::from_u32);
-        match code {
-            Some(c) => {
-                plain.push(c);
-                rest = &rest[at + 6..];
-            }
-            None => {
-                plain.push_str(&rest[at..at + 2]);
-                rest = &rest[at + 2..];
-            }
-        }
-    }
-    plain.push_str(rest);
-    percent_decode_str(&plain).decode_utf8_lossy().into_owned()
-}
-
-/// Returns whether a text has overlong sequences, which are not UTF-8 but which old decoders read as `/`, `\` or `.`.
-fn has_overlong_sequence(text: &str) -> bool {
-    let bytes: Vec<u8> = percent_decode_str(text).collect();
-    let lead = |window: &[u8]| matches!(window, [0xc0 | 0xc1, _] | [0xe0, 0x80..=0x9f] | [0xf0, 0x80..=0x8f]);
-    bytes.windows(2).any(lead)
 }
 
 /// Checks that a URL has the server and the path of `base`, and then exactly these segments.
@@ -244,6 +122,7 @@ fn verify(url: &Url, base: &Url, segments: &[String]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use percent_encoding::percent_decode_str;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -256,7 +135,11 @@ mod tests {
     }
 
     fn fill(value: &Value) -> Result<Url> {
-        route().fill(&base(), |_| Some(value))
+        fill_with(value, Slashes::Refuse)
+    }
+
+    fn fill_with(value: &Value, slashes: Slashes) -> Result<Url> {
+        route().fill(&base(), |_| (Some(value), slashes))
     }
 
     /// Values that try to leave their segment, in every encoding known to us.
@@ -395,14 +278,56 @@ mod tests {
     }
 
     #[test]
+    fn slashes_are_sent_as_declared() {
+        let filled = |value: &str, slashes| fill_with(&json!(value), slashes);
+        for (value, kept, encoded) in [
+            ("8/6/d/5/boat.jpg", "8/6/d/5/boat.jpg", "8%2F6%2Fd%2F5%2Fboat.jpg"),
+            ("boat", "boat", "boat"),
+            ("a b/ö?/#1", "a%20b/%C3%B6%3F/%231", "a%20b%2F%C3%B6%3F%2F%231"),
+            ("samples/v1.2/.hidden", "samples/v1.2/.hidden", "samples%2Fv1.2%2F.hidden"),
+            ("100%/x", "100%25/x", "100%25%2Fx"),
+            ("a@b/c;d=e", "a%40b/c%3Bd%3De", "a%40b%2Fc%3Bd%3De"),
+        ] {
+            let path = |slashes| filled(value, slashes).unwrap().path().to_owned();
+            assert_eq!(path(Slashes::Keep), format!("/1/assets/{kept}/keywords"));
+            assert_eq!(path(Slashes::Encode), format!("/1/assets/{encoded}/keywords"));
+        }
+        for slashes in [Slashes::Keep, Slashes::Encode] {
+            let hostile = HOSTILE.iter().filter(|value| **value != "a/b").map(|value| (*value).to_owned());
+            let within =
+                HOSTILE.iter().flat_map(|value| [format!("a/{value}"), format!("{value}/a"), format!("a/{value}/b")]);
+            for value in hostile.chain(within.filter(|value| !value.contains("a/a/b") && !value.contains("a/b/"))) {
+                assert!(filled(&value, slashes).is_err(), "{value:?} was accepted");
+            }
+            for value in ["/a", "a/", "a//b", "/", &"x/".repeat(2000)] {
+                assert!(filled(value, slashes).is_err(), "{value:?} was accepted");
+            }
+        }
+    }
+
+    /// The sabotage twin: with its slashes as they are and without the check, a value leaves the route.
+    #[test]
+    fn slashes_without_the_check_change_the_route() {
+        let naive = |value: &str| Url::parse(&format!("https://api.example.com/1/assets/{value}/keywords")).unwrap();
+        assert_eq!(naive("a/../../users").path(), "/1/users/keywords");
+        assert_eq!(naive("a/%2e%2e/b").path(), "/1/assets/b/keywords");
+    }
+
+    #[test]
     fn routes_are_parsed_or_refused() {
-        assert_eq!(Path::parse("/").unwrap().fill(&base(), |_| None).unwrap().as_str(), "https://api.example.com/1/");
         assert_eq!(
-            Path::parse("/a/").unwrap().fill(&base(), |_| None).unwrap().as_str(),
+            Path::parse("/").unwrap().fill(&base(), |_| (None, Slashes::Refuse)).unwrap().as_str(),
+            "https://api.example.com/1/"
+        );
+        assert_eq!(
+            Path::parse("/a/").unwrap().fill(&base(), |_| (None, Slashes::Refuse)).unwrap().as_str(),
             "https://api.example.com/1/a/"
         );
         let root = Url::parse("https://api.example.com").unwrap();
-        assert_eq!(Path::parse("/").unwrap().fill(&root, |_| None).unwrap().as_str(), "https://api.example.com/");
+        assert_eq!(
+            Path::parse("/").unwrap().fill(&root, |_| (None, Slashes::Refuse)).unwrap().as_str(),
+            "https://api.example.com/"
+        );
         for broken in
             ["assets", "/a//b", "/a/..", "/a///", "/a/{}", "/a/{b c}", "/a/x{b}", "/a?b=c", "/{a}/{a}", "/%2f"]
         {
@@ -419,6 +344,19 @@ mod tests {
                 prop_assert_eq!(percent_decode_str(segments[2]).decode_utf8().unwrap(), value.as_str());
                 prop_assert_eq!((segments[0], segments[1], segments[3]), ("1", "assets", "keywords"));
                 prop_assert_eq!(url.host_str(), Some("api.example.com"));
+            }
+        }
+
+        #[test]
+        fn a_value_with_slashes_stays_in_its_place(value in "[a-z0-9./ö%]{1,12}|[./%2eEfF5c]{1,12}", keep: bool) {
+            let slashes = if keep { Slashes::Keep } else { Slashes::Encode };
+            if let Ok(url) = fill_with(&json!(value), slashes) {
+                let segments: Vec<_> = url.path_segments().unwrap().collect();
+                let parts = if keep { value.split('/').count() } else { 1 };
+                prop_assert_eq!(segments.len(), 3 + parts);
+                let joined = segments[2..2 + parts].join("/");
+                prop_assert_eq!(percent_decode_str(&joined).decode_utf8().unwrap(), value.as_str());
+                prop_assert_eq!((segments[0], segments[1], segments[2 + parts]), ("1", "assets", "keywords"));
             }
         }
     }

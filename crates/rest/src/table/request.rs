@@ -9,6 +9,7 @@ use url::{Url, form_urlencoded};
 use super::{
     compiled_row::CompiledRow,
     input::{Input, InputLocation},
+    plain_text::{Lists, plain_texts},
 };
 use crate::transport::{Body, url_policy};
 
@@ -58,12 +59,14 @@ impl CompiledRow {
         let refuse = |one: &Input, why: &str| {
             Error::new(ErrorKind::InvalidInput, format!("{} {why}", one.name)).with("input", &one.name)
         };
-        // The text of an input for this part of the request; `None` if it is not sent.
-        let text = |one: &Input, part: &str| match given(one).or(one.default.as_ref()).map(plain_text) {
-            None => Ok(None),
-            Some(text) => text.map_err(|_| refuse(one, &format!("does not fit into a {part}"))),
+        // The texts of an input for this part of the request; none if it is not sent.
+        let texts = |one: &Input, part: &str| match given(one).or(one.default.as_ref()) {
+            None => Ok(Vec::new()),
+            Some(value) => plain_texts(value, one.lists).map_err(|not| not.to_error(&one.name, part)),
         };
-        let mut url = self.path.fill(base, value).map_err(|error| error.with("action", self.name()))?;
+        let slashes = |name: &str| self.inputs.iter().find(|one| one.name == name).map(|one| one.slashes);
+        let path = self.path.fill(base, |name| (value(name), slashes(name).unwrap_or_default()));
+        let mut url = path.map_err(|error| error.with("action", self.name()))?;
         let mut headers = HeaderMap::new();
         let mut members = self.inputs.iter().any(|one| one.location == InputLocation::Body).then(Map::new);
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -72,13 +75,13 @@ impl CompiledRow {
             match one.location {
                 InputLocation::Path => {}
                 InputLocation::Query => {
-                    if let Some(text) = text(one, "query")? {
+                    for text in texts(one, "query")? {
                         query.append_pair(&one.wire_name, &text);
                         has_query = true;
                     }
                 }
                 InputLocation::Header => {
-                    if let Some(text) = text(one, "header")? {
+                    for text in texts(one, "header")? {
                         let name: HeaderName =
                             one.wire_name.parse().map_err(|_| refuse(one, "is not a valid header name"))?;
                         let text =
@@ -104,7 +107,14 @@ impl CompiledRow {
             Some(name) => value(name).cloned(),
             None => members.map(Value::Object),
         };
-        let body = content.map(|content| encode(self.name(), &self.content, &content)).transpose()?.unwrap_or_default();
+        let in_body = |one: &&Input, member: &str| match &self.body {
+            Some(body) => one.name == *body,
+            None => one.location == InputLocation::Body && one.wire_name == member,
+        };
+        let lists = |member: &str| self.inputs.iter().find(|one| in_body(one, member)).map(|one| one.lists);
+        let lists = |member: &str| lists(member).unwrap_or_default();
+        let body = content.map(|content| encode(self.name(), &self.content, &content, lists)).transpose()?;
+        let body = body.unwrap_or_default();
         if !body.is_empty() || has_body {
             let content = HeaderValue::from_str(&self.content)
                 .map_err(|_| Error::new(ErrorKind::Config, format!("{} has no valid content type", self.name())))?;
@@ -114,22 +124,32 @@ impl CompiledRow {
     }
 }
 
-/// Encodes a body for its content type: JSON, a form, or a text unchanged. `name` is the action's, for messages.
+fn media_type(content: &str) -> String {
+    content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// Returns whether a body of this content type is a form whose members are names and texts.
+pub(super) fn is_form(content: &str) -> bool {
+    media_type(content) == "application/x-www-form-urlencoded"
+}
+
+/// Encodes a body for its content type: JSON, a form, or a text unchanged. `name` is the action's, for messages; `lists`
+/// says how the list of a member of a form is sent.
 ///
 /// # Errors
 ///
-/// `invalid_input` if the content type needs a text and the value is not one.
-pub(crate) fn encode(name: &str, content: &str, value: &Value) -> Result<Bytes> {
-    let kind = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+/// `invalid_input` if the content type needs a text and the value is not one, or if a member does not fit into a form.
+pub(crate) fn encode(name: &str, content: &str, value: &Value, lists: impl Fn(&str) -> Lists) -> Result<Bytes> {
+    let kind = media_type(content);
     if kind == "application/json" || kind.ends_with("+json") {
         return Ok(value.to_string().into());
     }
     match value {
         Value::String(text) => Ok(text.clone().into()),
-        Value::Object(members) if kind == "application/x-www-form-urlencoded" => {
+        Value::Object(members) if is_form(content) => {
             let mut form = form_urlencoded::Serializer::new(String::new());
             for (name, value) in members {
-                if let Ok(Some(text)) = plain_text(value) {
+                for text in plain_texts(value, lists(name)).map_err(|not| not.to_error(name, "form"))? {
                     form.append_pair(name, &text);
                 }
             }
@@ -139,25 +159,6 @@ pub(crate) fn encode(name: &str, content: &str, value: &Value) -> Result<Bytes> 
             ErrorKind::InvalidInput,
             format!("the body of {name} has to be a text, since its content type is {content}"),
         )),
-    }
-}
-
-/// A value with an object in it, or with an array or a null in an array.
-pub(crate) struct NotPlain;
-
-/// Returns a value as one text, with commas between the elements of an array; `None` for null and for an empty array.
-pub(crate) fn plain_text(value: &Value) -> Result<Option<String>, NotPlain> {
-    let scalar = |value: &Value| match value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        _ => Err(NotPlain),
-    };
-    match value {
-        Value::Null => Ok(None),
-        Value::Array(elements) if elements.is_empty() => Ok(None),
-        Value::Array(elements) => Ok(Some(elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?.join(","))),
-        other => scalar(other).map(Some),
     }
 }
 
@@ -253,6 +254,57 @@ mod tests {
         assert_eq!(text(Ok(patch)), "{\"b\":null}");
         assert_eq!(text(request(members, json!({}))), "{}");
         assert!(request("route = 'POST /a'", json!({})).unwrap().body.is_empty());
+    }
+
+    #[test]
+    fn members_that_do_not_fit_into_a_form_or_a_query_are_refused() {
+        let form = "route = 'POST /a'\ncontent = 'application/x-www-form-urlencoded; charset=utf-8'\n";
+        let members = format!("{form}input.a = {{}}\ninput.b = {{ lists = 'repeat', as = 'c[]' }}");
+        let whole = format!("{form}body = 'a'\ninput.a = {{}}");
+        let query = "route = 'GET /a'\ninput.a = {}\ninput.b = { lists = 'repeat', as = 'c[]' }".to_owned();
+        for row in [&members, &query] {
+            let sent = |input: Value| {
+                request(row, input).map(|one| match one.url.query() {
+                    Some(query) => query.to_owned(),
+                    None => String::from_utf8(text(Ok(one)).to_vec()).unwrap(),
+                })
+            };
+            assert_eq!(sent(json!({ "a": ["x", 1], "b": ["x,y", "z"] })).unwrap(), "a=x%2C1&c%5B%5D=x%2Cy&c%5B%5D=z");
+            assert_eq!(sent(json!({ "a": null, "b": [] })).unwrap(), "");
+            for bad in [
+                json!({ "colour": "red" }),
+                json!([{ "id": 1 }]),
+                json!([["x"]]),
+                json!(["x", null]),
+                json!(["x,y", "z"]),
+            ] {
+                let error = sent(json!({ "a": bad, "b": ["kept"] })).unwrap_err();
+                assert_eq!(
+                    (error.kind(), error.facts().next()),
+                    (ErrorKind::InvalidInput, Some(("input", "a"))),
+                    "{bad}"
+                );
+                assert!(error.message().contains("a does not fit into a ") && error.advice().is_some(), "{error:?}");
+            }
+            assert!(sent(json!({ "b": [{ "id": 1 }] })).is_err());
+        }
+        let error = request(&whole, json!({ "a": { "x": 1, "meta": { "colour": "red" } } })).unwrap_err();
+        assert!(error.message().starts_with("meta does not fit into a form"), "{error:?}");
+        assert_eq!(text(request(&whole, json!({ "a": { "x": 1, "y": null, "z": ["p", "q"] } }))), "x=1&z=p%2Cq");
+    }
+
+    #[test]
+    fn an_input_with_slashes_goes_where_its_row_says() {
+        let url = |slashes: &str, value: &str| {
+            let row = format!("route = 'GET /files/{{id}}/data'\ninput.id = {{ {slashes} }}");
+            request(&row, json!({ "id": value })).map(|request| request.url.path().to_owned())
+        };
+        assert_eq!(url("slashes = 'keep'", "8/6/boat.jpg").unwrap(), "/1/files/8/6/boat.jpg/data");
+        assert_eq!(url("slashes = 'encode'", "8/6/boat.jpg").unwrap(), "/1/files/8%2F6%2Fboat.jpg/data");
+        for slashes in ["", "slashes = 'refuse'"] {
+            assert!(url(slashes, "8/6/boat.jpg").unwrap_err().advice().unwrap().contains("`slashes`"));
+        }
+        assert!(url("slashes = 'keep'", "8/../boat.jpg").is_err());
     }
 
     #[test]

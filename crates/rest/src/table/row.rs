@@ -15,6 +15,7 @@ use serde_json::Value;
 use toml::Spanned;
 use trunkline_core::{Effect, schema_of};
 
+use super::{path_value::Slashes, plain_text::Lists};
 use crate::paging::PageRow;
 
 /// Returns the JSON Schema (draft 2020-12) of a table file: rows under `operation`, and named shapes under `shapes`.
@@ -86,7 +87,7 @@ pub struct OperationRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum In {
-    /// The query; the elements of an array are separated by commas.
+    /// The query.
     Query,
     /// The JSON body, as a member of its object.
     Body,
@@ -94,7 +95,7 @@ pub enum In {
     Header,
 }
 
-/// One input: keywords of JSON Schema, and four of our own (`in`, `required`, `as`, `shape`).
+/// One input: keywords of JSON Schema, and six of our own (`in`, `required`, `slashes`, `lists`, `as`, `shape`).
 #[derive(Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct InputRow {
@@ -105,6 +106,12 @@ pub struct InputRow {
     /// Whether a call without the input is refused. Path parameters are always required.
     #[serde(default, skip_serializing)]
     pub required: bool,
+    /// What happens to slashes in the value, for an input in the path. If absent, a value with a slash is refused.
+    #[serde(skip_serializing)]
+    pub slashes: Option<Slashes>,
+    /// How the elements of a list are sent, for an input in the query or in a form. If absent, separated by commas.
+    #[serde(skip_serializing)]
+    pub lists: Option<Lists>,
     /// Name in the request, if it differs from that of the input.
     #[serde(rename = "as", skip_serializing)]
     #[schemars(with = "Option<String>")]

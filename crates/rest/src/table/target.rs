@@ -13,7 +13,9 @@ use url::{Url, form_urlencoded};
 
 use super::{
     path::Path,
-    request::{Request, plain_text},
+    path_value::Slashes,
+    plain_text::{Lists, plain_texts},
+    request::Request,
 };
 use crate::transport::{Body, header_is_free};
 
@@ -26,17 +28,30 @@ pub struct Target {
     #[schemars(regex(pattern = "^/"), extend("examples" = ["/"]))]
     pub(crate) path: String,
     /// # Parameters
-    /// A value for each name in the path. It is data: it becomes one segment of the path, whatever it contains.
+    /// A value for each name in the path. It is data: it becomes one segment of the path, whatever it contains. A value
+    /// with a slash is refused, unless `slashes` has its name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) parameters: Map<String, Value>,
+    /// # Slashes in parameters
+    /// By name of a parameter: `keep` to send slashes as they are, `encode` to send them as `%2F`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) slashes: BTreeMap<String, Slashes>,
     /// # Query
-    /// Values by name; the elements of a list are separated by commas.
+    /// Values by name.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub(crate) query: Map<String, Value>,
+    /// # Lists
+    /// How the elements of a list are sent in the query, and in the body if it is a form.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) lists: Lists,
     /// # Headers
     /// Values by name. Headers of the sign-in and of HTTP itself cannot be set.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) headers: BTreeMap<String, String>,
+}
+
+fn is_default(lists: &Lists) -> bool {
+    *lists == Lists::default()
 }
 
 /// The method of a call.
@@ -105,11 +120,14 @@ impl Target {
         if let Some(unknown) = self.parameters.keys().find(|name| !path.parameters().any(|known| known == **name)) {
             return Err(refused("parameters", format!("the path has no {{{unknown}}}")));
         }
-        let mut url = path.fill(base, |name| self.parameters.get(name))?;
+        if let Some(unknown) = self.slashes.keys().find(|name| !self.parameters.contains_key(*name)) {
+            return Err(refused("slashes", format!("there is no parameter {unknown}")));
+        }
+        let slashes = |name: &str| self.slashes.get(name).copied().unwrap_or_default();
+        let mut url = path.fill(base, |name| (self.parameters.get(name), slashes(name)))?;
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in &self.query {
-            let text = plain_text(value).map_err(|_| refused("query", format!("{name} does not fit into a query")))?;
-            if let Some(text) = text {
+            for text in plain_texts(value, self.lists).map_err(|not| not.to_error(name, "query"))? {
                 query.append_pair(name, &text);
             }
         }
@@ -200,6 +218,31 @@ mod tests {
             url(json!({ "path": "/a", "parameters": { "b": 1 } })).is_err(),
             "a parameter that the path does not name"
         );
+    }
+
+    #[test]
+    fn slashes_and_lists_are_sent_as_the_call_says() {
+        let call = |slashes: Value, lists: &str| {
+            url(json!({ "path": "/media/{code}/download", "parameters": { "code": "8/6/boat.jpg" }, "slashes": slashes,
+                "query": { "tag": ["a,b", "c"] }, "lists": lists }))
+        };
+        let query = "?tag=a%2Cb&tag=c";
+        let kept = call(json!({ "code": "keep" }), "repeat").unwrap();
+        assert_eq!(kept, format!("https://api.example.com/1/media/8/6/boat.jpg/download{query}"));
+        let encoded = call(json!({ "code": "encode" }), "repeat").unwrap();
+        assert_eq!(encoded, format!("https://api.example.com/1/media/8%2F6%2Fboat.jpg/download{query}"));
+        for (slashes, lists, words) in [
+            (json!({}), "repeat", "has a slash"),
+            (json!({ "code": "refuse" }), "repeat", "has a slash"),
+            (json!({ "code": "keep", "id": "keep" }), "repeat", "no parameter id"),
+            (json!({ "code": "keep" }), "commas", "tag does not fit into a query"),
+        ] {
+            let error = call(slashes, lists).unwrap_err();
+            assert!(error.kind() == ErrorKind::InvalidInput && error.message().contains(words), "{error:?}");
+        }
+        // Targets in stores of earlier versions are read, and written as they were.
+        let old = json!({ "path": "/a", "query": { "q": ["1"] } });
+        assert_eq!(json!(target(old.clone())), old);
     }
 
     #[test]

@@ -15,16 +15,20 @@ use std::{
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future::BoxFuture, stream::BoxStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep, timeout};
 use trunkline_core::{Context, Digest, Error, ErrorDetail, ErrorKind, FileStream, Position, Result, Retry};
 use url::Url;
 
-use super::{content_range::content_range, file_name::file_name, version};
+use super::{content_range::content_range, file_name::file_name, status::status_error, version, web_page};
 use crate::{
     client::{Client, Credentials, is_throttle},
     table::Target,
-    transport::{self, HttpRequest, HttpResponse, Waits, content_length, retry_after, url_policy, with_deadline},
+    transport::{
+        self, ContentType, HttpRequest, HttpResponse, Waits, content_length, decoded, header_text, is_coded,
+        retry_after, single, url_policy, with_deadline,
+    },
 };
 
 /// What a download is called in the error of a cancelled context or a deadline.
@@ -49,7 +53,8 @@ impl Client {
     /// of the API are sent to that URL. A body that is cut short is continued with `Range` and `If-Range` (RFC 9110
     /// section 14), at most [`ClientLimits::tries`](crate::ClientLimits::tries) times without a byte of progress. If
     /// the server does not support ranges, the bytes that were read already are read again and skipped. If it sends
-    /// neither a strong ETag nor a `Last-Modified`, they are compared as well.
+    /// neither a strong ETag nor a `Last-Modified`, they are compared as well. A file that is sent with a content coding
+    /// is decoded; it has no known size, version or digest, and it is always read from its beginning.
     ///
     /// # Errors
     ///
@@ -64,21 +69,18 @@ impl Client {
     }
 
     /// Reads the response of a path of the API as a file, with the credentials of the connection.
-    pub(crate) async fn fetch(&self, target: Target, from: Position, cx: &Context) -> Result<FileStream> {
-        Download::new(self, FileSource::Api(Box::new(target)), from, cx)?.stream().await
+    pub(crate) async fn fetch(&self, file: ApiFile, from: Position, cx: &Context) -> Result<FileStream> {
+        Download::new(self, FileSource::Api(Box::new(file)), from, cx)?.stream().await
     }
 
     /// Returns the metadata of such a file from the headers of its response.
-    pub(crate) async fn file_metadata(&self, target: Target, cx: &Context) -> Result<FileMetadata> {
-        let mut download = Download::new(self, FileSource::Api(Box::new(target)), Position::default(), cx)?;
+    pub(crate) async fn file_metadata(&self, file: ApiFile, cx: &Context) -> Result<FileMetadata> {
+        let mut download = Download::new(self, FileSource::Api(Box::new(file)), Position::default(), cx)?;
         download.open().await?;
         let headers = download.body.as_ref().map(|body| body.headers.clone()).unwrap_or_default();
-        let text = |name| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
-        let kind = text(header::CONTENT_TYPE);
-        let media_type = kind.as_deref().map(|kind| kind.split(';').next().unwrap_or_default().trim());
         Ok(FileMetadata {
-            name: text(header::CONTENT_DISPOSITION).as_deref().and_then(file_name),
-            media_type: media_type.filter(|kind| !kind.is_empty()).map(str::to_owned),
+            name: file_name(&headers),
+            media_type: Some(ContentType::of(&headers).media_type).filter(|kind| !kind.is_empty()),
             size: download.total,
             digest: download.digest.clone(),
         })
@@ -110,13 +112,27 @@ pub(crate) fn cannot_continue(why: impl Into<String>) -> Error {
         .hint("read it again from its beginning")
 }
 
+/// A file that the API itself has.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct ApiFile {
+    #[serde(flatten)]
+    pub(crate) target: Target,
+    /// Whether the file is known to be a web page, see [`web_page`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) page: bool,
+}
+
 /// The place where a file is read from.
 enum FileSource {
     /// A signed URL, without credentials.
     Signed(LocateUrl),
     /// A path of the API, with the credentials of the connection.
-    Api(Box<Target>),
+    Api(Box<ApiFile>),
 }
+
+/// Headers that describe the bytes of a content coding, not those of the file.
+const CODED_HEADERS: &[&str] =
+    &["accept-ranges", "content-md5", "content-range", "etag", "last-modified", "repr-digest", "x-ms-blob-content-md5"];
 
 /// Redirects that are followed from a path of the API.
 const REDIRECTS: usize = 5;
@@ -140,6 +156,8 @@ struct Download {
     version: Option<HeaderValue>,
     etag: Option<HeaderValue>,
     digest: Option<Digest>,
+    /// Whether the file is sent with a content coding: then it has no ranges.
+    coded: bool,
     /// Hash of the bytes that the caller got, if the server reports no version.
     delivered: Sha256,
     /// Hash of those of them that were read again after a cut.
@@ -162,6 +180,7 @@ impl Download {
             version: version.transpose().map_err(|error| internal(error.into()))?,
             etag: None,
             digest: None,
+            coded: false,
             delivered: Sha256::default(),
             reread: None,
             body: None,
@@ -283,17 +302,51 @@ impl Download {
         }
     }
 
-    async fn open_once(&mut self) -> Result<()> {
-        let (response, host) = match &self.source {
+    /// Sends one request, and returns the response with the URL that it came from.
+    async fn request(&self) -> Result<(HttpResponse, Url)> {
+        match &self.source {
             FileSource::Signed(locate) => {
                 let url = locate((*self.cx).clone()).await?;
-                let host = url_policy::host(&url);
-                (self.send(url, HeaderMap::new()).await?, host)
+                Ok((self.send(url.clone(), HeaderMap::new()).await?, url))
             }
-            FileSource::Api(target) => self.send_to_api(target).await?,
+            FileSource::Api(file) => self.send_to_api(&file.target).await,
+        }
+    }
+
+    /// Sends one request, and decodes its response. The headers that describe the bytes of a coding are removed.
+    async fn request_decoded(&mut self) -> Result<(HttpResponse, Url)> {
+        let (mut response, mut url) = self.request().await?;
+        if is_coded(&response.headers) && response.status.is_success() {
+            if self.version.is_some() {
+                // The position is one in a file without a coding.
+                return Err(self.changed());
+            }
+            let asked_for_part = self.asks_for_part();
+            self.coded = true;
+            if asked_for_part {
+                // A part of the coded bytes is of no use.
+                (response, url) = self.request().await?;
+            }
+            CODED_HEADERS.iter().for_each(|name| drop(response.headers.remove(*name)));
+            response = decoded(&url_policy::host(&url), response)
+                .map_err(|error| error.with("service", &self.client.0.service))?;
+        }
+        Ok((response, url))
+    }
+
+    async fn open_once(&mut self) -> Result<()> {
+        let (HttpResponse { status, headers, body }, url) = self.request_decoded().await?;
+        let (host, part) = (url_policy::host(&url), content_range(&headers));
+        let is_page = match &self.source {
+            FileSource::Signed(_) => web_page::is_contradicted_page(&url, &headers),
+            FileSource::Api(file) => !file.page && web_page::is_unexpected_page(&url, &headers),
         };
-        let HttpResponse { status, headers, body } = response;
-        let part = content_range(&headers);
+        if status.is_success() && is_page {
+            let message = format!("{host} returned a web page instead of a file of {}", self.client.0.service);
+            let hint = "it may be a page to sign in: open it in a browser, and check the credentials of the connection; if \
+                        the file is a web page, give it a name that ends in .html";
+            return Err(self.error(ErrorKind::Unexpected, message).hint(hint).with("host", host));
+        }
         match status {
             StatusCode::NO_CONTENT => {
                 let message = format!("{host} returned no content for a file of {}", self.client.0.service);
@@ -318,10 +371,19 @@ impl Download {
                 self.check_version(status, &headers, Some(self.at))?;
                 return Ok(());
             }
-            status => return Err(self.status_error(&host, status, &headers)),
+            status => {
+                let error = status_error(&host, status, &headers, matches!(self.source, FileSource::Api(_)));
+                return Err(error.with("service", &self.client.0.service));
+            }
         }
         self.body = Some(Box::new(OpenResponse { host, headers, body: Mutex::new(body) }));
         Ok(())
+    }
+
+    /// Returns whether only the bytes that were not read yet are requested. Without a version, only the bytes of one
+    /// response surely belong together: then the whole file is requested again.
+    fn asks_for_part(&self) -> bool {
+        !self.coded && self.at > 0 && (self.version.is_some() || self.at == self.from)
     }
 
     /// Sends one request for the bytes that were not read yet.
@@ -330,9 +392,7 @@ impl Download {
         let client = &self.client.0;
         client.guard.check_data("URL of the file", &url, &client.base)?;
         let mut request = HttpRequest { headers, ..HttpRequest::new(Method::GET, url) };
-        // Without a version, only the bytes of one response surely belong together: then the whole file is requested
-        // again.
-        if self.at > 0 && (self.version.is_some() || self.at == self.from) {
+        if self.asks_for_part() {
             let range = HeaderValue::from_str(&format!("bytes={}-", self.at));
             request.headers.insert(header::RANGE, range.map_err(|error| internal(error.into()))?);
             if let Some(version) = &self.version {
@@ -345,8 +405,8 @@ impl Download {
     }
 
     /// Sends the request to the API. A redirect is followed without the credentials, which only the API may get. Returns
-    /// the response and its host.
-    async fn send_to_api(&self, target: &Target) -> Result<(HttpResponse, String)> {
+    /// the response and its URL.
+    async fn send_to_api(&self, target: &Target) -> Result<(HttpResponse, Url)> {
         let client = &self.client.0;
         let mut url = target.url(&client.base)?;
         let mut headers = client.headers.clone();
@@ -365,7 +425,7 @@ impl Download {
         };
         let mut response = self.send(url.clone(), with(&credentials)).await?;
         if response.status == StatusCode::UNAUTHORIZED
-            && let Some(renewed) = client.signer.renewed(&credentials).await?
+            && let Some(renewed) = client.signer.renewed(&credentials, &response.headers).await?
         {
             drop(permit);
             permit = next_permit().await?;
@@ -379,16 +439,16 @@ impl Download {
         drop(permit);
         for _ in 0..REDIRECTS {
             let to = response.headers.get(header::LOCATION).filter(|_| response.status.is_redirection());
-            let Some(to) = to.and_then(|to| url.join(to.to_str().ok()?).ok()) else { break };
+            let Some(to) = to.and_then(|to| url.join(&header_text(to)).ok()) else { break };
             url = to;
             response = self.send(url.clone(), HeaderMap::new()).await?;
         }
-        Ok((response, url_policy::host(&url)))
+        Ok((response, url))
     }
 
     /// Checks that a response is of the version that was read before, and records what its headers say of the file.
     fn check_version(&mut self, status: StatusCode, headers: &HeaderMap, total: Option<u64>) -> Result<()> {
-        let etag = headers.get(header::ETAG).cloned();
+        let etag = single(headers, header::ETAG).cloned();
         let other = matches!((&self.etag, &etag), (Some(before), Some(now)) if before != now)
             || matches!((self.total, total), (Some(before), Some(now)) if before != now)
             || self.version.as_ref().is_some_and(|before| version::is_other(before, headers));
@@ -414,40 +474,6 @@ impl Download {
                 .hint("the file was changed in the meantime: read it again"));
         }
         Ok(())
-    }
-
-    /// The error that a status stands for.
-    fn status_error(&self, host: &str, status: StatusCode, headers: &HeaderMap) -> Error {
-        let wait = retry_after(headers);
-        let is_api = matches!(self.source, FileSource::Api(_));
-        let later = wait.map_or(Retry::Backoff, Retry::After);
-        let (kind, retry, hint) = match status.as_u16() {
-            300..=399 => (ErrorKind::Unexpected, Retry::Never, "redirects are not followed: report it to the vendor"),
-            429 => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
-            403 if wait.is_some() => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
-            401 if is_api => {
-                (ErrorKind::Auth, Retry::Never, "check the credentials of the connection, or sign in again")
-            }
-            403 if is_api => {
-                (ErrorKind::Permission, Retry::Never, "ask the service's administrator for the right to read it")
-            }
-            401 | 403 => (ErrorKind::Permission, Retry::Never, "the URL has expired, or the file may not be read"),
-            400 | 422 if is_api => {
-                (ErrorKind::InvalidInput, Retry::Never, "compare the path and the query with the service's reference")
-            }
-            409 | 412 if is_api => {
-                (ErrorKind::Conflict, Retry::Never, "look at the current state in the service, then decide")
-            }
-            404 | 410 => (ErrorKind::NotFound, Retry::Never, "the file was removed"),
-            416 => (ErrorKind::Conflict, Retry::Never, "the file is shorter than it was: read it again"),
-            408 | 425 | 500..=599 => (ErrorKind::Unavailable, later, "try again later"),
-            _ => (ErrorKind::Unexpected, Retry::Never, "report it to the vendor"),
-        };
-        let mut message = format!("{host} returned {status} for a file of {}", self.client.0.service);
-        if status.is_redirection() {
-            message += &format!(", {}", url_policy::redirect(headers, host));
-        }
-        self.error(kind, message).retry(retry).hint(hint).with("status", status.as_u16()).with("host", host)
     }
 
     fn wrong_part(&self, host: &str) -> Error {

@@ -5,8 +5,13 @@ mod content_range;
 mod download;
 mod file_name;
 mod read_ahead;
+mod status;
 mod upload;
 mod version;
+mod web_page;
 
 pub use block_checkpoint::BlockCheckpoint;
+pub(crate) use download::ApiFile;
+pub(crate) use file_name::{clean, with_extension};
 pub use upload::{Uploaded, address_expired};
+pub(crate) use web_page::is_page_name;

@@ -3,28 +3,30 @@
 use http::{HeaderMap, HeaderValue, header};
 use std::time::Duration;
 
+use crate::transport::single;
+
 /// Returns a validator that identifies this version byte for byte, for the header `If-Range` (RFC 9110 section 13.1.5):
 /// a strong ETag, or, in a response without any ETag, a `Last-Modified` that is strong because the response is at least
 /// a second younger (section 8.8.2.2).
 pub(crate) fn version(headers: &HeaderMap) -> Option<HeaderValue> {
-    if let Some(etag) = headers.get(header::ETAG) {
-        return etag.as_bytes().starts_with(b"\"").then(|| etag.clone());
+    if headers.contains_key(header::ETAG) {
+        return single(headers, header::ETAG).filter(|etag| etag.as_bytes().starts_with(b"\"")).cloned();
     }
-    let date = |name| httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok();
+    let date = |name| httpdate::parse_http_date(single(headers, name)?.to_str().ok()?).ok();
     let age = date(header::DATE)?.duration_since(date(header::LAST_MODIFIED)?).ok()?;
-    (age >= Duration::from_secs(1)).then(|| headers.get(header::LAST_MODIFIED).cloned()).flatten()
+    (age >= Duration::from_secs(1)).then(|| single(headers, header::LAST_MODIFIED).cloned()).flatten()
 }
 
 /// Returns whether a response has a validator of another version.
 pub(crate) fn is_other(before: &HeaderValue, headers: &HeaderMap) -> bool {
     let name = if before.as_bytes().starts_with(b"\"") { header::ETAG } else { header::LAST_MODIFIED };
-    headers.get(name).is_some_and(|now| now != before)
+    headers.get_all(name).iter().any(|now| now != before)
 }
 
 /// Returns whether a response has the validator of the same version.
 pub(crate) fn is_same(before: &HeaderValue, headers: &HeaderMap) -> bool {
     let name = if before.as_bytes().starts_with(b"\"") { header::ETAG } else { header::LAST_MODIFIED };
-    headers.get(name) == Some(before)
+    single(headers, name) == Some(before)
 }
 
 #[cfg(test)]

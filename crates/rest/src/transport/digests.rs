@@ -13,6 +13,8 @@ use sha2::{
 };
 use trunkline_core::{Algorithm, Digest, Error, ErrorKind, FileRef, FileStream, Result};
 
+use super::headers::single;
+
 /// The number of bytes that have passed, and their digests.
 #[derive(Clone, Default)]
 pub(crate) struct Digests {
@@ -123,11 +125,13 @@ fn mismatch(file: &str, expected: &Digest, found: &Digest) -> Error {
 /// `x-ms-blob-content-md5` ("Get Blob"), or the `Content-MD5` of a response with the whole file (RFC 1864). An ETag
 /// does not count: the services that we call do not document how they compute it.
 pub(crate) fn declared(status: StatusCode, headers: &HeaderMap) -> Option<Digest> {
-    let text = |name: &str| headers.get(name)?.to_str().ok();
+    let text = |name: &str| single(headers, name)?.to_str().ok();
     let of = |algorithm, base64: &str| Digest::new(algorithm, BASE64_STANDARD.decode(base64.trim()).ok()?);
     let listed = |algorithm: Algorithm| {
-        let members = text("repr-digest")?.split(',').filter_map(|member| member.trim().split_once('='));
-        let (_, value) = members.into_iter().find(|(name, _)| *name == algorithm.name())?;
+        // A list, which may be spread over several headers.
+        let lists = headers.get_all("repr-digest").into_iter().filter_map(|value| value.to_str().ok());
+        let mut members = lists.flat_map(|list| list.split(',')).filter_map(|member| member.trim().split_once('='));
+        let (_, value) = members.find(|(name, _)| *name == algorithm.name())?;
         of(algorithm, value.split(';').next()?.trim().strip_prefix(':')?.strip_suffix(':')?)
     };
     let whole = || text("content-md5").filter(|_| status != StatusCode::PARTIAL_CONTENT);

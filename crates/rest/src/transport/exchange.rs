@@ -7,10 +7,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
 use super::{
+    coding,
     http_transport::{HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
     payload::Payload,
     ssrf::SsrfPolicy,
@@ -67,23 +68,29 @@ impl Failure {
 pub(crate) struct HttpChannel {
     transport: Arc<dyn HttpTransport>,
     options: TransportOptions,
+    /// The content coding that responses may have.
+    accept_encoding: HeaderValue,
 }
 
 impl HttpChannel {
     /// Returns a channel for calls with credentials, which accepts compressed responses.
     pub(crate) fn api(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
-        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: true };
-        HttpChannel { transport, options }
+        HttpChannel::new(transport, ssrf, "gzip")
     }
 
-    /// Returns a channel for signed URLs. Files are not compressed on their way, so that their ranges are those of the
-    /// file.
+    /// Returns a channel for files. They are not compressed on their way, so that their ranges are those of the file.
     pub(crate) fn storage(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy) -> HttpChannel {
-        let options = TransportOptions { private_network: ssrf.allows_private(), decompress: false };
-        HttpChannel { transport, options }
+        HttpChannel::new(transport, ssrf, "identity")
     }
 
-    pub(crate) async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+    fn new(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy, accept_encoding: &'static str) -> HttpChannel {
+        let options = TransportOptions { private_network: ssrf.allows_private() };
+        HttpChannel { transport, options, accept_encoding: HeaderValue::from_static(accept_encoding) }
+    }
+
+    /// Sends a request and returns the head of its response. The body may have a content coding, see `coding`.
+    pub(crate) async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, Failure> {
+        request.headers.insert(header::ACCEPT_ENCODING, self.accept_encoding.clone());
         let sent = self.transport.send(request, self.options).await;
         sent.map_err(|TransportFailure { error, maybe_received }| Failure {
             error,
@@ -120,20 +127,26 @@ pub(crate) async fn exchange(
     }
     request.body = body;
     let whole = async {
-        let mut response = channel.send(request).await?;
-        let (status, headers) = (response.status, response.headers);
+        let response = channel.send(request).await?;
+        let status = response.status;
+        let HttpResponse { headers, mut body, .. } = match coding::decoded(&host, response) {
+            Ok(response) => response,
+            // The status says what is wrong. The words of such a response are lost.
+            Err(_) if !status.is_success() => HttpResponse::without_body(status),
+            Err(error) => return Err(Failure { error, refused: false, status: Some(status) }),
+        };
         // A response whose length is known to be too long is not read.
         if content_length(&headers).is_some_and(|length| length > most as u64) {
             return Err(Failure::unclear(too_long(&host, most)));
         }
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.body.try_next().await.map_err(Failure::unclear)? {
-            if body.len() + chunk.len() > most {
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = body.try_next().await.map_err(Failure::unclear)? {
+            if bytes.len() + chunk.len() > most {
                 return Err(Failure::unclear(too_long(&host, most)));
             }
-            body.extend_from_slice(&chunk);
+            bytes.extend_from_slice(&chunk);
         }
-        Ok(RawResponse { status, headers, body: body.freeze() })
+        Ok(RawResponse { status, headers, body: bytes.freeze() })
     };
     let done =
         progress.with_idle_timeout(time, whole).await.unwrap_or_else(|| Err(Failure::unclear(timed_out(&host, time))));

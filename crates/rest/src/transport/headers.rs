@@ -1,10 +1,16 @@
-//! Rules for headers: which ones a caller may set, and how a secret goes into one.
+//! Headers: which ones a caller may set, how a secret goes into one, and how those of a response are read.
 
-use http::{HeaderName, HeaderValue};
+use std::borrow::Cow;
+
+use encoding_rs::WINDOWS_1252;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use trunkline_core::{Error, ErrorKind, Result};
+
+use super::parameters::{parameter, split_unquoted};
 
 /// Headers that only the client or HTTP itself sets.
 const OWN_HEADERS: &[&str] = &[
+    "accept-encoding",
     "authorization",
     "connection",
     "content-length",
@@ -36,4 +42,86 @@ pub(crate) fn secret_header(value: &str) -> Result<HeaderValue> {
     })?;
     value.set_sensitive(true);
     Ok(value)
+}
+
+/// Returns the text of a header. Bytes that are not UTF-8 are Latin-1, the former charset of headers (RFC 9110 section
+/// 5.5).
+pub(crate) fn header_text(value: &HeaderValue) -> Cow<'_, str> {
+    match str::from_utf8(value.as_bytes()) {
+        Ok(text) => text.into(),
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(value.as_bytes()).0,
+    }
+}
+
+/// Returns the value of a header that has one value. A header that occurs twice with different values has none.
+pub(crate) fn single(headers: &HeaderMap, name: impl header::AsHeaderName) -> Option<&HeaderValue> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    values.all(|other| other == first).then_some(first)
+}
+
+/// The type of a body (RFC 9110 section 8.3).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ContentType {
+    /// Type and subtype in lower case; empty if the response has none.
+    pub(crate) media_type: String,
+    pub(crate) charset: Option<String>,
+}
+
+impl ContentType {
+    /// Returns the type that a response declares. If it declares several, the first counts.
+    pub(crate) fn of(headers: &HeaderMap) -> ContentType {
+        let Some(value) = headers.get(header::CONTENT_TYPE) else { return ContentType::default() };
+        let text = header_text(value);
+        let (media_type, parameters) = split_unquoted(&text, ';');
+        let charset = parameters.and_then(|parameters| parameter(parameters, "charset"));
+        ContentType { media_type: media_type.trim().to_ascii_lowercase(), charset }
+    }
+
+    pub(crate) fn is_json(&self) -> bool {
+        self.media_type == "application/json" || self.media_type.ends_with("+json")
+    }
+
+    pub(crate) fn is_html(&self) -> bool {
+        matches!(&*self.media_type, "text/html" | "application/xhtml+xml")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_is_read_with_its_parameters() {
+        for (written, media_type, charset) in [
+            ("application/json", "application/json", None),
+            ("Application/JSON; Charset=ISO-8859-1", "application/json", Some("ISO-8859-1")),
+            ("text/html;charset=\"utf-8\"", "text/html", Some("utf-8")),
+            ("text/plain ; format=flowed;; charset = utf-16 ;", "text/plain", Some("utf-16")),
+            (r#"multipart/mixed; boundary="a;charset=b"; charset=c"#, "multipart/mixed", Some("c")),
+            ("text/plain; charset=", "text/plain", Some("")),
+            ("", "", None),
+        ] {
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, written.parse().unwrap())]);
+            let found = ContentType::of(&headers);
+            assert_eq!((&*found.media_type, found.charset.as_deref()), (media_type, charset), "{written}");
+        }
+        assert_eq!(ContentType::of(&HeaderMap::new()), ContentType::default());
+    }
+
+    #[test]
+    fn a_header_that_contradicts_itself_has_no_value() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(single(&headers, header::ETAG), None);
+        for (value, expected) in [("\"1\"", Some("\"1\"")), ("\"1\"", Some("\"1\"")), ("\"2\"", None)] {
+            headers.append(header::ETAG, HeaderValue::from_static(value));
+            assert_eq!(single(&headers, header::ETAG).map(|one| one.to_str().unwrap()), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_latin_1() {
+        let text = |bytes: &[u8]| header_text(&HeaderValue::from_bytes(bytes).unwrap()).into_owned();
+        assert_eq!((text("båt".as_bytes()), text(b"b\xe5t"), text(b"bat")), ("båt".into(), "båt".into(), "bat".into()));
+    }
 }

@@ -19,7 +19,9 @@ use url::Url;
 ///   drops the future;
 /// - connect to no private address, also not through a name in DNS, unless
 ///   [`TransportOptions::private_network`] is set. URLs with an address instead of a name have been checked before;
-/// - send the URL as it is, and no headers that identify the user.
+/// - send the URL as it is, and no headers that identify the user;
+/// - open a connection for a request that is [`HttpRequest::fresh`];
+/// - return the body as it was sent, or decode it and remove `Content-Encoding` and `Content-Length`.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -53,9 +55,6 @@ pub trait HttpTransport: Send + Sync {
 pub struct TransportOptions {
     /// Whether private networks and this machine may be reached.
     pub private_network: bool,
-    /// Whether the response may be compressed on its way. The transport then decompresses it and removes the headers
-    /// `Content-Encoding` and `Content-Length`.
-    pub decompress: bool,
 }
 
 /// A request that is ready to be sent.
@@ -68,12 +67,16 @@ pub struct HttpRequest {
     pub headers: HeaderMap,
     /// The body, if there is one.
     pub body: Option<HttpBody>,
+    /// Whether the request needs a connection of its own, since a second request would do harm. A server may close a
+    /// connection that was used before in the moment in which the request is written to it. It is then not known
+    /// whether the server has read the request.
+    pub fresh: bool,
 }
 
 impl HttpRequest {
-    /// Returns a request without headers and body.
+    /// Returns a request without headers and body, for any connection.
     pub fn new(method: Method, url: Url) -> HttpRequest {
-        HttpRequest { method, url, headers: HeaderMap::new(), body: None }
+        HttpRequest { method, url, headers: HeaderMap::new(), body: None, fresh: false }
     }
 }
 
@@ -103,6 +106,11 @@ impl HttpResponse {
         headers.insert(http::header::CONTENT_LENGTH, body.len().into());
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         HttpResponse { status, headers, body: Box::pin(futures::stream::once(async { Ok(body) })) }
+    }
+
+    /// Returns a response without headers and body.
+    pub(crate) fn without_body(status: StatusCode) -> HttpResponse {
+        HttpResponse { status, headers: HeaderMap::new(), body: Box::pin(futures::stream::empty()) }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The ground floor: one request and its response, and the rules that hold for each of them. It knows neither
 //! operations nor tokens.
 
+mod challenge;
+mod charset;
+mod coding;
 mod deadline;
 mod digests;
 mod excerpt;
@@ -24,11 +27,14 @@ pub use self::http_transport::{
 };
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestTransport;
+pub(crate) use challenge::TokenProblem;
+pub(crate) use charset::text;
+pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
 pub(crate) use exchange::{CONNECT, Failure, HttpChannel, RawResponse, content_length, exchange, timed_out};
-pub(crate) use headers::{header_is_free, secret_header};
+pub(crate) use headers::{ContentType, header_is_free, header_text, secret_header, single};
 pub use limits::ClientLimits;
 pub(crate) use multipart::FormFile;
 pub(crate) use parameters::{parameter, split_unquoted};

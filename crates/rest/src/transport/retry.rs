@@ -55,22 +55,23 @@ const IN_MILLISECONDS: [&str; 2] = ["retry-after-ms", "x-ms-retry-after-ms"];
 
 /// Returns the wait of a `Retry-After` header (RFC 9110 section 10.2.3) in seconds or as a date, at most one day. A
 /// date is compared with the `Date` of the same response, because the clock of this machine may be wrong. A date in the
-/// past means no wait. Returns `None` without a valid header.
+/// past means no wait. Of several values, the longest counts. Returns `None` without a valid header.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let texts = |name: &str| headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok()).map(str::trim);
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
-    let milliseconds = IN_MILLISECONDS.into_iter().find_map(|name| number(text(name)?)).map(Duration::from_millis);
-    let asked = milliseconds.or_else(|| {
-        let asked = text(header::RETRY_AFTER.as_str())?;
+    let milliseconds = IN_MILLISECONDS.into_iter().find_map(|name| texts(name).filter_map(number).max());
+    let seconds = |asked: &str| {
         number(asked).map(Duration::from_secs).or_else(|| {
             let until = httpdate::parse_http_date(asked).ok()?;
-            let date = text(header::DATE.as_str()).and_then(|date| httpdate::parse_http_date(date).ok());
+            let date = texts(header::DATE.as_str()).find_map(|date| httpdate::parse_http_date(date).ok());
             Some(until.duration_since(date.unwrap_or_else(SystemTime::now)).unwrap_or_default())
         })
-    });
+    };
+    let in_seconds = || texts(header::RETRY_AFTER.as_str()).filter_map(seconds).max();
+    let asked = milliseconds.map(Duration::from_millis).or_else(in_seconds);
     asked.map(|asked| asked.min(LONGEST_RETRY_AFTER))
 }
 

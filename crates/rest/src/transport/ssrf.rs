@@ -74,10 +74,10 @@ impl SsrfPolicy {
             return Ok(());
         }
         let message = format!("the {what} is on {host}, which is not one of the data hosts of this connection");
-        Err(Error::new(ErrorKind::Config, message)
-            .setting("/dataHosts")
-            .with("host", &host)
-            .hint(format!("if the service stores files there, add {host} to the Data Hosts of the connection")))
+        Err(Error::new(ErrorKind::Config, message).setting("/dataHosts").with("host", &host).hint(format!(
+            "if the service stores files there, add {host} to the Data Hosts of the connection; if it is a server that \
+                 wants a sign-in, check the credentials of the connection"
+        )))
     }
 }
 

@@ -3,9 +3,11 @@
 //! The idea: credentials and signed URLs never travel unencrypted, so https is required, and http is allowed only on
 //! this machine. Messages name a host, never a path or a query, because those may be signed.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use trunkline_core::{Error, ErrorKind, Result};
 use url::{Host, Url};
+
+use super::headers::header_text;
 
 /// Checks that a URL is https (or http on this machine) and has no user name or password. `what` names the URL in the
 /// error.
@@ -63,11 +65,14 @@ pub(crate) fn host(url: &Url) -> String {
     }
 }
 
-/// Returns the target of a redirect for messages. Only its host is named, because the rest of the URL may be signed.
-/// `host` is the host that sent the response.
-pub(crate) fn redirect(headers: &HeaderMap, host: &str) -> String {
+/// Returns what a status of 3xx means, for messages. Of the target of a redirect, only the host is named, because the
+/// rest of the URL may be signed. `host` is the host that sent the response.
+pub(crate) fn redirect(status: StatusCode, headers: &HeaderMap, host: &str) -> String {
+    if status == StatusCode::NOT_MODIFIED {
+        return "which means that nothing has changed since the version that the request names".into();
+    }
     let Some(location) = headers.get(header::LOCATION) else { return "a redirect without a target".into() };
-    let location = String::from_utf8_lossy(location.as_bytes());
+    let location = header_text(location);
     let from = Url::parse(&format!("https://{host}"));
     match from.and_then(|from| from.join(&location)).map(|to| self::host(&to)) {
         Ok(same) if same == host => "a redirect to the same host".into(),

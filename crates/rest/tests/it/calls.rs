@@ -285,21 +285,6 @@ async fn lost_responses() {
 }
 
 #[tokio::test]
-async fn a_repeated_delete_that_finds_nothing_has_succeeded() {
-    let gone = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
-    let server = Raw::new(vec![Vec::new(), gone.clone()]).await;
-    assert_eq!(client(&server.base).call("thing.delete", id(), &cx()).await.unwrap(), Value::Null);
-    assert_eq!(server.count(), 2);
-    // A 404 to the first attempt, or after one that was surely refused, means that it never existed.
-    let throttled = b"HTTP/1.1 429 Slow Down\r\nContent-Length: 0\r\n\r\n".to_vec();
-    for script in [vec![gone.clone()], vec![throttled, gone]] {
-        let server = Raw::new(script).await;
-        let error = client(&server.base).call("thing.delete", id(), &cx()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotFound);
-    }
-}
-
-#[tokio::test]
 async fn a_create_may_be_retried_if_nothing_was_sent() {
     let client = client(&unused_port().await);
     let error = client.call("thing.create", json!({}), &cx()).await.unwrap_err();

@@ -316,9 +316,6 @@ async fn a_slow_response_ends_in_time_and_leaves_no_socket_open() {
 
 #[tokio::test]
 async fn an_invalid_response_is_reported_with_a_short_excerpt_without_secrets() {
-    let utf16 = |text: &str| -> Vec<u8> {
-        [0xfeff].into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
-    };
     let long = format!("<html>{}key s3cret-key</html>", "Sign in to the hotel's network. ".repeat(100));
     for (what, kind, body) in [
         ("a page", "text/html", long.into_bytes()),
@@ -328,8 +325,8 @@ async fn an_invalid_response_is_reported_with_a_short_excerpt_without_secrets() 
         ("only a byte order mark", "application/json", b"\xef\xbb\xbf".to_vec()),
         ("white space", "application/json", b" \r\n ".to_vec()),
         ("a text", "text/plain", b"ok".to_vec()),
-        ("Latin 1", "application/json; charset=iso-8859-1", b"{\"name\":\"\xe5ngstr\xf6m\"}".to_vec()),
-        ("UTF-16", "application/json; charset=utf-16", utf16("{\"a\":1}")),
+        ("Latin 1", "application/json", b"{\"name\":\"\xe5ngstr\xf6m\"}".to_vec()),
+        ("half a UTF-16", "application/json; charset=utf-16", b"{\0\"\0a\0\"\0:\0001\0}".to_vec()),
         ("bytes", "application/octet-stream", vec![0, 159, 146, 150]),
         ("half a document", "application/json", b"{\"a\":[1,2".to_vec()),
         ("more than one document", "application/json", b"{\"a\":1}{\"a\":2}".to_vec()),

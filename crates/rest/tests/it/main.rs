@@ -1,5 +1,6 @@
 //! Tests of the REST client through its public API, against servers on the loopback interface.
 
+mod answers;
 mod batch;
 mod calls;
 mod check;
@@ -7,6 +8,8 @@ mod contexts;
 mod discover;
 mod download;
 mod faults;
+mod keep_alive;
+mod numbers;
 mod pages;
 mod sign_in;
 mod support;

@@ -20,24 +20,32 @@ use super::{
     url_policy,
 };
 
-/// Connections that were idle for longer are not reused: the server may be about to close them, and the outcome of a
-/// `Create` would then be unknown.
+/// Connections that were idle for longer are not reused: the server may be about to close them, and a call would have
+/// to be repeated.
 const POOL_IDLE: Duration = Duration::from_secs(20);
 
 /// Sends requests with `reqwest`. It keeps connections open for the next request to the same host, and uses the proxies
 /// that the environment names.
 #[derive(Default)]
-pub struct ReqwestTransport(Mutex<HashMap<TransportOptions, reqwest::Client>>);
+pub struct ReqwestTransport(Mutex<HashMap<ClientKey, reqwest::Client>>);
+
+/// What distinguishes the clients of reqwest.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct ClientKey {
+    options: TransportOptions,
+    /// Whether each request has a connection of its own.
+    fresh: bool,
+}
 
 impl ReqwestTransport {
-    /// Returns the client for these options. It is made at its first use.
-    fn client(&self, options: TransportOptions) -> Result<reqwest::Client> {
+    /// Returns the client for these requests. It is made at its first use.
+    fn client(&self, key: ClientKey) -> Result<reqwest::Client> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&options) {
+        if let Some(client) = clients.get(&key) {
             return Ok(client.clone());
         }
-        let client = client(options)?;
-        clients.insert(options, client.clone());
+        let client = client(key)?;
+        clients.insert(key, client.clone());
         Ok(client)
     }
 }
@@ -45,7 +53,8 @@ impl ReqwestTransport {
 #[async_trait]
 impl HttpTransport for ReqwestTransport {
     async fn send(&self, request: HttpRequest, options: TransportOptions) -> Result<HttpResponse, TransportFailure> {
-        let client = self.client(options).map_err(|error| TransportFailure { error, maybe_received: false })?;
+        let key = ClientKey { options, fresh: request.fresh };
+        let client = self.client(key).map_err(|error| TransportFailure { error, maybe_received: false })?;
         let host = url_policy::host(&request.url);
         let mut sent = reqwest::Request::new(request.method, request.url);
         *sent.headers_mut() = request.headers;
@@ -61,17 +70,16 @@ impl HttpTransport for ReqwestTransport {
 }
 
 /// Makes a client. It follows no redirects, because a custom header with a key would be sent along.
-fn client(options: TransportOptions) -> Result<reqwest::Client> {
+fn client(key: ClientKey) -> Result<reqwest::Client> {
     set_crypto();
-    let builder = reqwest::Client::builder();
-    let builder = if options.decompress { builder.gzip(true) } else { builder.no_gzip() };
-    let built = builder
+    let built = reqwest::Client::builder()
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .dns_resolver(Arc::new(Resolver::new(options.private_network)))
+        .dns_resolver(Arc::new(Resolver::new(key.options.private_network)))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(if key.fresh { 0 } else { usize::MAX })
         .tcp_keepalive(Duration::from_secs(30))
         .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
         .build();

@@ -208,7 +208,8 @@ fn read_all(service: &Service, sabotage: Sabotage) -> Result<(Vec<Page>, bool), 
         let mut page = paging.read(&request, &response).map_err(|fault| fault.message)?;
         let is_short = page.items.len() < service.size;
         let is_repeated = page.items.is_empty() && page.next.is_some();
-        if (sabotage == Sabotage::ShortPagesEnd && is_short) || (sabotage == Sabotage::RepeatedPagesEnd && is_repeated) {
+        if (sabotage == Sabotage::ShortPagesEnd && is_short) || (sabotage == Sabotage::RepeatedPagesEnd && is_repeated)
+        {
             page.next = None;
         }
         from = page.next.clone();

@@ -1,0 +1,172 @@
+//! Content codings of responses (RFC 9110 section 8.4). The client asks for gzip, or for no coding, and a server may
+//! send another one nevertheless. gzip is decoded, any other coding is refused: its bytes are not those of the resource.
+
+use std::io;
+
+use async_compression::tokio::bufread::GzipDecoder;
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
+use http::{HeaderMap, header};
+use tokio_util::io::{ReaderStream, StreamReader};
+use trunkline_core::{Error, ErrorKind, Result, Retry};
+
+use super::{excerpt::excerpt, headers::header_text, http_transport::HttpResponse};
+
+/// The most codings of one response. A sender has a reason for one.
+const MOST: usize = 2;
+
+/// Bytes of a piece of a decoded body.
+const PIECE: usize = 64 << 10;
+
+/// Returns whether the bytes of a response are a coding of those of its resource. Their positions, length, digest and
+/// ETag are then not those of the resource either.
+pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
+    !codings(headers).is_empty()
+}
+
+/// Returns the codings of a response in lower case, in the order in which they were applied.
+fn codings(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter().map(header_text);
+    let names =
+        values.flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect::<Vec<_>>());
+    names.filter(|name| !name.is_empty() && name != "identity").collect()
+}
+
+/// Returns a response with the bytes of its resource, without the headers of the coding. `host` is for messages.
+///
+/// # Errors
+///
+/// `unexpected` for a coding that is not decoded.
+pub(crate) fn decoded(host: &str, mut response: HttpResponse) -> Result<HttpResponse> {
+    let codings = codings(&response.headers);
+    let unknown = codings.iter().find(|name| !matches!(&***name, "gzip" | "x-gzip"));
+    if unknown.is_some() || codings.len() > MOST {
+        let named = excerpt(codings.join(", ").as_bytes(), &[], &Default::default());
+        let message = format!("{host} sent its response in the content coding {named}, which was not asked for");
+        return Err(Error::new(ErrorKind::Unexpected, message)
+            .with("host", host)
+            .with("status", response.status.as_u16())
+            .hint("the service, or a proxy on the way, must send it as it is or as gzip: report it to its operator"));
+    }
+    if !codings.is_empty() {
+        response.headers.remove(header::CONTENT_ENCODING);
+        response.headers.remove(header::CONTENT_LENGTH);
+    }
+    response.body = codings.iter().fold(response.body, |body, _| gunzip(host.to_owned(), body));
+    Ok(response)
+}
+
+fn gunzip(host: String, coded: BoxStream<'static, Result<Bytes>>) -> BoxStream<'static, Result<Bytes>> {
+    let decoded = async move {
+        let mut coded = Box::pin(coded.peekable());
+        // A response without a body, such as one to HEAD, has the header of the coding and none of its bytes.
+        if coded.as_mut().peek().await.is_none() {
+            return futures::stream::empty().boxed();
+        }
+        let mut decoder = GzipDecoder::new(StreamReader::new(coded.map_err(io::Error::other)));
+        decoder.multiple_members(true);
+        ReaderStream::with_capacity(decoder, PIECE).map_err(move |error| damaged(&host, error)).boxed()
+    };
+    futures::stream::once(decoded).flatten().boxed()
+}
+
+/// Returns the error of the connection that ended a body, or the error for bytes that are not gzip.
+fn damaged(host: &str, error: io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        Some(cut) => cut.clone(),
+        None => {
+            Error::new(ErrorKind::Unavailable, format!("the response of {host} cannot be decoded from gzip: {error}"))
+                .retry(Retry::Backoff)
+                .with("host", host)
+                .hint("try again; if it persists, report it to the vendor: the response is cut off, or is not gzip")
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use async_compression::tokio::write::GzipEncoder;
+    use http::{HeaderValue, StatusCode};
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    pub(crate) async fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzipEncoder::new(Vec::new());
+        encoder.write_all(plain).await.unwrap();
+        encoder.shutdown().await.unwrap();
+        encoder.into_inner()
+    }
+
+    fn response(codings: &[&str], body: Vec<u8>) -> HttpResponse {
+        let mut headers = HeaderMap::new();
+        for coding in codings {
+            headers.append(header::CONTENT_ENCODING, HeaderValue::from_str(coding).unwrap());
+        }
+        headers.insert(header::CONTENT_LENGTH, body.len().into());
+        // In pieces of seven bytes, as they may arrive.
+        let pieces: Vec<_> = body.chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        HttpResponse { status: StatusCode::OK, headers, body: futures::stream::iter(pieces).boxed() }
+    }
+
+    async fn read(codings: &[&str], body: Vec<u8>) -> Result<Vec<u8>> {
+        let response = decoded("api.example", response(codings, body))?;
+        assert!(!is_coded(&response.headers));
+        Ok(response.body.try_collect::<Vec<_>>().await?.concat())
+    }
+
+    #[tokio::test]
+    async fn gzip_is_decoded_in_all_forms_of_its_header() {
+        let plain = "hello ".repeat(50_000).into_bytes();
+        let (once, none) = (gzip(&plain).await, Vec::new());
+        let twice = gzip(&once).await;
+        let members = [gzip(&plain[..100]).await, gzip(&plain[100..]).await].concat();
+        for (codings, body, expected) in [
+            (&[][..], &plain, &plain),
+            (&["identity"], &plain, &plain),
+            (&["", " , "], &plain, &plain),
+            (&["gzip"], &once, &plain),
+            (&["GZIP"], &once, &plain),
+            (&["x-gzip"], &once, &plain),
+            (&["identity, gzip"], &once, &plain),
+            (&["gzip, gzip"], &twice, &plain),
+            (&["gzip", "gzip"], &twice, &plain),
+            (&["gzip"], &members, &plain),
+            (&["gzip"], &none, &none),
+        ] {
+            assert!(read(codings, body.clone()).await.unwrap() == *expected, "{codings:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_codings_are_refused_by_name() {
+        for coding in
+            ["br", "deflate", "zstd", "compress", "aws-chunked", "gzip, br", "br, gzip", "utf-8", "gzip,gzip,gzip"]
+        {
+            let error = read(&[coding], b"x".to_vec()).await.unwrap_err();
+            assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unexpected, Retry::Never), "{coding}");
+            assert!(error.message().contains("content coding"), "{error:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn damaged_gzip_is_an_error_and_never_a_short_body() {
+        let good = gzip(&b"hello ".repeat(500)).await;
+        let mut changed = good.clone();
+        let at = changed.len() - 6;
+        changed[at] ^= 1;
+        for bad in
+            [good[..good.len() - 1].to_vec(), good[..12].to_vec(), good[..3].to_vec(), changed, b"hello".to_vec()]
+        {
+            let error = read(&["gzip"], bad).await.unwrap_err();
+            assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unavailable, Retry::Backoff));
+        }
+    }
+
+    /// The sabotage twin: without the coding's header, the coded bytes would be taken for the resource.
+    #[tokio::test]
+    async fn without_the_decoder_the_coded_bytes_arrive() {
+        let coded = gzip(b"hello").await;
+        assert_eq!(read(&[], coded.clone()).await.unwrap(), coded);
+    }
+}
