@@ -62,7 +62,7 @@ pub use database::store::Store;
 pub use encryption::key::KeySource;
 #[cfg(feature = "sqlite")]
 pub use files::private_files::{create_private_file, exposed_mode};
-pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
+pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};

@@ -56,8 +56,8 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
     let saved = flows.saved_flow("copy").await.unwrap();
     assert_eq!((saved.token_hash, saved.has_secret, saved.through), (None, false, None));
     let keys = || vec!["a".to_owned()];
-    assert_eq!(store.journal.not_taken("copy", keys()).await.unwrap().len(), 1);
-    assert!(store.journal.not_taken("other", keys()).await.unwrap().is_empty(), "other flows keep their keys");
+    assert_eq!(store.journal.not_taken("copy", "", keys()).await.unwrap().len(), 1);
+    assert!(store.journal.not_taken("other", "", keys()).await.unwrap().is_empty(), "other flows keep their keys");
 }
 
 pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
@@ -117,5 +117,6 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
 }
 
 fn taken(flow: &str, keys: &[&str], through: Option<Timestamp>) -> TriggerEvent {
-    TriggerEvent { flow: flow.into(), keys: keys.iter().map(|key| (*key).to_owned()).collect(), through }
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    TriggerEvent { flow: flow.into(), keys, through, ..TriggerEvent::default() }
 }

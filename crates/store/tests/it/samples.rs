@@ -69,7 +69,7 @@ async fn a_store_of_version_4_is_read_and_continued() {
     assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
     assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
     assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
-    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
+    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], ..TriggerEvent::default() };
     let (next, started) = (RunId::from("5a3b1e000004"), crate::support::started(2));
     let document = store.flow("v1").await.unwrap();
     let earlier = store.accept_triggered(&next, "v1", &document, started, &fired).await.unwrap();

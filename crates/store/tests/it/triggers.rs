@@ -10,7 +10,8 @@ use trunkline_engine::{RunIndex, TriggerDeduplication, TriggerEvent};
 use trunkline_store::{FlowStore, FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
-    TriggerEvent { flow: "copy".into(), keys: texts(keys), through: through.map(Timestamp::from_millis) }
+    let (keys, through) = (texts(keys), through.map(Timestamp::from_millis));
+    TriggerEvent { flow: "copy".into(), keys, through, ..TriggerEvent::default() }
 }
 
 fn texts(keys: &[&str]) -> Vec<String> {
@@ -29,12 +30,13 @@ async fn kept(store: &Store) {
         connections: Default::default(),
         input: Default::default(),
         active: true,
+        restart: false,
     };
     store.save_flow(flow, true).await.unwrap();
 }
 
 async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
-    store.not_taken("copy", texts(keys)).await.unwrap()
+    store.not_taken("copy", "", texts(keys)).await.unwrap()
 }
 
 async fn through(store: &Store) -> Option<u64> {
