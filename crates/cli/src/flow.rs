@@ -85,7 +85,9 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
         FlowCommand::Remove { name } => {
             let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
-            output.show(&done, || format!("Removed {}, with what its trigger remembered. Its runs are still there.", done.removed));
+            output.show(&done, || {
+                format!("Removed {}, with what its trigger remembered. Its runs are still there.", done.removed)
+            });
         }
     }
     Ok(exit::DONE.into())

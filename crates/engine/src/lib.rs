@@ -78,8 +78,8 @@ pub use journal::{
     TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
-    ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification, RunStatus, Verdict,
-    Waiting,
+    ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,
+    RunStatus, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

@@ -189,7 +189,8 @@ impl Runtime {
         let saved = self.flows().saved_flows().await?;
         let message = match saved.iter().find(|one| one.name == flow.name()) {
             Some(previous) => {
-                let known = !self.journal().not_taken(flow.name(), &feed, vec![LOOKED.to_owned()]).await?.contains(LOOKED);
+                let known =
+                    !self.journal().not_taken(flow.name(), &feed, vec![LOOKED.to_owned()]).await?.contains(LOOKED);
                 let before = self.flow_of(previous).await.ok();
                 let polled = before.is_some_and(|before| feed_of(&before, &previous.connections).is_some());
                 if known || !polled || !self.watches_another(previous, flow, connections).await? {

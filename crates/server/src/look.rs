@@ -123,7 +123,10 @@ impl Look<'_> {
     ) -> Result<Looked> {
         let digest = is_baseline.then(|| reading.digest());
         let Reading { mut findings, seen, existing, newest, maybe_incomplete } = reading;
-        if is_baseline && seen.is_empty() && let Some(reason) = findings.first_reason() {
+        if is_baseline
+            && seen.is_empty()
+            && let Some(reason) = findings.first_reason()
+        {
             // Otherwise, all items would be new as soon as they have keys.
             let message = format!("no item of the list has a key, so this was not its first look: {reason}");
             let hint = "set `key` of the trigger to what identifies an item, such as {{ item.id }}";

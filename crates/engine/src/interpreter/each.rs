@@ -34,6 +34,7 @@ pub(crate) struct Each<'a> {
     /// The keys of the items in these groups.
     keys: HashSet<String>,
     repeats: Repeats,
+    reading: Reading,
     /// Pages with items that have no outcome yet, oldest first. The first one has the number `first_page`.
     pages: VecDeque<OpenPage>,
     first_page: u64,
@@ -57,6 +58,7 @@ struct OpenGroup {
 }
 
 /// How far the list has been read.
+#[derive(Default)]
 struct Reading {
     /// The index of the next item.
     index: u64,
@@ -110,6 +112,7 @@ impl<'a> Each<'a> {
             groups: HashMap::new(),
             keys: HashSet::new(),
             repeats: Repeats::default(),
+            reading: Reading::default(),
             pages: VecDeque::new(),
             first_page: 0,
         }
@@ -135,12 +138,12 @@ impl<'a> Each<'a> {
         };
         let (listed, ahead) = (record.ended(self.list.path), record.ahead(self.list.path));
         let index = if cursor.is_none() { 0 } else { listed.saturating_sub(ahead.unwrap_or_default()) };
-        let mut reading = Reading { index, listed, ahead };
+        self.reading = Reading { index, listed, ahead };
         loop {
             let Page { items, next, maybe_incomplete } = self.list.page(self.interpreter, scope, cursor).await?;
-            let mut selection = self.select(items, scope, &mut reading).await?;
+            let mut selection = self.select(items, scope).await?;
             selection.changed = maybe_incomplete.or(selection.changed);
-            let (page, pending) = self.open_page(selection, next.clone(), &mut reading).await?;
+            let (page, pending) = self.open_page(selection, next.clone()).await?;
             self.start(page, pending, scope).await?;
             self.advance().await?;
             match next {
@@ -151,12 +154,12 @@ impl<'a> Each<'a> {
     }
 
     /// Decides for each item of a page what has to be done with it.
-    async fn select(&mut self, items: Vec<Value>, scope: &Scope, reading: &mut Reading) -> Result<Selection> {
+    async fn select(&mut self, items: Vec<Value>, scope: &Scope) -> Result<Selection> {
         let (mut selection, mut page) = (Selection::default(), HashSet::new());
         for value in items {
-            let item = self.identify(value, scope, reading);
-            reading.index += 1;
-            if self.is_first(&item, &mut page, reading, &mut selection).await? {
+            let item = self.identify(value, scope);
+            self.reading.index += 1;
+            if self.is_first(&item, &mut page, &mut selection).await? {
                 self.select_first(item, scope, &mut selection).await?;
             }
         }
@@ -164,16 +167,17 @@ impl<'a> Each<'a> {
     }
 
     /// Finds the key of an item.
-    fn identify(&self, value: Value, scope: &Scope, reading: &Reading) -> ListedItem {
+    fn identify(&self, value: Value, scope: &Scope) -> ListedItem {
+        let index = self.reading.index;
         let key = match self.list.templates.key {
             Some(key) => key.render(&scope.with("item", &value)).and_then(|key| ItemKey::of(&key)),
-            None => ItemKey::of(&reading.index.into()),
+            None => ItemKey::of(&index.into()),
         };
         let (key, fault) = match key {
             Ok(key) => (key, None),
             Err(error) => {
                 let pointer = format!("{}/key", self.list.pointer);
-                let error = error.with("pointer", pointer).with("item", reading.index + 1);
+                let error = error.with("pointer", pointer).with("item", index + 1);
                 (ItemKey::missing(&value), Some(error))
             }
         };
@@ -187,7 +191,6 @@ impl<'a> Each<'a> {
         &mut self,
         item: &ListedItem,
         page: &mut HashSet<String>,
-        reading: &mut Reading,
         selection: &mut Selection,
     ) -> Result<bool> {
         let (interpreter, path) = (self.interpreter, self.list.path);
@@ -195,7 +198,7 @@ impl<'a> Each<'a> {
         let on_page = !page.insert(key.clone());
         let open = on_page || self.keys.contains(key);
         let ended = !open && record.item(path, key).await?.is_some();
-        if ended && reading.is_read_again(selection) {
+        if ended && self.reading.is_read_again(selection) {
             self.repeats.remember(key, &item.value);
             return Ok(false);
         }
@@ -208,9 +211,8 @@ impl<'a> Each<'a> {
         let repeat = self.repeats.compare(key, &item.value);
         // A list shifts while it is read, so an item may be on two pages.
         if !on_page && repeat != Repeat::Different && selection.changed.is_none() {
-            selection.changed = Some(format!(
-                "{key} was on two pages (if it is so in every run, the key does not identify one item)"
-            ));
+            selection.changed =
+                Some(format!("{key} was on two pages (if it is so in every run, the key does not identify one item)"));
         }
         loop {
             let key = repeated(key, self.repeats.next_number(key));
@@ -218,7 +220,7 @@ impl<'a> Each<'a> {
                 continue;
             }
             if record.item(path, &key).await?.is_some() {
-                if reading.is_read_again(selection) {
+                if self.reading.is_read_again(selection) {
                     return Ok(false);
                 }
                 continue;
@@ -266,25 +268,20 @@ impl<'a> Each<'a> {
 
     /// Records a page, its items without work and a change of the list. Returns the page's number and the items to work
     /// on.
-    async fn open_page(
-        &mut self,
-        selection: Selection,
-        next: Option<Value>,
-        reading: &mut Reading,
-    ) -> Result<(u64, Vec<PendingItem>)> {
+    async fn open_page(&mut self, selection: Selection, next: Option<Value>) -> Result<(u64, Vec<PendingItem>)> {
         let (record, path) = (self.interpreter.record(), self.list.path);
         let Selection { pending, concluded, ended, changed } = selection;
         let (ended, more) = (ended + concluded.len(), (pending.len() + concluded.len()) as u64);
+        let (page, last) = (self.first_page + self.pages.len() as u64, next.is_none());
         if !concluded.is_empty() {
             record.finish_items(path, None, concluded).await?;
         }
+        self.pages.push_back(OpenPage { open: pending.len(), ended, next });
         if let (Some(reason), Over::Action(_)) = (changed, self.list.over) {
             record.list_changed(path, reason).await?;
         }
-        let (page, last) = (self.first_page + self.pages.len() as u64, next.is_none());
-        self.pages.push_back(OpenPage { open: pending.len(), ended, next });
-        reading.listed += more;
-        record.listed(path, ListedItems { all: reading.listed, more, last }).await?;
+        self.reading.listed += more;
+        record.listed(path, ListedItems { all: self.reading.listed, more, last }).await?;
         Ok((page, pending))
     }
 
@@ -358,7 +355,9 @@ impl<'a> Each<'a> {
             self.first_page += 1;
             closed = Some(page.next);
         }
-        let ahead = self.pages.iter().map(|page| page.ended as u64).sum();
+        // Those on open pages, and those that an earlier process has finished on pages that were not read again yet.
+        let open: u64 = self.pages.iter().map(|page| page.ended as u64).sum();
+        let ahead = self.reading.ahead.map(|ahead| ahead + open);
         match closed {
             Some(next) => self.interpreter.record().finish_page(self.list.path, next, ahead).await,
             None => Ok(()),

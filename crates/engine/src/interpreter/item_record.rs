@@ -113,9 +113,10 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it.
-    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()> {
-        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead: Some(ahead) };
+    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it, if
+    /// that is known.
+    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: Option<u64>) -> Result<()> {
+        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead };
         self.run.record(finished, Flush::Later).await
     }
 

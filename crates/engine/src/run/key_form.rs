@@ -84,8 +84,11 @@ pub(crate) fn repeated(key: &str, number: u64) -> String {
 /// Returns whether a text could be taken for a number, for true or false, for a quoted text, or for what stands for an
 /// item without a key or with the key of another item.
 fn is_ambiguous(text: &str) -> bool {
-    let like_number = text.starts_with(|first: char| first.is_ascii_digit() || first == '-') && text.parse::<f64>().is_ok();
-    let numbered = text.rsplit_once('#').is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
+    let like_number =
+        text.starts_with(|first: char| first.is_ascii_digit() || first == '-') && text.parse::<f64>().is_ok();
+    let numbered = text
+        .rsplit_once('#')
+        .is_some_and(|(_, number)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()));
     like_number || numbered || matches!(text, "true" | "false") || text.starts_with(['"', '#'])
 }
 
@@ -99,10 +102,21 @@ mod tests {
 
     /// Values of which no two are the same key, and whether their text has quotes.
     fn different_keys() -> Vec<(Value, bool)> {
-        let plain = [json!(1), json!(-1), json!(1.5), json!(true), json!(false), json!("a"), json!("null"), json!(" 1")];
-        let more = [json!("2026-11-30"), json!("v1.2"), json!("a#b"), json!("C#"), json!("a\"b\""), json!("1a"), json!("*"), json!("é")];
+        let plain =
+            [json!(1), json!(-1), json!(1.5), json!(true), json!(false), json!("a"), json!("null"), json!(" 1")];
+        let more = [
+            json!("2026-11-30"),
+            json!("v1.2"),
+            json!("a#b"),
+            json!("C#"),
+            json!("a\"b\""),
+            json!("1a"),
+            json!("*"),
+            json!("é"),
+        ];
         let quoted = [json!("1"), json!("-1"), json!("1.5"), json!("1e3"), json!("007"), json!("true"), json!("false")];
-        let reserved = [json!("\"1\""), json!("\""), json!("#1"), json!("a#2"), json!("#"), json!("1#2"), json!("\"1\"#2")];
+        let reserved =
+            [json!("\"1\""), json!("\""), json!("#1"), json!("a#2"), json!("#"), json!("1#2"), json!("\"1\"#2")];
         let all = [(plain.to_vec(), false), (more.to_vec(), false), (quoted.to_vec(), true), (reserved.to_vec(), true)];
         all.into_iter().flat_map(|(values, quotes)| values.into_iter().map(move |value| (value, quotes))).collect()
     }

@@ -68,7 +68,9 @@ pub(crate) fn run_for(store: &Connection, event: &TriggerEvent) -> rusqlite::Res
     let mut statement =
         store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND feed = ?2 AND key = ?3")?;
     for key in &event.keys {
-        if let Some(run) = statement.query_row([&event.flow, &event.feed, key], |row| row.get::<_, String>(0)).optional()? {
+        if let Some(run) =
+            statement.query_row([&event.flow, &event.feed, key], |row| row.get::<_, String>(0)).optional()?
+        {
             return Ok(Some(RunId::from(run)));
         }
     }
