@@ -167,11 +167,7 @@ impl Scheduler {
                 let since = saved.through.filter(|last| *last <= now).map_or(Duration::MAX, |last| now.since(last));
                 match poll.every().checked_sub(since).filter(|pause| !pause.is_zero()) {
                     Some(pause) => Ok(Some(pause)),
-                    None => {
-                        let Looked { findings, to_the_end, .. } = self.poll(saved, flow, poll).await?;
-                        self.report(name, findings, to_the_end).await?;
-                        Ok(Some(poll.every()))
-                    }
+                    None => self.poll(saved, flow, poll).await.map(|()| Some(poll.every())),
                 }
             }
             _ => Ok(None),
@@ -207,14 +203,15 @@ impl Scheduler {
     }
 
     /// Looks at the list of a poll.
-    async fn poll(&self, saved: &SavedFlow, flow: &Flow, poll: &Poll) -> Result<Looked> {
+    async fn poll(&self, saved: &SavedFlow, flow: &Flow, poll: &Poll) -> Result<()> {
         let incomplete = self.lock().incomplete.remove(&saved.name);
         let (runtime, dispatcher) = (&self.runtime, &self.dispatcher);
         let looked = Look { runtime, dispatcher, saved, flow, poll, incomplete }.look().await?;
-        if let Some(digest) = looked.incomplete {
+        let Looked { findings, to_the_end, incomplete } = looked;
+        if let Some(digest) = incomplete {
             self.lock().incomplete.insert(saved.name.clone(), digest);
         }
-        Ok(looked)
+        self.report(&saved.name, findings, to_the_end).await.map(drop)
     }
 
     /// Saves what a check has found, if it is something else than before. Items that are found for the first time are
@@ -241,179 +238,4 @@ impl Scheduler {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::LazyLock;
-
-    use schemars::JsonSchema;
-    use serde::Deserialize;
-    use serde_json::{Value, json};
-    use trunkline::SaveOptions;
-    use trunkline_core::{
-        ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, ConnectionContext, Connector, Context, Effect,
-        Page, Registry, Secret, async_trait,
-    };
-
-    use trunkline_store::KeySource;
-
-    use trunkline::Ports;
-
-    use super::*;
-
-    /// The lists, by the name of the test. The test adds numbers at the beginning.
-    static FEEDS: LazyLock<Mutex<HashMap<String, Numbers>>> = LazyLock::new(Mutex::default);
-
-    #[derive(Default)]
-    struct Numbers {
-        all: Vec<u64>,
-        /// The number of pages read so far.
-        pages: usize,
-    }
-
-    fn feed<T>(name: &str, access: impl FnOnce(&mut Numbers) -> T) -> T {
-        access(FEEDS.lock().unwrap().entry(name.to_owned()).or_default())
-    }
-
-    struct Feed;
-
-    #[derive(Deserialize, JsonSchema)]
-    struct Settings {
-        feed: String,
-    }
-
-    #[async_trait]
-    impl Connector for Feed {
-        const NAME: &'static str = "feed";
-        const VERSION: &'static str = "1.0";
-        const TITLE: &'static str = "Feed";
-        type Settings = Settings;
-        type Client = String;
-        fn connect(settings: Settings, _: ConnectionContext) -> Result<String> {
-            Ok(settings.feed)
-        }
-        async fn check(_: &String) -> CheckReport {
-            CheckReport::default()
-        }
-    }
-
-    /// An action that lists numbers, the newest first, forty a page.
-    struct List(ActionSpec);
-
-    #[async_trait]
-    impl AnyAction for List {
-        fn spec(&self) -> &ActionSpec {
-            &self.0
-        }
-        async fn run(&self, _: &AnyClient, _: Value, _: &Context) -> Result<Value> {
-            unreachable!("only listed")
-        }
-        async fn page(&self, client: &AnyClient, _: Value, from: Option<Value>, _: &Context) -> Result<Page> {
-            tokio::task::yield_now().await;
-            let from = usize::try_from(from.and_then(|from| from.as_u64()).unwrap_or_default()).unwrap();
-            let name: &String = client.downcast_ref().unwrap();
-            Ok(feed(name, |Numbers { all, pages }| {
-                *pages += 1;
-                let items = all.iter().rev().skip(from).take(40).map(|id| json!({ "id": id })).collect();
-                Page { items, next: (from + 40 < all.len()).then(|| (from + 40).into()), ..Page::default() }
-            }))
-        }
-    }
-
-    fn registry() -> Registry {
-        let list = ActionEntry::many::<Feed>(|| {
-            Ok(vec![Box::new(List(ActionSpec {
-                name: "thing.list".into(),
-                title: "List".into(),
-                group: String::new(),
-                about: String::new(),
-                effect: Effect::Read,
-                route: None,
-                lists: true,
-                scopes: Vec::new(),
-                input: json!({ "type": "object" }),
-                output: json!({ "type": "object", "properties": { "items": { "type": "array", "items": {
-                    "type": "object", "properties": { "id": { "type": "integer" } } } }, "next": true } }),
-            }))])
-        });
-        Registry::empty().with_connector::<Feed>().with_entry(list).checked().unwrap()
-    }
-
-    /// Saves a flow that is triggered by the list of this name. The data directory lives as long as the returned
-    /// folder.
-    async fn polling(name: &str, newest_first: bool) -> (tempfile::TempDir, Arc<Scheduler>) {
-        let home = tempfile::tempdir().unwrap();
-        let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
-        let runtime = Runtime::new(registry(), Ports::sqlite(home.path(), key).unwrap());
-        runtime.add_connection(json!({ "name": "feed", "connector": "feed-v1.0", "feed": name })).await.unwrap();
-        let flow = Flow::from_value(json!({
-            "name": "watch", "connections": { "feed": "feed" }, "overlap": "parallel", "steps": [],
-            "trigger": { "poll": {
-                "action": "thing.list", "connection": "feed", "every": "1s", "key": "{{ item.id }}",
-                "existing": "take", "newest_first": newest_first
-            } }
-        }));
-        runtime.save_flow(&flow.unwrap(), SaveOptions::default()).await.unwrap();
-        let closing = CancellationToken::new();
-        let health = Health::of(runtime.ports().health.clone());
-        let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
-        (home, Arc::new(Scheduler { runtime, dispatcher, health, closing, state: Mutex::default() }))
-    }
-
-    async fn poll(scheduler: &Scheduler) -> Result<()> {
-        let (saved, flow) = scheduler.runtime.saved_flow("watch").await?;
-        let Some(Trigger::Poll(poll)) = flow.trigger() else { unreachable!() };
-        scheduler.poll(&saved, &flow, poll).await.map(drop)
-    }
-
-    /// Returns the items in the inputs of all runs, in the order in which the runs were started.
-    async fn inputs(scheduler: &Scheduler) -> Vec<Vec<u64>> {
-        let mut got = Vec::new();
-        for run in scheduler.runtime.journal().runs().await.unwrap().into_iter().rev() {
-            let run = scheduler.runtime.engine().run(&run.id).await.unwrap();
-            got.push(run.input["items"].as_array().unwrap().iter().map(|item| item["id"].as_u64().unwrap()).collect());
-        }
-        got
-    }
-
-    /// Polls the list and stops at wait point number `after`, as a crash would.
-    async fn interrupted_poll(scheduler: &Scheduler, after: usize) {
-        let mut poll = std::pin::pin!(poll(scheduler));
-        let mut waits = 0;
-        std::future::poll_fn(|cx| {
-            waits += 1;
-            match poll.as_mut().poll(cx) {
-                std::task::Poll::Pending if waits <= after => std::task::Poll::Pending,
-                _ => std::task::Poll::Ready(()),
-            }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn every_item_goes_to_exactly_one_run_wherever_a_poll_is_interrupted() {
-        for newest_first in [true, false] {
-            let name = format!("interrupted {newest_first}");
-            let (_home, scheduler) = polling(&name, newest_first).await;
-            for after in 0..40 {
-                feed(&name, |feed| feed.all.extend((0..150).map(|new| after as u64 * 150 + new)));
-                interrupted_poll(&scheduler, after).await;
-                poll(&scheduler).await.unwrap();
-            }
-            let mut all: Vec<_> = inputs(&scheduler).await.into_iter().flatten().collect();
-            all.sort_unstable();
-            assert_eq!(all, (0..6000).collect::<Vec<_>>(), "{name}");
-        }
-    }
-
-    #[tokio::test]
-    async fn runs_start_oldest_first_and_known_pages_are_not_read_again() {
-        let (_home, scheduler) = polling("newest", true).await;
-        feed("newest", |feed| feed.all.extend(0..250));
-        poll(&scheduler).await.unwrap();
-        let got = inputs(&scheduler).await;
-        assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [100, 100, 50], "bounded");
-        assert_eq!(got.concat(), (0..250).collect::<Vec<_>>(), "oldest first");
-        let read = feed("newest", |feed| feed.pages);
-        poll(&scheduler).await.unwrap();
-        assert_eq!(feed("newest", |feed| feed.pages), read + 1, "one page, on which nothing is new");
-    }
-}
+mod tests;
