@@ -129,6 +129,7 @@ pub(super) async fn room_in(home: tempfile::TempDir, key: KeySource, name: &str)
     let runtime = Runtime::new(registry(), Ports::sqlite(home.path(), key).unwrap());
     for (connection, feed) in [("feed", name.to_owned()), ("feed-2", format!("{name} 2"))] {
         let document = json!({ "name": connection, "connector": "feed-v1.0", "feed": feed });
+        let _ = runtime.remove_connection(connection, true).await;
         runtime.add_connection(document).await.unwrap();
     }
     let closing = CancellationToken::new();

@@ -122,3 +122,26 @@ async fn keys_that_no_event_has_any_more_are_forgotten_after_30_days() {
     store.remember_trigger(fired(&["next"], None)).await.unwrap();
     assert_eq!(new(&store, &["old", "shown", "young", "next"]).await, BTreeSet::from(["old".into()]));
 }
+
+/// A trigger that reads a part of its list does not ask for the keys of the other part.
+#[tokio::test]
+async fn keys_of_a_feed_that_is_read_in_part_are_kept() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let home = Home::new();
+    let store = home.open().unwrap();
+    kept(&store).await;
+    let of = |feed: &str, keys: &[&str], keep| TriggerEvent { feed: feed.into(), keep, ..fired(keys, Some(5)) };
+    let new = async |feed: &str| store.not_taken("copy", feed, texts(&["old"])).await.unwrap().len();
+    for feed in ["one", "two"] {
+        store.remember_trigger(of(feed, &["old"], true)).await.unwrap();
+    }
+    home.sqlite().execute("UPDATE taken SET at = at - ?1", [40 * DAY]).unwrap();
+    store.remember_trigger(of("one", &["next"], true)).await.unwrap();
+    let event = of("one", &["last"], true);
+    store.accept_triggered(&RunId::from("a1"), "v1", &json!({ "name": "copy" }), started(1), &event).await.unwrap();
+    let count = |sql: &str| home.sqlite().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM taken WHERE key = 'old'"), 2, "none is removed");
+    // At the end of a look at the whole list, its keys that were not asked for are removed, and those of no other list.
+    store.remember_trigger(of("one", &[], false)).await.unwrap();
+    assert_eq!((new("one").await, new("two").await), (1, 0));
+}

@@ -259,3 +259,28 @@ async fn without_the_keys_of_the_early_version_its_items_are_new() {
     room.look().await.unwrap();
     assert_eq!(room.got().await.len(), 4);
 }
+
+/// A store that the last version before feeds has written, after looks at a list with these ids.
+#[tokio::test]
+async fn a_store_of_version_9_makes_no_old_item_new() {
+    let ids = || [json!(1), json!("2"), json!("c"), json!("#4"), json!(true)];
+    for name in ["watch", "take"] {
+        let home = tempfile::tempdir().unwrap();
+        let sample = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../store/tests/samples/9");
+        std::fs::copy(sample.join("trunkline.db"), home.path().join("trunkline.db")).unwrap();
+        let key = KeySource::Value(std::fs::read_to_string(sample.join("key")).unwrap().into());
+        let room = room_in(home, key, &format!("version 9 {name}")).await;
+        let runs = room.scheduler.runtime.journal().runs().await.unwrap().len();
+        let started = async || room.scheduler.runtime.journal().runs().await.unwrap().len() - runs;
+        listing(&format!("version 9 {name}"), |list| list.items = ids().map(|id| json!({ "id": id })).to_vec());
+        for _ in 0..2 {
+            room.look_of(name).await.unwrap();
+            assert_eq!(started().await, 0, "{name}");
+        }
+        // Now all keys are known in their typed form.
+        let others = [json!("1"), json!(2), json!("true")].map(|id| json!({ "id": id }));
+        listing(&format!("version 9 {name}"), |list| list.items.extend(others));
+        room.look_of(name).await.unwrap();
+        assert_eq!(started().await, 1, "{name}");
+    }
+}
