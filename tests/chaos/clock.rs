@@ -113,6 +113,7 @@ async fn a_trigger_that_polled_while_the_clock_was_ahead_polls_again_after_the_c
                 flow: flow.into(),
                 keys: Vec::new(),
                 through: Some(Timestamp::from_millis(ahead)),
+                ..TriggerEvent::default()
             })
             .await
             .unwrap();

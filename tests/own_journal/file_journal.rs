@@ -25,8 +25,8 @@ enum Record {
     Forgotten(String),
 }
 
-/// The flow and the key.
-type TakenKey = (String, String);
+/// The flow, the feed and the key.
+type TakenKey = (String, String, String);
 
 pub struct FileJournal {
     path: PathBuf,
@@ -80,7 +80,7 @@ impl State {
                 Record::Version(version, flow) => drop(self.versions.insert(version, flow)),
                 Record::Event(run, event) => self.events.push((run, event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
-                Record::Forgotten(flow) => self.taken.retain(|(of, _), _| *of != flow),
+                Record::Forgotten(flow) => self.taken.retain(|(of, _, _), _| *of != flow),
             }
         }
     }
@@ -251,7 +251,7 @@ impl TriggerDeduplication for FileJournal {
         trigger: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let mut state = self.state();
-        let keys = || trigger.keys.iter().map(|key| (trigger.flow.clone(), key.clone()));
+        let keys = || trigger.keys.iter().map(|key| (trigger.flow.clone(), trigger.feed.clone(), key.clone()));
         if let Some(earlier) = keys().find_map(|key| state.taken.get(&key)) {
             return Ok(Some(earlier.clone()));
         }
@@ -261,13 +261,15 @@ impl TriggerDeduplication for FileJournal {
         Ok(None)
     }
 
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         let state = self.state();
-        Ok(keys.into_iter().filter(|key| !state.taken.contains_key(&(flow.to_owned(), key.clone()))).collect())
+        let of = |key: &String| (flow.to_owned(), feed.to_owned(), key.clone());
+        Ok(keys.into_iter().filter(|key| !state.taken.contains_key(&of(key))).collect())
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
-        let taken = event.keys.into_iter().map(|key| Record::Taken((event.flow.clone(), key), RunId::from("")));
+        let of = |key| (event.flow.clone(), event.feed.clone(), key);
+        let taken = event.keys.into_iter().map(|key| Record::Taken(of(key), RunId::from("")));
         self.state().commit(taken.collect(), Flush::Now)
     }
 

@@ -68,8 +68,8 @@ impl TriggerDeduplication for Repeating {
     ) -> Result<Option<RunId>> {
         self.0.accept(run, version, flow, started, Flush::Now).await.map(|()| None)
     }
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
-        self.0.not_taken(flow, keys).await
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        self.0.not_taken(flow, feed, keys).await
     }
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.0.remember_trigger(event).await

@@ -34,6 +34,7 @@ async fn looked(runtime: &Runtime, flow: &str, through: u64) {
             flow: flow.into(),
             keys: Vec::new(),
             through: Some(Timestamp::from_millis(through)),
+            ..TriggerEvent::default()
         })
         .await
         .unwrap();

@@ -13,7 +13,7 @@ use trunkline::{
             NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
-    store::SavedFlow,
+    store::{SavedFlow, TriggerFinding},
 };
 
 use crate::{
@@ -87,7 +87,9 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
         FlowCommand::Remove(FlowArgument { name }) => {
             let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
-            output.show(&done, || format!("Removed {}. Its runs are still there.", done.removed));
+            output.show(&done, || {
+                format!("Removed {}, with what its trigger remembered. Its runs are still there.", done.removed)
+            });
         }
     }
     Ok(exit::DONE.into())
@@ -127,9 +129,24 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
             let (name, version) = (one.name.clone(), one.version.clone());
             vec![name, version, activity(one).into(), trigger, bindings, time(one.updated_at)]
         });
-        table(&["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows)
+        let mut text = table(&["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
+        text.extend(all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow, one))));
+        text
     });
     Ok(())
+}
+
+/// Returns the lines about something that was found about the trigger of a flow.
+fn finding(flow: &SavedFlow, found: &TriggerFinding) -> String {
+    let TriggerFinding { message, hint, place, items, since, .. } = found;
+    let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
+    let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+    let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
+    format!("\n{}: {items}{message}{place}, since {}{hint}", flow.name, time(*since))
+}
+
+fn count_of(items: u64) -> String {
+    format!("{items} item{}", if items == 1 { "" } else { "s" })
 }
 
 /// Saves the secret in a file, without a line break at its end, as the secret of a flow's webhook.

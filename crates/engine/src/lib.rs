@@ -69,7 +69,7 @@ mod run;
 mod supervisor;
 mod watch;
 
-pub use interpreter::{ActivityMonitor, poll_page};
+pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, poll_page};
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
@@ -78,8 +78,8 @@ pub use journal::{
     TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
-    ItemOutcome, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification, RunStatus, Verdict,
-    Waiting,
+    ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,
+    RunStatus, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

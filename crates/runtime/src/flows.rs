@@ -56,21 +56,56 @@ impl Runtime {
         if let Some(wrong) = options.bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
             return Err(Error::new(ErrorKind::Config, format!("flow {} declares no connection {wrong}", flow.name())));
         }
-        let mut bindings = previous.as_ref().map(|one| one.connections.clone()).unwrap_or_default();
-        bindings.retain(|binding, _| flow.connections().contains_key(binding));
-        bindings.extend(options.bindings);
-        let connections = self.all_bindings(flow, bindings).await?;
+        let connections = self.bindings_to_save(flow, previous.as_ref(), options.bindings).await?;
         self.accept(flow, &connections).await?;
         let active = !options.inactive && previous.as_ref().is_none_or(|one| one.active);
         if active {
             self.check_bindings(flow, &connections).await?;
             check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
         }
-        let input = options.input.or_else(|| Some(previous?.input)).unwrap_or_default();
+        let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
+        let restart = match &previous {
+            Some(previous) => options.replace && self.watches_another(previous, flow, &connections).await?,
+            None => false,
+        };
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
-        let new = FlowToSave { name, version, document, connections, input, active };
+        let new = FlowToSave { name, version, document, connections, input, active, restart };
         self.flows().save_flow(new, options.replace).await?;
         self.flows().saved_flow(flow.name()).await
+    }
+
+    /// Returns the bindings that a flow is saved with: those that are given, those of the flow that it replaces, and
+    /// connections that are the only ones that fit.
+    async fn bindings_to_save(
+        &self,
+        flow: &Flow,
+        previous: Option<&SavedFlow>,
+        given: BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>> {
+        let mut bindings = previous.map(|one| one.connections.clone()).unwrap_or_default();
+        bindings.retain(|binding, _| flow.connections().contains_key(binding));
+        bindings.extend(given);
+        self.all_bindings(flow, bindings).await
+    }
+
+    /// Returns what a user has to know before a flow is saved: that its trigger begins again with a first look at its
+    /// list, although it has looked at one before.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the saved flows or the journal cannot be read.
+    pub async fn trigger_warning(
+        &self,
+        flow: &Flow,
+        bindings: &BTreeMap<String, String>,
+    ) -> Result<Option<Diagnostic>> {
+        let previous = match self.flows().saved_flow(flow.name()).await {
+            Ok(previous) => Some(previous),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let connections = self.bindings_to_save(flow, previous.as_ref(), bindings.clone()).await?;
+        self.first_look_warning(flow, &connections).await
     }
 
     /// Links a flow with the saved flows that it calls.

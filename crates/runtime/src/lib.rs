@@ -5,6 +5,7 @@
 
 mod connectors;
 mod export;
+mod feeds;
 mod flows;
 pub mod guides;
 pub mod operations;
@@ -25,6 +26,7 @@ pub use trunkline_store as store;
 pub use connectors::connector_schema;
 pub use connectors::{registry, with_folder};
 pub use export::{Exported, Provide};
+pub use feeds::FeedMemory;
 pub use flows::{Cause, SaveOptions};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};

@@ -207,11 +207,11 @@ async fn a_removed_flow_leaves_no_deduplication_keys_in_a_journal_of_its_own() {
     journal.keep_version(&saved.version, &sets()).await.unwrap();
     assert_eq!(runtime.execute::<ListFlows>(&owner, Empty {}).await.unwrap()[0].flow.name, "sets");
     let keys = vec!["one".to_owned()];
-    let event = TriggerEvent { flow: "sets".to_owned(), keys: keys.clone(), through: None };
+    let event = TriggerEvent { flow: "sets".to_owned(), keys: keys.clone(), ..TriggerEvent::default() };
     journal.remember_trigger(event).await.unwrap();
-    assert!(journal.not_taken("sets", keys.clone()).await.unwrap().is_empty());
+    assert!(journal.not_taken("sets", "", keys.clone()).await.unwrap().is_empty());
     runtime.execute::<RemoveFlow>(&owner, FlowName { name: "sets".to_owned() }).await.unwrap();
-    assert_eq!(journal.not_taken("sets", keys).await.unwrap().len(), 1);
+    assert_eq!(journal.not_taken("sets", "", keys).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

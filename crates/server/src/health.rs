@@ -5,7 +5,10 @@
 //! works again, the server continues by itself. After a failure that does not pass, the process has to end.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,8 @@ pub(crate) struct Health {
     error_reported: Notify,
     /// Cancelled when the process has to end.
     lost: CancellationToken,
+    /// The number of active flows about whose trigger something was found.
+    findings: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -66,6 +71,7 @@ impl Health {
             state: Mutex::default(),
             error_reported: Notify::new(),
             lost: CancellationToken::new(),
+            findings: AtomicUsize::new(0),
         })
     }
 
@@ -127,10 +133,21 @@ impl Health {
         failing.map_or_else(|| Error::new(ErrorKind::Store, "the store failed"), |failing| failing.error)
     }
 
+    /// Sets the number of active flows about whose trigger something was found.
+    pub(crate) fn set_findings(&self, count: usize) {
+        self.findings.store(count, Ordering::Relaxed);
+    }
+
     /// Returns the response of `/health`. It needs no token, so it has no details.
     pub(crate) fn response(&self) -> Response {
         match &*self.lock() {
-            None => response_json(StatusCode::OK, &json!({ "status": "ok" })),
+            None => match self.findings.load(Ordering::Relaxed) {
+                0 => response_json(StatusCode::OK, &json!({ "status": "ok" })),
+                flows => {
+                    let hint = "the list of flows says what was found about their triggers";
+                    response_json(StatusCode::OK, &json!({ "status": "ok", "findings": flows, "hint": hint }))
+                }
+            },
             Some(Failure { error, since }) => {
                 let (because, hint) = (because(error), advice(error));
                 let body = json!({ "status": "failing", "because": because, "since": since, "hint": hint });

@@ -65,7 +65,7 @@ pub(crate) async fn call(
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
     let input = json!({ "headers": selected_headers(&headers, webhook), "body": content, "delivery": delivery });
-    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
+    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
     let cause = match (&event.keys[..], webhook.answer) {
         ([], WebhookResponseMode::Result) => Cause::Caller(Flush::Later),
         ([], _) => Cause::Caller(Flush::Now),

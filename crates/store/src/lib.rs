@@ -62,7 +62,7 @@ pub use database::Store;
 pub use encryption::KeySource;
 #[cfg(feature = "sqlite")]
 pub use files::{create_private_file, exposed_mode};
-pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow};
+pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};

@@ -9,18 +9,19 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Error, ErrorKind, Page, Result};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Page, Result};
 use trunkline_flow::{Over, Scope};
 
 use crate::{
     interpreter::{
         bounds::ends_more_than,
-        groups::{Group, ItemKey, PendingItem, fingerprint, group},
+        groups::{Group, GroupItem, PendingItem, fingerprint, group},
         interpreter::{End, Interpreter},
         item_record::{FinishedItem, ListedItems},
         list::List,
+        repeats::{Repeat, Repeats},
     },
-    run::{ItemOutcome, ListPosition, failure::stops_the_run},
+    run::{ItemKey, ItemOutcome, ListPosition, failure::stops_the_run, key_form::repeated},
 };
 
 /// A running `each`. It holds the items of one or two pages at a time, never the whole list.
@@ -32,6 +33,8 @@ pub(crate) struct Each<'a> {
     groups: HashMap<Id, OpenGroup>,
     /// The keys of the items in these groups.
     keys: HashSet<String>,
+    repeats: Repeats,
+    reading: Reading,
     /// Pages with items that have no outcome yet, oldest first. The first one has the number `first_page`.
     pages: VecDeque<OpenPage>,
     first_page: u64,
@@ -51,10 +54,11 @@ struct OpenGroup {
     page: u64,
     /// Its name in the paths of its steps.
     name: String,
-    items: Vec<ItemKey>,
+    items: Vec<GroupItem>,
 }
 
 /// How far the list has been read.
+#[derive(Default)]
 struct Reading {
     /// The index of the next item.
     index: u64,
@@ -65,12 +69,34 @@ struct Reading {
     ahead: Option<u64>,
 }
 
+impl Reading {
+    /// Returns whether an item with an outcome is one that an earlier process has read at this place, and counts it.
+    fn is_read_again(&mut self, selection: &mut Selection) -> bool {
+        if self.ahead == Some(0) {
+            return false;
+        }
+        self.ahead = self.ahead.map(|ahead| ahead - 1);
+        selection.ended += 1;
+        true
+    }
+}
+
+/// An item of a page.
+struct ListedItem {
+    value: Value,
+    key: ItemKey,
+    /// The key in the form of the run.
+    text: String,
+    /// The error of an item without a key.
+    fault: Option<Error>,
+}
+
 /// The items of one page, by what has to be done with them.
 #[derive(Default)]
 struct Selection {
     pending: Vec<PendingItem>,
-    /// Items that must not be worked on because of their outcome in an earlier run.
-    unchanged: Vec<FinishedItem>,
+    /// Items that are not worked on: unchanged since an earlier run, without a key, or with the key of another item.
+    concluded: Vec<FinishedItem>,
     /// The number of items that have an outcome already.
     ended: usize,
     /// The evidence that the list has changed while it was read.
@@ -85,6 +111,8 @@ impl<'a> Each<'a> {
             tasks: JoinSet::new(),
             groups: HashMap::new(),
             keys: HashSet::new(),
+            repeats: Repeats::default(),
+            reading: Reading::default(),
             pages: VecDeque::new(),
             first_page: 0,
         }
@@ -109,12 +137,13 @@ impl<'a> Each<'a> {
             ListPosition::End => return Ok(()),
         };
         let (listed, ahead) = (record.ended(self.list.path), record.ahead(self.list.path));
-        let mut reading = Reading { index: 0, listed, ahead };
+        let index = if cursor.is_none() { 0 } else { listed.saturating_sub(ahead.unwrap_or_default()) };
+        self.reading = Reading { index, listed, ahead };
         loop {
             let Page { items, next, maybe_incomplete } = self.list.page(self.interpreter, scope, cursor).await?;
-            let mut selection = self.select(items, scope, &mut reading).await?;
+            let mut selection = self.select(items, scope).await?;
             selection.changed = maybe_incomplete.or(selection.changed);
-            let (page, pending) = self.open_page(selection, next.clone(), &mut reading).await?;
+            let (page, pending) = self.open_page(selection, next.clone()).await?;
             self.start(page, pending, scope).await?;
             self.advance().await?;
             match next {
@@ -125,74 +154,134 @@ impl<'a> Each<'a> {
     }
 
     /// Decides for each item of a page what has to be done with it.
-    async fn select(&self, items: Vec<Value>, scope: &Scope, reading: &mut Reading) -> Result<Selection> {
-        let (record, path) = (self.interpreter.record(), self.list.path);
-        let (mut selection, mut keys) = (Selection::default(), HashSet::new());
+    async fn select(&mut self, items: Vec<Value>, scope: &Scope) -> Result<Selection> {
+        let (mut selection, mut page) = (Selection::default(), HashSet::new());
         for value in items {
-            let key = match self.list.templates.key {
-                Some(key) => key.render_text(&scope.with("item", &value))?,
-                None => reading.index.to_string(),
-            };
-            reading.index += 1;
-            if !keys.insert(key.clone()) {
-                continue;
-            }
-            // A list shifts while it is read, so an item may be on two pages.
-            let open = self.keys.contains(&key);
-            let ended = !open && record.item(path, &key).await?.is_some();
-            if open || ended {
-                let repeated = open || reading.ahead == Some(0);
-                if ended {
-                    selection.ended += 1;
-                    reading.ahead = reading.ahead.map(|ahead| ahead.saturating_sub(1));
-                }
-                if repeated && selection.changed.is_none() {
-                    selection.changed = Some(format!(
-                        "{key} was on two pages (if it is so in every run, the key does not identify one item)"
-                    ));
-                }
-                continue;
-            }
-            if !record.wants(path, &key).await? {
-                continue;
-            }
-            let once = match self.list.templates.once {
-                Some(once) => Some(fingerprint(once.render(&scope.with("item", &value))?)),
-                None => None,
-            };
-            let unchanged = match &once {
-                Some(fingerprint) => record.unchanged(path, &key, fingerprint).await?,
-                None => None,
-            };
-            match unchanged {
-                Some(outcome) => selection.unchanged.push(FinishedItem { key, once: None, outcome }),
-                None => selection.pending.push(PendingItem { id: ItemKey { key, once }, value }),
+            let item = self.identify(value, scope);
+            self.reading.index += 1;
+            if self.is_first(&item, &mut page, &mut selection).await? {
+                self.select_first(item, scope, &mut selection).await?;
             }
         }
         Ok(selection)
     }
 
-    /// Records a page, its unchanged items and a change of the list. Returns the page's number and the items to work
-    /// on.
-    async fn open_page(
+    /// Finds the key of an item.
+    fn identify(&self, value: Value, scope: &Scope) -> ListedItem {
+        let index = self.reading.index;
+        let key = match self.list.templates.key {
+            Some(key) => key.render(&scope.with("item", &value)).and_then(|key| ItemKey::of(&key)),
+            None => ItemKey::of(&index.into()),
+        };
+        let (key, fault) = match key {
+            Ok(key) => (key, None),
+            Err(error) => {
+                let pointer = format!("{}/key", self.list.pointer);
+                let error = error.with("pointer", pointer).with("item", index + 1);
+                (ItemKey::missing(&value), Some(error))
+            }
+        };
+        let text = key.in_form(self.interpreter.record().key_form()).to_owned();
+        ListedItem { value, key, text, fault }
+    }
+
+    /// Returns whether an item is the first one of its key, and has no outcome yet. One that occurs again is skipped
+    /// as an item of its own.
+    async fn is_first(
         &mut self,
-        selection: Selection,
-        next: Option<Value>,
-        reading: &mut Reading,
-    ) -> Result<(u64, Vec<PendingItem>)> {
-        let (record, path) = (self.interpreter.record(), self.list.path);
-        let Selection { pending, unchanged, ended, changed } = selection;
-        let (ended, more) = (ended + unchanged.len(), (pending.len() + unchanged.len()) as u64);
-        if !unchanged.is_empty() {
-            record.finish_items(path, None, unchanged).await?;
+        item: &ListedItem,
+        page: &mut HashSet<String>,
+        selection: &mut Selection,
+    ) -> Result<bool> {
+        let (interpreter, path) = (self.interpreter, self.list.path);
+        let (record, key) = (interpreter.record(), &item.text);
+        let on_page = !page.insert(key.clone());
+        let open = on_page || self.keys.contains(key);
+        let ended = !open && record.item(path, key).await?.is_some();
+        if ended && self.reading.is_read_again(selection) {
+            self.repeats.remember(key, &item.value);
+            return Ok(false);
         }
+        if !open && !ended {
+            if self.list.templates.key.is_some() {
+                self.repeats.remember(key, &item.value);
+            }
+            return Ok(true);
+        }
+        let repeat = self.repeats.compare(key, &item.value);
+        // A list shifts while it is read, so an item may be on two pages.
+        if !on_page && repeat != Repeat::Different && selection.changed.is_none() {
+            selection.changed =
+                Some(format!("{key} was on two pages (if it is so in every run, the key does not identify one item)"));
+        }
+        loop {
+            let key = repeated(key, self.repeats.next_number(key));
+            if !page.insert(key.clone()) {
+                continue;
+            }
+            if record.item(path, &key).await?.is_some() {
+                if self.reading.is_read_again(selection) {
+                    return Ok(false);
+                }
+                continue;
+            }
+            if record.wants(path, &key).await? {
+                let outcome = ItemOutcome::Skipped { reason: repeat.reason().to_owned() };
+                selection.concluded.push(FinishedItem { key, once: None, outcome });
+            }
+            return Ok(false);
+        }
+    }
+
+    /// Decides what has to be done with the first item of a key.
+    async fn select_first(&self, item: ListedItem, scope: &Scope, selection: &mut Selection) -> Result<()> {
+        let (record, path) = (self.interpreter.record(), self.list.path);
+        let ListedItem { value, key, text, fault } = item;
+        if !record.wants(path, &text).await? {
+            return Ok(());
+        }
+        let once = match (fault, self.list.templates.once) {
+            (Some(fault), _) => Err(fault),
+            (None, Some(once)) => once.render(&scope.with("item", &value)).map(Some),
+            (None, None) => Ok(None),
+        };
+        let concluded = |outcome| FinishedItem { key: text.clone(), once: None, outcome };
+        let once = match once {
+            Ok(once) => once.map(|once| fingerprint(once, record.key_form())),
+            Err(error) => {
+                let step = path.join(&text).as_str().to_owned();
+                let outcome = ItemOutcome::Failed { error: error.with_detail(ErrorDetail::Step { step }) };
+                selection.concluded.push(concluded(outcome));
+                return Ok(());
+            }
+        };
+        let unchanged = match &once {
+            Some(fingerprint) => record.unchanged(path, &key, fingerprint).await?,
+            None => None,
+        };
+        match unchanged {
+            Some(outcome) => selection.concluded.push(concluded(outcome)),
+            None => selection.pending.push(PendingItem { id: GroupItem { key: text, once }, value }),
+        }
+        Ok(())
+    }
+
+    /// Records a page, its items without work and a change of the list. Returns the page's number and the items to work
+    /// on.
+    async fn open_page(&mut self, selection: Selection, next: Option<Value>) -> Result<(u64, Vec<PendingItem>)> {
+        let (record, path) = (self.interpreter.record(), self.list.path);
+        let Selection { pending, concluded, ended, changed } = selection;
+        let (ended, more) = (ended + concluded.len(), (pending.len() + concluded.len()) as u64);
+        let (page, last) = (self.first_page + self.pages.len() as u64, next.is_none());
+        if !concluded.is_empty() {
+            record.finish_items(path, None, concluded).await?;
+        }
+        self.pages.push_back(OpenPage { open: pending.len(), ended, next });
         if let (Some(reason), Over::Action(_)) = (changed, self.list.over) {
             record.list_changed(path, reason).await?;
         }
-        let (page, last) = (self.first_page + self.pages.len() as u64, next.is_none());
-        self.pages.push_back(OpenPage { open: pending.len(), ended, next });
-        reading.listed += more;
-        record.listed(path, ListedItems { all: reading.listed, more, last }).await?;
+        self.reading.listed += more;
+        record.listed(path, ListedItems { all: self.reading.listed, more, last }).await?;
         Ok((page, pending))
     }
 
@@ -242,7 +331,7 @@ impl<'a> Each<'a> {
             Some(reason) => tracing::info!(each = %self.list.path, item = %name, "{}: {reason}", outcome.status()),
             None => tracing::debug!(each = %self.list.path, item = %name, "done"),
         }
-        let finished = |ItemKey { key, once }| FinishedItem { key, once, outcome: outcome.clone() };
+        let finished = |GroupItem { key, once }| FinishedItem { key, once, outcome: outcome.clone() };
         let finished = items.into_iter().map(finished).collect();
         let batch = self.list.batch.is_some().then_some(name);
         self.interpreter.record().finish_items(self.list.path, batch, finished).await?;
@@ -266,7 +355,9 @@ impl<'a> Each<'a> {
             self.first_page += 1;
             closed = Some(page.next);
         }
-        let ahead = self.pages.iter().map(|page| page.ended as u64).sum();
+        // Those on open pages, and those that an earlier process has finished on pages that were not read again yet.
+        let open: u64 = self.pages.iter().map(|page| page.ended as u64).sum();
+        let ahead = self.reading.ahead.map(|ahead| ahead + open);
         match closed {
             Some(next) => self.interpreter.record().finish_page(self.list.path, next, ahead).await,
             None => Ok(()),

@@ -4,9 +4,9 @@
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, StepPath};
 
 use crate::{
-    interpreter::{item_record::FinishedItem, record::RunRecord},
+    interpreter::{groups::TYPED, item_record::FinishedItem, record::RunRecord},
     journal::PreviousOutcome,
-    run::ItemOutcome,
+    run::{ItemKey, ItemOutcome, key_form::NO_KEY},
 };
 
 impl RunRecord {
@@ -20,11 +20,7 @@ impl RunRecord {
                 has_outcome |= outer.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
             }
             if !has_outcome {
-                let message =
-                    "the item did not occur again: its list no longer contains it, or the flow skips its list";
-                let error = Error::new(ErrorKind::NotFound, message)
-                    .hint("if it was removed from the list on purpose, nothing is left to do");
-                let (key, outcome) = (failed.key.clone(), ItemOutcome::Failed { error });
+                let (key, outcome) = (failed.key.clone(), outcome_of_missing(&failed.key));
                 self.finish_items(&failed.step, None, vec![FinishedItem { key, once: None, outcome }]).await?;
             }
         }
@@ -33,16 +29,36 @@ impl RunRecord {
 
     /// Returns the outcome of an item that must not be worked on: an earlier run has done it and its fingerprint is
     /// unchanged, or an earlier run may have done it.
-    pub(super) async fn unchanged(&self, each: &StepPath, key: &str, fingerprint: &str) -> Result<Option<ItemOutcome>> {
-        let before = self.run.journal().before(self.run.id(), each, key).await?;
-        Ok(before.and_then(|before| self.outcome_without_work(before, &each.join(key), fingerprint)))
+    pub(super) async fn unchanged(
+        &self,
+        each: &StepPath,
+        key: &ItemKey,
+        fingerprint: &str,
+    ) -> Result<Option<ItemOutcome>> {
+        let item = each.join(key.in_form(self.key_form()));
+        let before = self.remembered(each, key).await?;
+        Ok(before.and_then(|before| self.outcome_without_work(before, &item, fingerprint)))
+    }
+
+    /// Returns what is remembered of an item, whichever form its key had then. Where the forms of a key differ, its
+    /// text in one form may be another key in the other one.
+    async fn remembered(&self, each: &StepPath, key: &ItemKey) -> Result<Option<PreviousOutcome>> {
+        let same = key.typed == key.plain;
+        let is_typed = |before: &PreviousOutcome| before.fingerprint.starts_with(TYPED);
+        let (journal, run) = (self.run.journal(), self.run.id());
+        let before = journal.before(run, each, &key.typed).await?.filter(|before| same || is_typed(before));
+        if same || before.is_some() {
+            return Ok(before);
+        }
+        Ok(journal.before(run, each, &key.plain).await?.filter(|before| !is_typed(before)))
     }
 
     fn outcome_without_work(&self, before: PreviousOutcome, item: &StepPath, fingerprint: &str) -> Option<ItemOutcome> {
         let run = &before.run;
         if !before.unknown {
             let reason = format!("unchanged since run {run}");
-            return (before.fingerprint == fingerprint).then_some(ItemOutcome::Skipped { reason });
+            let untyped = |fingerprint: &str| fingerprint.trim_start_matches(TYPED).to_owned();
+            return (untyped(&before.fingerprint) == untyped(fingerprint)).then_some(ItemOutcome::Skipped { reason });
         }
         // A rerun of that run looks it up.
         if self.previous.as_ref().is_some_and(|previous| previous.runs().contains(run)) {
@@ -56,4 +72,16 @@ impl RunRecord {
             .with_detail(ErrorDetail::UnknownSince { run });
         Some(ItemOutcome::Unknown { error })
     }
+}
+
+/// Returns the outcome of an item that a rerun did not encounter.
+fn outcome_of_missing(key: &str) -> ItemOutcome {
+    if key.starts_with(NO_KEY) {
+        let reason = "the item had no key; it has one now, or its list no longer contains it".to_owned();
+        return ItemOutcome::Skipped { reason };
+    }
+    let message = "the item did not occur again: its list no longer contains it, or the flow skips its list";
+    let error = Error::new(ErrorKind::NotFound, message)
+        .hint("if it was removed from the list on purpose, nothing is left to do");
+    ItemOutcome::Failed { error }
 }

@@ -6,16 +6,20 @@ use serde_json::Value;
 use trunkline_flow::Scope;
 use uuid::Uuid;
 
-use crate::interpreter::{list::List, record::RunRecord};
+use crate::{
+    interpreter::{list::List, record::RunRecord},
+    run::KeyForm,
+};
 
 /// An item, or a batch of items, to work on.
 pub(super) struct Group {
     pub(super) name: String,
-    pub(super) items: Vec<ItemKey>,
+    pub(super) items: Vec<GroupItem>,
     pub(super) scope: Scope,
 }
 
-pub(super) struct ItemKey {
+/// An item of a group, by its key.
+pub(super) struct GroupItem {
     pub(super) key: String,
     /// The fingerprint, if it is remembered across runs.
     pub(super) once: Option<String>,
@@ -23,7 +27,7 @@ pub(super) struct ItemKey {
 
 /// An item to work on.
 pub(super) struct PendingItem {
-    pub(super) id: ItemKey,
+    pub(super) id: GroupItem,
     pub(super) value: Value,
 }
 
@@ -63,8 +67,16 @@ pub(super) fn group(list: &List<'_>, record: &RunRecord, pending: Vec<PendingIte
     batches.into_iter().map(group).collect()
 }
 
-/// Returns the fingerprint of a value. Equal values have the same one, whatever the order of their members.
-pub(super) fn fingerprint(mut value: Value) -> String {
+/// Returns the fingerprint of a value. Equal values have the same one, whatever the order of their members. It also
+/// says in which form the key of its item is remembered.
+pub(super) fn fingerprint(mut value: Value, form: KeyForm) -> String {
     value.sort_all_objects();
-    Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes()).simple().to_string()
+    let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes());
+    match form {
+        KeyForm::Plain => fingerprint.simple().to_string(),
+        KeyForm::Typed => format!("{TYPED}{}", fingerprint.simple()),
+    }
 }
+
+/// What a fingerprint begins with if the key of its item has the typed form.
+pub(super) const TYPED: &str = "typed:";

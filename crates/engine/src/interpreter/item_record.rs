@@ -6,7 +6,7 @@ use trunkline_core::{Result, StepPath};
 use crate::{
     interpreter::record::RunRecord,
     journal::Flush,
-    run::{ItemOutcome, Ledger, ListPosition, RunEvent, RunNotification},
+    run::{ItemOutcome, KeyForm, Ledger, ListPosition, RunEvent, RunNotification},
 };
 
 /// An item and its outcome.
@@ -45,6 +45,11 @@ impl RunRecord {
             }
         }
         Ok(true)
+    }
+
+    /// Returns the form of the keys of the run's items.
+    pub(super) fn key_form(&self) -> KeyForm {
+        self.run.read(|run| run.keys)
     }
 
     /// Returns the name of the batch in which an earlier run worked on an item.
@@ -108,9 +113,10 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it.
-    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: u64) -> Result<()> {
-        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead: Some(ahead) };
+    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it, if
+    /// that is known.
+    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: Option<u64>) -> Result<()> {
+        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead };
         self.run.record(finished, Flush::Later).await
     }
 

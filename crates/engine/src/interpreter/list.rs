@@ -14,6 +14,8 @@ use crate::{
 /// The `each` step: its list and its steps.
 pub(super) struct List<'a> {
     pub(super) path: &'a StepPath,
+    /// The JSON pointer of the step in the flow's document.
+    pub(super) pointer: &'a str,
     pub(super) bounds: &'a Bounds,
     pub(super) over: &'a Over,
     pub(super) templates: ItemTemplates<'a>,

@@ -19,6 +19,7 @@ pub(crate) mod previous_run;
 mod reconcile;
 pub(crate) mod record;
 mod recorded_call;
+mod repeats;
 mod retries;
 mod step;
 mod step_recorder;
@@ -26,4 +27,4 @@ mod waiting;
 
 pub use activity::ActivityMonitor;
 pub(crate) use interpreter::{FlowBounds, Interpreter, InterpreterParts, joined};
-pub use poll::poll_page;
+pub use poll::{PolledItem, PolledPage, poll_page};

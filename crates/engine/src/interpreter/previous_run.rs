@@ -13,7 +13,7 @@ use trunkline_flow::{Flow, StepKind};
 
 use crate::{
     journal::{Journal, pinned_flow::pinned_flow},
-    run::{ItemOutcome, RerunOf, Run, RunEvent, RunStatus, Verdict},
+    run::{ItemOutcome, RerunOf, Run, RunEvent, RunStatus, Verdict, key_form::NO_KEY},
 };
 
 /// The fold of the runs before a rerun. Its size grows with the number of failed items, not of all items.
@@ -280,7 +280,13 @@ impl PreviousRun {
             return Some(true);
         }
         let unfinished = self.stopped && !self.finished_lists.contains_key(each);
-        if unfinished || self.is_inside(each) { None } else { Some(false) }
+        // An item without a key may have one by now, which no earlier run knows.
+        let without_key = || {
+            let first = each.join(NO_KEY);
+            let found = self.failed_items.range(first..each.below().end).next();
+            found.is_some_and(|(_, item)| item.step == *each && item.key.starts_with(NO_KEY))
+        };
+        if unfinished || without_key() || self.is_inside(each) { None } else { Some(false) }
     }
 
     /// Returns whether this path lies in an item, or in a batch with an item, that failed itself.

@@ -89,7 +89,8 @@ impl Interpreter {
             StepKind::Wait(wait) => self.recorded_wait(placed, wait).await?,
             StepKind::Each { over, key, once, concurrency, batch, steps } => {
                 let templates = ItemTemplates { key: key.as_ref(), once: once.as_deref() };
-                let list = List { path, bounds, over, templates, concurrency: *concurrency, batch: *batch, steps };
+                let (pointer, concurrency, batch) = (&*step.pointer, *concurrency, *batch);
+                let list = List { path, pointer, bounds, over, templates, concurrency, batch, steps };
                 Each::new(self, list).run(scope).await?;
                 self.counts(path)
             }

@@ -70,10 +70,15 @@ pub struct PreviousOutcome {
 pub struct TriggerEvent {
     /// The flow, by the name under which it is saved.
     pub flow: String,
+    /// What the trigger watches, if its keys belong to that. Each feed of a flow has keys of its own. It is empty for
+    /// webhooks and schedules, and for keys that early versions recorded.
+    pub feed: String,
     /// The deduplication keys of the event. They are recorded with the run, and no other run is accepted for them.
     pub keys: Vec<String>,
     /// With this run, the trigger has dealt with everything up to this time.
     pub through: Option<Timestamp>,
+    /// Whether all earlier keys of the feed are kept: the trigger may not have asked for some that it can still meet.
+    pub keep: bool,
 }
 
 /// The exclusive right to work on a run. One process holds it at a time.

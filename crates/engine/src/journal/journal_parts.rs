@@ -134,8 +134,8 @@ impl TriggerDeduplication for JournalParts {
         self.deduplication.accept_triggered(run, version, flow, started, trigger).await
     }
 
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
-        self.deduplication.not_taken(flow, keys).await
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        self.deduplication.not_taken(flow, feed, keys).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

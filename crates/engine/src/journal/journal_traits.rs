@@ -204,10 +204,11 @@ pub trait RunIndex: Send + Sync {
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
 }
 
-/// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each flow has keys
-/// of its own.
+/// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each feed of a flow
+/// has keys of its own, see [`TriggerEvent::feed`].
 ///
-/// A journal may remove a key that no trigger has asked for in the last 30 days.
+/// When a journal records an event without [`TriggerEvent::keep`], it may remove keys of the feed that no trigger has
+/// asked for in the last 30 days.
 #[async_trait]
 pub trait TriggerDeduplication: Send + Sync {
     /// Accepts a run that a trigger starts as [`EventLog::accept`] does, and stores the trigger's deduplication keys in
@@ -229,12 +230,13 @@ pub trait TriggerDeduplication: Send + Sync {
         trigger: &TriggerEvent,
     ) -> Result<Option<RunId>>;
 
-    /// Returns those of `keys` that the trigger of this flow has not taken. The other ones are kept longer from now on.
+    /// Returns those of `keys` that the trigger of this flow has not taken for this feed. The other ones are kept longer
+    /// from now on.
     ///
     /// # Errors
     ///
     /// `store` if the keys cannot be read.
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
 
     /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns.
     /// If the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.
@@ -244,8 +246,8 @@ pub trait TriggerDeduplication: Send + Sync {
     /// `store` if they cannot be written.
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()>;
 
-    /// Removes all deduplication keys of the trigger of this flow, for a flow that is removed. That is on disk when
-    /// this returns.
+    /// Removes all deduplication keys of the trigger of this flow, of every feed, for a flow that is removed. That is on
+    /// disk when this returns.
     ///
     /// # Errors
     ///

@@ -56,8 +56,8 @@ struct Memory {
     scopes: HashMap<RunId, String>,
     /// By scope, step and key.
     previous: HashMap<(String, StepPath, String), PreviousOutcome>,
-    /// The run that has taken each deduplication key, by flow and key. The id is empty if no run was started.
-    deduplication: HashMap<(String, String), RunId>,
+    /// The run that has taken each deduplication key, by flow, feed and key. The id is empty if no run was started.
+    deduplication: HashMap<(String, String, String), RunId>,
     log: HashMap<RunId, VecDeque<(u64, String)>>,
 }
 
@@ -250,7 +250,7 @@ impl TriggerDeduplication for MemoryJournal {
         trigger: &TriggerEvent,
     ) -> Result<Option<RunId>> {
         let mut memory = self.lock();
-        let key = |key: &String| (trigger.flow.clone(), key.clone());
+        let key = |key: &String| (trigger.flow.clone(), trigger.feed.clone(), key.clone());
         if let Some(earlier) = trigger.keys.iter().find_map(|one| memory.deduplication.get(&key(one))) {
             return Ok(Some(earlier.clone()));
         }
@@ -259,22 +259,24 @@ impl TriggerDeduplication for MemoryJournal {
         Ok(None)
     }
 
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         let memory = self.lock();
-        let new = |key: &String| !memory.deduplication.contains_key(&(flow.to_owned(), key.clone()));
+        let of = |key: &String| (flow.to_owned(), feed.to_owned(), key.clone());
+        let new = |key: &String| !memory.deduplication.contains_key(&of(key));
         Ok(keys.into_iter().filter(new).collect())
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         let mut memory = self.lock();
         for key in event.keys {
-            memory.deduplication.entry((event.flow.clone(), key)).or_insert_with(|| RunId::from(""));
+            let key = (event.flow.clone(), event.feed.clone(), key);
+            memory.deduplication.entry(key).or_insert_with(|| RunId::from(""));
         }
         Ok(())
     }
 
     async fn forget_trigger(&self, flow: &str) -> Result<()> {
-        self.lock().deduplication.retain(|(of, _), _| of != flow);
+        self.lock().deduplication.retain(|(of, _, _), _| of != flow);
         Ok(())
     }
 }

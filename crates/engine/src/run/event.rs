@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, RunId, StepPath, Timestamp};
 
-use crate::run::{ItemOutcome, RunStatus, Verdict};
+use crate::run::{ItemOutcome, KeyForm, RunStatus, Verdict};
 
 /// The earlier run whose failed items a run repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,6 +52,9 @@ pub enum RunEvent {
         /// The run whose failed items this run repeats, if it is a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry: Option<RerunOf>,
+        /// The form of the keys of its items. Early versions did not write it.
+        #[serde(default)]
+        keys: KeyForm,
         /// When the run was accepted.
         at: Timestamp,
     },

@@ -2,6 +2,7 @@
 
 mod event;
 pub(crate) mod failure;
+pub(crate) mod key_form;
 mod ledger;
 mod limits;
 pub(crate) mod notification;
@@ -11,6 +12,7 @@ mod state;
 pub(crate) mod time;
 
 pub use event::{RerunOf, RunEvent, Waiting};
+pub use key_form::{ItemKey, KeyForm};
 pub use ledger::Ledger;
 pub use limits::RunLimits;
 pub use notification::RunNotification;

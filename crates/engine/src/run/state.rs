@@ -10,7 +10,7 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
 
 use crate::run::{
-    Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
+    KeyForm, Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
     failure::{is_transient, resolved_as_failed, stops_the_run},
     ledger::tally,
     progress::ProgressCounter,
@@ -63,6 +63,9 @@ pub struct Run {
     /// The warnings of services whose calls succeeded, and how often each occurred.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
+    /// The form of the keys of its items.
+    #[serde(skip)]
+    pub(crate) keys: KeyForm,
     #[serde(skip)]
     steps: BTreeMap<StepPath, StepState>,
     #[serde(skip)]
@@ -138,6 +141,7 @@ impl Run {
             cancel_requested: false,
             ledger: BTreeMap::new(),
             warnings: BTreeMap::new(),
+            keys: KeyForm::default(),
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
             ahead: BTreeMap::new(),
@@ -152,13 +156,14 @@ impl Run {
     /// The state does not grow with the number of items: the steps of an item are dropped as soon as it has an outcome.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, calls, retry, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, retry, keys, at } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;
                 self.connections = connections;
                 self.calls = calls;
                 self.retry = retry;
+                self.keys = keys;
                 self.started_at = at;
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),

@@ -18,7 +18,7 @@ use crate::{
         previous_run::{PreviousRun, versions},
     },
     journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
-    run::{RerunOf, Run, RunEvent, RunLimits, RunStatus},
+    run::{KeyForm, RerunOf, Run, RunEvent, RunLimits, RunStatus},
     supervisor::{AcceptOutcome, AcceptedRun, RunHandle, run_end::unstage},
 };
 
@@ -189,6 +189,7 @@ impl Engine {
             connections: bindings.iter().map(|(name, connected)| (name.clone(), connected.name().to_owned())).collect(),
             calls: versions(flow),
             retry,
+            keys: KeyForm::Typed,
             at: self.now(),
         };
         for called in flow.linked().values() {

@@ -72,9 +72,15 @@ impl Engine {
         let retry = RerunOf { run: id.clone(), unknown };
         let previous = PreviousRun::read(&**self.journal(), &retry, &flow).await?;
         check_failed_items(&run, &previous, &flow, unknown)?;
-        let (mut accepted, started) = self.prepare(&flow, run.input.clone(), bindings, Some(retry)).await?;
+        let (mut accepted, mut started) = self.prepare(&flow, run.input.clone(), bindings, Some(retry)).await?;
+        // The failed items are found again by their keys.
+        if let RunEvent::Started { keys, .. } = &mut started {
+            *keys = run.keys;
+        }
+        accepted.run.keys = run.keys;
         // A deduplication key, so that two processes cannot rerun the same run. No flow has such a name.
-        let once = TriggerEvent { flow: format!("~retry {id}"), keys: vec!["retry".to_owned()], through: None };
+        let (flow_name, keys) = (format!("~retry {id}"), vec!["retry".to_owned()]);
+        let once = TriggerEvent { flow: flow_name, keys, ..TriggerEvent::default() };
         let other =
             self.journal().accept_triggered(accepted.id(), flow.version(), flow.document(), started, &once).await?;
         let by = other.clone().unwrap_or_else(|| accepted.id().clone());

@@ -70,7 +70,7 @@ async fn rerunning_37_failures_of_ten_thousand_items_makes_exactly_37_writes_eve
         let first = run(&engine, &flow, place).await;
         let all = 3 * PAGES as usize - 1;
         assert!(all > 10_000);
-        assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [all as u64 - 37, 0, 37, 0]));
+        assert_eq!((first.status, counts(&first, "all")), (RunStatus::Partial, [all as u64 - 37, 1, 37, 0]));
         assert_eq!(written(&world), (1, all - 37, all));
 
         world.refuse_nothing();
@@ -100,18 +100,19 @@ async fn a_nightly_run_with_once_writes_only_failed_and_changed_items() {
     let world = world(place);
     shut(&world, (0..37).map(|n| n * 30 + 5));
     let first = run(&engine, &flow, place).await;
-    assert_eq!(counts(&first, "all"), [all as u64 - 37, 0, 37, 0]);
+    // The list shifts once: an item is on two pages, and skipped the second time.
+    assert_eq!(counts(&first, "all"), [all as u64 - 37, 1, 37, 0]);
     world.refuse_nothing();
     let second = run(&engine, &flow, place).await;
-    assert_eq!(counts(&second, "all"), [37, all as u64 - 37, 0, 0]);
+    assert_eq!(counts(&second, "all"), [37, all as u64 - 36, 0, 0]);
     assert_eq!(written(&world), (1, all, all + 37));
     assert_eq!(second.ledger[&"all".into()].skipped[&format!("unchanged since run {}", first.id)], all as u64 - 37);
     // An edited flow with the same name remembers them too.
     let edited = making(pages, json!({ "once": true, "concurrency": 2 }));
-    assert_eq!(counts(&run(&engine, &edited, place).await, "all"), [0, all as u64, 0, 0]);
+    assert_eq!(counts(&run(&engine, &edited, place).await, "all"), [0, all as u64 + 1, 0, 0]);
     // With another fingerprint, all items count as changed. Without `once`, nothing is remembered.
     let by = making(pages, json!({ "once": "{{ item.name }} again" }));
-    assert_eq!(counts(&run(&engine, &by, place).await, "all"), [all as u64, 0, 0, 0]);
+    assert_eq!(counts(&run(&engine, &by, place).await, "all"), [all as u64, 1, 0, 0]);
     assert_eq!(counts(&run(&engine, &making(1, json!({})), place).await, "all"), [3, 0, 0, 0]);
 }
 

@@ -3,6 +3,7 @@
 mod calls;
 mod cancel;
 mod earlier;
+mod keys;
 mod language;
 mod ledger;
 mod limits;

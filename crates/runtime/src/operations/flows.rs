@@ -112,7 +112,8 @@ async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
     let FlowDraft { flow: text, connections: bindings, input, inactive, replace } = input;
     let flow = text.parse().map_err(|found| text.error(&found))?;
     let flow = runtime.link(&flow).await?;
-    let warnings = text.check(runtime, &flow, &bindings).await?;
+    let mut warnings = text.check(runtime, &flow, &bindings).await?;
+    warnings.extend(runtime.trigger_warning(&flow, &bindings).await?);
     let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, inactive, replace }).await?;
     let webhook = match flow.trigger() {
         Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {

@@ -141,7 +141,8 @@ async fn tenants_with_one_vault_use_the_same_token() {
 async fn triggers(one: &Ports, two: &Ports) -> (bool, bool) {
     let document = json!({ "name": "feed", "steps": [{ "id": "one", "set": { "a": 1 } }] });
     let flow = Flow::from_value(document).unwrap();
-    let event = TriggerEvent { flow: "feed".into(), keys: vec!["7".into()], through: Some(Timestamp::now()) };
+    let (keys, through) = (vec!["7".into()], Some(Timestamp::now()));
+    let event = TriggerEvent { flow: "feed".into(), keys, through, ..TriggerEvent::default() };
     let (one, two) = (runtime(one), runtime(two));
     one.save_flow(&flow, SaveOptions::default()).await.unwrap();
     let has_flow = !two.flows().saved_flows().await.unwrap().is_empty();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp, async_trait};
 
@@ -28,10 +28,33 @@ pub struct SavedFlow {
     pub token_hash: Option<Vec<u8>>,
     /// Whether the secret of a signed webhook is saved.
     pub has_secret: bool,
+    /// What its user has to know about its trigger.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<TriggerFinding>,
     /// When it was first saved.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
+}
+
+/// Something that the user of a saved flow has to know about its trigger. It stays as long as it is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerFinding {
+    /// What is so, such as why items of a list start no run.
+    pub message: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// Where it was seen last, such as the place of an item in its list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// The number of items of a list that it concerns; nothing if it concerns the trigger as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
+    /// When it was found first.
+    pub since: Timestamp,
+    /// About when it was seen last.
+    pub seen: Timestamp,
 }
 
 /// A flow to be saved.
@@ -49,6 +72,8 @@ pub struct FlowToSave {
     pub input: Map<String, Value>,
     /// Whether its trigger starts runs.
     pub active: bool,
+    /// Whether its trigger starts as if it had never checked, because it watches something else than before.
+    pub restart: bool,
 }
 
 /// Stores flows under their names, for triggers and for callers that start them by name.
@@ -62,7 +87,8 @@ pub struct FlowToSave {
 /// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
 #[async_trait]
 pub trait FlowStore: Send + Sync {
-    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay.
+    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay,
+    /// what was found about its trigger does not.
     ///
     /// The document is stored under its version, as
     /// [`FlowVersions::keep_version`](trunkline_engine::FlowVersions::keep_version) does, so that runs can be accepted
@@ -106,6 +132,13 @@ pub trait FlowStore: Send + Sync {
     ///
     /// `not_found` if there is no flow of this name.
     async fn remove_flow(&self, name: &str) -> Result<()>;
+
+    /// Replaces what was found about the trigger of a flow.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()>;
 
     /// Replaces the hash of the token in the address of a flow's webhook.
     ///

@@ -8,7 +8,7 @@ use trunkline_core::{Result, Secret, async_trait};
 use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, exists_already},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already},
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{WorkResult, now, seal_in, time},
@@ -33,10 +33,11 @@ impl FlowStore for Store {
                     "INSERT INTO kept_flows (name, version, connections, input, active, created_at, updated_at)
                      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (name) DO UPDATE
                      SET version = excluded.version, connections = excluded.connections, input = excluded.input,
-                         active = excluded.active, updated_at = excluded.updated_at",
+                         active = excluded.active, updated_at = excluded.updated_at,
+                         through = CASE WHEN ?7 THEN NULL ELSE through END",
                 )?
-                .execute(params![flow.name, flow.version, connections, input, flow.active, now()])?;
-            Ok(())
+                .execute(params![flow.name, flow.version, connections, input, flow.active, now(), flow.restart])?;
+            Ok(store.prepare_cached("DELETE FROM findings WHERE flow = ?1")?.execute([flow.name]).map(drop)?)
         });
         saved.await
     }
@@ -77,6 +78,14 @@ impl FlowStore for Store {
             Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
         })
         .await
+    }
+
+    async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
+        let findings = serde_json::to_string(&findings).unwrap_or_else(|_| "[]".to_owned());
+        // The earlier row is not looked at: it is replaced as a whole, whatever a disk has made of it.
+        let sql = "INSERT OR REPLACE INTO findings (flow, findings) SELECT name, ?2 FROM kept_flows WHERE name = ?1";
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, findings])?))
+            .await
     }
 
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
@@ -128,8 +137,9 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT name, version, active, connections, input, through, token_hash,
-                             sealed IS NOT NULL, created_at, updated_at
-                      FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON flow = name";
+                             sealed IS NOT NULL, created_at, updated_at, coalesce(findings, '[]')
+                      FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON webhooks.flow = name
+                      LEFT JOIN good_findings AS findings ON findings.flow = name";
 
 fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -149,6 +159,7 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
         has_secret: row.get(7)?,
         created_at: time(row.get(8)?),
         updated_at: time(row.get(9)?),
+        findings: json(row, 10)?,
     })
 }
 

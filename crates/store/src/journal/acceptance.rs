@@ -58,9 +58,11 @@ pub(crate) fn accepting(
 /// Returns the run that was started for one of the keys of an event.
 pub(crate) fn run_for(store: &Connection, event: &TriggerEvent) -> rusqlite::Result<Option<RunId>> {
     let mut statement =
-        store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND key = ?2")?;
+        store.prepare_cached("SELECT coalesce(run, '') FROM good_taken WHERE flow = ?1 AND feed = ?2 AND key = ?3")?;
     for key in &event.keys {
-        if let Some(run) = statement.query_row([&event.flow, key], |row| row.get::<_, String>(0)).optional()? {
+        if let Some(run) =
+            statement.query_row([&event.flow, &event.feed, key], |row| row.get::<_, String>(0)).optional()?
+        {
             return Ok(Some(RunId::from(run)));
         }
     }
@@ -70,14 +72,15 @@ pub(crate) fn run_for(store: &Connection, event: &TriggerEvent) -> rusqlite::Res
 /// Saves the keys of an event, and the time up to which its trigger has handled everything.
 pub(crate) fn save(store: &Connection, event: &TriggerEvent, run: Option<&RunId>) -> rusqlite::Result<()> {
     let now = now();
-    let mut insert = store
-        .prepare_cached("INSERT INTO taken (flow, key, run, at) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")?;
+    let mut insert = store.prepare_cached(
+        "INSERT INTO taken (flow, feed, key, run, at) VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+    )?;
     for key in &event.keys {
-        insert.execute(params![event.flow, key, run.map(|run| run.as_str()), now])?;
+        insert.execute(params![event.flow, event.feed, key, run.map(|run| run.as_str()), now])?;
     }
-    if !event.keys.is_empty() {
-        let mut forget = store.prepare_cached("DELETE FROM taken WHERE flow = ?1 AND at < ?2")?;
-        forget.execute(params![event.flow, now - KEEP])?;
+    if !event.keep {
+        let mut forget = store.prepare_cached("DELETE FROM taken WHERE flow = ?1 AND feed = ?2 AND at < ?3")?;
+        forget.execute(params![event.flow, event.feed, now - KEEP])?;
     }
     if let Some(through) = event.through.map(column) {
         let mut update = store.prepare_cached("UPDATE kept_flows SET through = ?2 WHERE name = ?1")?;

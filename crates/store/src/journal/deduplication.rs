@@ -1,7 +1,7 @@
 //! Deduplication keys of triggers: deliveries, items and due times for which a run was started.
 //!
-//! A key is written in the transaction that accepts the run. A key that has not been seen for 30 days is removed; the
-//! same delivery after that starts another run.
+//! A key is written in the transaction that accepts the run. A key that has not been seen for 30 days is removed, unless
+//! its trigger may still meet it; the same delivery after that starts another run.
 
 use std::collections::BTreeSet;
 
@@ -36,13 +36,14 @@ impl TriggerDeduplication for Store {
         Ok(earlier)
     }
 
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
-        let of = flow.to_owned();
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        let (of, in_feed) = (flow.to_owned(), feed.to_owned());
         let read = self.readers.read("reading deduplication keys", move |store| {
-            let mut statement = store.prepare_cached("SELECT at FROM good_taken WHERE flow = ?1 AND key = ?2")?;
+            let mut statement =
+                store.prepare_cached("SELECT at FROM good_taken WHERE flow = ?1 AND feed = ?2 AND key = ?3")?;
             let (mut new, mut stale) = (BTreeSet::new(), Vec::new());
             for key in keys {
-                match statement.query_row([&of, &key], |row| row.get::<_, i64>(0)).optional()? {
+                match statement.query_row([&of, &in_feed, &key], |row| row.get::<_, i64>(0)).optional()? {
                     None => drop(new.insert(key)),
                     Some(at) if at < now() - DAY => stale.push(key),
                     Some(_) => {}
@@ -53,10 +54,11 @@ impl TriggerDeduplication for Store {
         let (new, stale) = read.await?;
         if !stale.is_empty() {
             // Seen again: they are kept for another 30 days.
-            let of = flow.to_owned();
+            let (of, feed) = (flow.to_owned(), feed.to_owned());
             let renewed = self.inner.writer.run(move |store| {
-                let mut update = store.prepare_cached("UPDATE taken SET at = ?3 WHERE flow = ?1 AND key = ?2")?;
-                Ok(stale.iter().try_for_each(|key| update.execute(params![of, key, now()]).map(drop))?)
+                let mut update =
+                    store.prepare_cached("UPDATE taken SET at = ?4 WHERE flow = ?1 AND feed = ?2 AND key = ?3")?;
+                Ok(stale.iter().try_for_each(|key| update.execute(params![of, feed, key, now()]).map(drop))?)
             });
             renewed.await?;
         }

@@ -74,7 +74,7 @@ mod tests {
 
     use serde_json::json;
     use trunkline_core::{RunId, Timestamp};
-    use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus};
+    use trunkline_engine::{EventLog, Flush, KeyForm, RunEvent, RunStatus};
 
     use super::*;
 
@@ -95,6 +95,7 @@ mod tests {
                 connections,
                 calls,
                 retry: None,
+                keys: KeyForm::default(),
                 at: Timestamp::from_millis(1),
             };
             store.accept(&run, "v1", &json!({ "name": "copy" }), started, flush).await?;

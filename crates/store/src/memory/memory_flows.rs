@@ -4,7 +4,7 @@ use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
 use crate::{
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, exists_already},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already},
     lookup::not_found::no_flow,
     memory::memory_store::{MemoryStore, StoredFlow, Tables},
 };
@@ -40,9 +40,10 @@ impl FlowStore for MemoryStore {
             active: flow.active,
             connections: flow.connections,
             input: flow.input,
-            through: known.as_ref().and_then(|known| known.through),
+            through: known.as_ref().and_then(|known| known.through).filter(|_| !flow.restart),
             token_hash: known.as_ref().and_then(|known| known.token_hash.clone()),
             has_secret: known.as_ref().is_some_and(|known| known.has_secret),
+            findings: Vec::new(),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
@@ -77,6 +78,10 @@ impl FlowStore for MemoryStore {
             return Err(no_flow(name, &tables.flow_names()));
         }
         self.runs.forget_trigger(name).await
+    }
+
+    async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| flow.saved.findings = findings)
     }
 
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {

@@ -62,8 +62,8 @@ impl TriggerDeduplication for MemoryRuns {
         Ok(earlier)
     }
 
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
-        self.0.runs.not_taken(flow, keys).await
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        self.0.runs.not_taken(flow, feed, keys).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

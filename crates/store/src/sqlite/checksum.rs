@@ -23,7 +23,7 @@ pub(crate) fn functions(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 /// The tables whose rows are not counted elsewhere. The rows of the other tables are counted by run.
-const UNCOUNTED: [&str; 11] = [
+const UNCOUNTED: [&str; 12] = [
     "meta",
     "connections",
     "secrets",
@@ -32,6 +32,7 @@ const UNCOUNTED: [&str; 11] = [
     "flows",
     "kept_flows",
     "webhooks",
+    "findings",
     "runs",
     "taken",
     "done_once",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use trunkline_core::{Connection, ErrorKind, Result, RunId, Schema, Timestamp, Vault};
-use trunkline_engine::{Flush, Journal, RunEvent, RunStatus};
+use trunkline_engine::{Flush, Journal, KeyForm, RunEvent, RunStatus};
 
 use crate::{
     connections::connection_store::ConnectionStore,
@@ -53,6 +53,7 @@ pub(super) fn flow(name: &str, version: &str, connections: &[(&str, &str)], acti
         connections: connections.iter().map(named).collect(),
         input: json!({ "z": 7, "a": "Ä" }).as_object().unwrap().clone(),
         active,
+        restart: false,
     }
 }
 
@@ -68,6 +69,7 @@ pub(super) fn started(connection: &str) -> RunEvent {
         connections: BTreeMap::from([("source".into(), connection.into()), ("target".into(), connection.into())]),
         calls: BTreeMap::new(),
         retry: None,
+        keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     }
 }

@@ -4,6 +4,8 @@ use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
 
+use crate::flows::flow_store::{FlowToSave, TriggerFinding};
+
 use super::samples::{TestedStore, document, flow, kind, started};
 
 pub(super) async fn a_saved_flow_is_returned_unchanged(store: TestedStore) {
@@ -56,8 +58,8 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
     let saved = flows.saved_flow("copy").await.unwrap();
     assert_eq!((saved.token_hash, saved.has_secret, saved.through), (None, false, None));
     let keys = || vec!["a".to_owned()];
-    assert_eq!(store.journal.not_taken("copy", keys()).await.unwrap().len(), 1);
-    assert!(store.journal.not_taken("other", keys()).await.unwrap().is_empty(), "other flows keep their keys");
+    assert_eq!(store.journal.not_taken("copy", "", keys()).await.unwrap().len(), 1);
+    assert!(store.journal.not_taken("other", "", keys()).await.unwrap().is_empty(), "other flows keep their keys");
 }
 
 pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
@@ -116,6 +118,50 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
 }
 
+pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) {
+    let flows = &store.flows;
+    for name in ["copy", "other"] {
+        flows.save_flow(flow(name, "v1", &[], true), false).await.unwrap();
+    }
+    let finding = |message: &str, items: Option<u64>| TriggerFinding {
+        message: message.into(),
+        hint: Some("look at it".into()),
+        place: items.map(|items| format!("item {items}")),
+        items,
+        since: Timestamp::from_millis(7),
+        seen: Timestamp::from_millis(8),
+    };
+    let found = async |name: &str| flows.saved_flow(name).await.unwrap().findings;
+    let updated = flows.saved_flow("copy").await.unwrap().updated_at;
+    for findings in [vec![finding("it failed", None), finding("no \"key\"", Some(3))], vec![finding("é", Some(1))]] {
+        flows.set_findings("copy", findings.clone()).await.unwrap();
+        assert_eq!((found("copy").await, found("other").await), (findings.clone(), Vec::new()));
+        assert_eq!(flows.saved_flows().await.unwrap()[0].findings, findings);
+    }
+    assert_eq!(flows.saved_flow("copy").await.unwrap().updated_at, updated, "the flow is as it was");
+    flows.save_flow(flow("copy", "v2", &[], true), true).await.unwrap();
+    assert_eq!(found("copy").await, [], "another version has its own");
+    flows.set_findings("copy", vec![finding("it failed", None)]).await.unwrap();
+    flows.set_findings("copy", Vec::new()).await.unwrap();
+    assert_eq!(found("copy").await, []);
+    flows.set_findings("copy", vec![finding("it failed", None)]).await.unwrap();
+    flows.remove_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    assert_eq!(found("copy").await, [], "nor has another flow of the name");
+    assert_eq!(kind(flows.set_findings("copi", Vec::new()).await), ErrorKind::NotFound);
+}
+
+pub(super) async fn a_trigger_that_watches_something_else_starts_again(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    store.journal.remember_trigger(taken("copy", &["a"], Some(Timestamp::from_millis(7)))).await.unwrap();
+    let restarted = FlowToSave { restart: true, ..flow("copy", "v2", &[], true) };
+    flows.save_flow(restarted, true).await.unwrap();
+    assert_eq!(flows.saved_flow("copy").await.unwrap().through, None);
+    assert!(store.journal.not_taken("copy", "", vec!["a".into()]).await.unwrap().is_empty(), "the keys stay");
+}
+
 fn taken(flow: &str, keys: &[&str], through: Option<Timestamp>) -> TriggerEvent {
-    TriggerEvent { flow: flow.into(), keys: keys.iter().map(|key| (*key).to_owned()).collect(), through }
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    TriggerEvent { flow: flow.into(), keys, through, ..TriggerEvent::default() }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::support::{Home, connection, settings};
 use serde_json::json;
 use trunkline_core::{Connection, ErrorKind, NextStep, RunId, Secret, SignIn, Timestamp, Vault};
-use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus};
+use trunkline_engine::{EventLog, Flush, KeyForm, RunEvent, RunStatus};
 use trunkline_store::{ConnectionStore, ConnectionUse};
 
 #[tokio::test]
@@ -173,6 +173,7 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
         connections,
         calls,
         retry: None,
+        keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     };
     let run = RunId::from("a1");

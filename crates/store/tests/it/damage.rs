@@ -30,16 +30,15 @@ async fn filled(home: &Home) {
             connections: BTreeMap::from([("source".into(), "dam".into())]),
             input: json!({ "folder": 7 }).as_object().unwrap().clone(),
             active: true,
+            restart: false,
         };
         store.save_flow(flow, false).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
     }
     store.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
     let keys = (0..40).map(|key| format!("k{key}")).collect();
-    store
-        .remember_trigger(TriggerEvent { flow: "copy".into(), keys, through: Some(Timestamp::from_millis(9)) })
-        .await
-        .unwrap();
+    let (flow, through) = ("copy".into(), Some(Timestamp::from_millis(9)));
+    store.remember_trigger(TriggerEvent { flow, keys, through, ..TriggerEvent::default() }).await.unwrap();
     for name in RUNS {
         let run = accepted(&store, name).await;
         for key in 0..60 {
@@ -78,7 +77,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
         ("sign-in events".into(), text(store.sign_in_events(None, 0).await)),
         ("saved flows".into(), text(store.saved_flows().await)),
         ("runs".into(), text(store.runs().await)),
-        ("taken".into(), text(store.not_taken("copy", KEYS.map(str::to_owned).to_vec()).await)),
+        ("taken".into(), text(store.not_taken("copy", "", KEYS.map(str::to_owned).to_vec()).await)),
     ];
     for name in ["dam", "other", "third"] {
         all.push((format!("connection {name}"), text(store.connection(name).await.map(|one| one.document()))));

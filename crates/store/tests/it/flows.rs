@@ -16,6 +16,7 @@ fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave
         connections: connections.iter().map(named).collect(),
         input: json!({ "folder": 7 }).as_object().unwrap().clone(),
         active,
+        restart: false,
     }
 }
 

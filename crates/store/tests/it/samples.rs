@@ -7,8 +7,8 @@ use crate::support::{Home, events};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Timestamp, Vault};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, ItemOutcome, PreviousOutcome, ProcessLog, RunEvent, RunIndex, TriggerDeduplication,
-    TriggerEvent,
+    EventLog, FlowVersions, Flush, ItemOutcome, KeyForm, PreviousOutcome, ProcessLog, RunEvent, RunIndex,
+    TriggerDeduplication, TriggerEvent,
 };
 use trunkline_store::{ConnectionStore, FlowStore, KeySource, Store};
 
@@ -69,7 +69,7 @@ async fn a_store_of_version_4_is_read_and_continued() {
     assert_eq!((&kept.connections["source"], &kept.input["folder"]), (&"dam".to_owned(), &json!(7)));
     assert_eq!((kept.token_hash.as_deref(), kept.has_secret), (Some(&[7; 32][..]), true));
     assert_eq!(store.webhook_secret("copy").await.unwrap().unwrap().expose(), "sample-signing-secret");
-    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], through: None };
+    let fired = TriggerEvent { flow: "copy".into(), keys: vec!["delivery-1".into()], ..TriggerEvent::default() };
     let (next, started) = (RunId::from("5a3b1e000004"), crate::support::started(2));
     let document = store.flow("v1").await.unwrap();
     let earlier = store.accept_triggered(&next, "v1", &document, started, &fired).await.unwrap();
@@ -170,4 +170,29 @@ async fn a_store_of_version_8_is_read_and_continued() {
     let stored: String = home.sqlite().query_row(last, [], |row| row.get(0)).unwrap();
     assert_eq!(stored, r#"{"event":"resumed","at":"1970-01-01T00:00:00.005Z"}"#);
     assert_eq!(events(&store, &second).await.len(), 6);
+}
+
+/// Version 9: deduplication keys belong to a flow, whatever it watches, and keys of items are plain texts.
+#[tokio::test]
+async fn a_store_of_version_9_is_read_and_continued() {
+    let home = Home::new();
+    let store = sample(&home, "9");
+    let keys = || keys_of(&["#4", "1", "2", "c", "true", "3"]);
+    for flow in ["watch", "take"] {
+        assert_eq!(store.not_taken(flow, "", keys()).await.unwrap().into_iter().collect::<Vec<_>>(), ["3"], "{flow}");
+        assert_eq!(store.not_taken(flow, "another feed", keys()).await.unwrap().len(), 6, "{flow}");
+        let saved = store.saved_flow(flow).await.unwrap();
+        assert!(saved.through.is_some() && saved.findings.is_empty(), "{saved:?}");
+    }
+    let (run, step) = (RunId::from("1m8p7jtbqwjej6w"), "all".into());
+    let before = store.before(&run, &step, "4711").await.unwrap().unwrap();
+    assert!(before.run == run && !before.unknown, "{before:?}");
+    let RunEvent::Started { keys, .. } = events(&store, &run).await.swap_remove(0) else { panic!("it is started") };
+    assert_eq!(keys, KeyForm::Plain);
+    store.remove_flow("watch").await.unwrap();
+    assert_eq!(store.not_taken("watch", "", keys_of(&["1"])).await.unwrap().len(), 1);
+}
+
+fn keys_of(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
 }

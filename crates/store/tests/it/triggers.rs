@@ -10,7 +10,8 @@ use trunkline_engine::{RunIndex, TriggerDeduplication, TriggerEvent};
 use trunkline_store::{FlowStore, FlowToSave, Store};
 
 fn fired(keys: &[&str], through: Option<u64>) -> TriggerEvent {
-    TriggerEvent { flow: "copy".into(), keys: texts(keys), through: through.map(Timestamp::from_millis) }
+    let (keys, through) = (texts(keys), through.map(Timestamp::from_millis));
+    TriggerEvent { flow: "copy".into(), keys, through, ..TriggerEvent::default() }
 }
 
 fn texts(keys: &[&str]) -> Vec<String> {
@@ -29,12 +30,13 @@ async fn kept(store: &Store) {
         connections: Default::default(),
         input: Default::default(),
         active: true,
+        restart: false,
     };
     store.save_flow(flow, true).await.unwrap();
 }
 
 async fn new(store: &Store, keys: &[&str]) -> BTreeSet<String> {
-    store.not_taken("copy", texts(keys)).await.unwrap()
+    store.not_taken("copy", "", texts(keys)).await.unwrap()
 }
 
 async fn through(store: &Store) -> Option<u64> {
@@ -119,4 +121,27 @@ async fn keys_that_no_event_has_any_more_are_forgotten_after_30_days() {
     assert!(new(&store, &["shown"]).await.is_empty(), "a key that is seen again is remembered");
     store.remember_trigger(fired(&["next"], None)).await.unwrap();
     assert_eq!(new(&store, &["old", "shown", "young", "next"]).await, BTreeSet::from(["old".into()]));
+}
+
+/// A trigger that reads a part of its list does not ask for the keys of the other part.
+#[tokio::test]
+async fn keys_of_a_feed_that_is_read_in_part_are_kept() {
+    const DAY: i64 = 24 * 60 * 60 * 1000;
+    let home = Home::new();
+    let store = home.open().unwrap();
+    kept(&store).await;
+    let of = |feed: &str, keys: &[&str], keep| TriggerEvent { feed: feed.into(), keep, ..fired(keys, Some(5)) };
+    let new = async |feed: &str| store.not_taken("copy", feed, texts(&["old"])).await.unwrap().len();
+    for feed in ["one", "two"] {
+        store.remember_trigger(of(feed, &["old"], true)).await.unwrap();
+    }
+    home.sqlite().execute("UPDATE taken SET at = at - ?1", [40 * DAY]).unwrap();
+    store.remember_trigger(of("one", &["next"], true)).await.unwrap();
+    let event = of("one", &["last"], true);
+    store.accept_triggered(&RunId::from("a1"), "v1", &json!({ "name": "copy" }), started(1), &event).await.unwrap();
+    let count = |sql: &str| home.sqlite().query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM taken WHERE key = 'old'"), 2, "none is removed");
+    // At the end of a look at the whole list, its keys that were not asked for are removed, and those of no other list.
+    store.remember_trigger(of("one", &[], false)).await.unwrap();
+    assert_eq!((new("one").await, new("two").await), (1, 0));
 }

@@ -46,6 +46,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     a_run_that_is_flushed_later_can_be_read_at_once(&fresh().await).await;
     a_flow_version_never_changes(&fresh().await).await;
     triggers::a_trigger_event_is_accepted_once(&fresh().await).await;
+    triggers::each_feed_of_a_flow_has_keys_of_its_own(&fresh().await).await;
     triggers::keys_without_a_run_are_taken_too(&fresh().await).await;
     triggers::forgotten_keys_start_runs_again(&fresh().await).await;
     events_are_replayed_unchanged(&fresh().await).await;

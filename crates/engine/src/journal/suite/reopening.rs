@@ -33,7 +33,7 @@ async fn what_was_flushed_is_there<J: Journal>(journal: J, reopen: &impl AsyncFn
         RunEvent::CancelRequested { at: Timestamp::from_millis(3) },
     ];
     journal.append(&run, events, Flush::Now).await.unwrap();
-    let triggered = TriggerEvent { flow: "copy".into(), keys: vec!["a".into()], through: None };
+    let triggered = TriggerEvent { flow: "copy".into(), keys: vec!["a".into()], ..TriggerEvent::default() };
     let flow = json!({ "name": "copy" });
     journal.accept_triggered(&id("a2"), "v1", &flow, started("v1", 2), &triggered).await.unwrap();
     journal.remember_trigger(TriggerEvent { keys: vec!["b".into()], ..triggered.clone() }).await.unwrap();
@@ -54,7 +54,7 @@ async fn what_was_flushed_is_there<J: Journal>(journal: J, reopen: &impl AsyncFn
     let (signals, last) = journal.signals(&run, 0).await.unwrap();
     assert_eq!((signals.len(), last), (1, 5));
     assert_eq!(journal.flow("v2").await.unwrap(), json!({ "name": "called" }));
-    assert_eq!(journal.not_taken("copy", ["a", "b", "c"].map(str::to_owned).into()).await.unwrap().len(), 1);
+    assert_eq!(journal.not_taken("copy", "", ["a", "b", "c"].map(str::to_owned).into()).await.unwrap().len(), 1);
     let again = journal.accept_triggered(&id("a4"), "v1", &flow, started("v1", 4), &triggered).await;
     assert_eq!(again.unwrap(), Some(id("a2")));
     let again = journal.accept(&run, "v1", &flow, started("v1", 4), Flush::Now).await;

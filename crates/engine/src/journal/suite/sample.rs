@@ -7,7 +7,7 @@ use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, Step
 
 use crate::{
     journal::{Flush, Journal},
-    run::{ItemOutcome, RerunOf, RunEvent, RunStatus, Verdict, Waiting},
+    run::{ItemOutcome, KeyForm, RerunOf, RunEvent, RunStatus, Verdict, Waiting},
 };
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
@@ -141,6 +141,7 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         connections,
         calls,
         retry,
+        keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }
 }

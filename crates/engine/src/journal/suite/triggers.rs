@@ -9,7 +9,8 @@ use super::{id, kind, started};
 use crate::journal::{Journal, TriggerEvent};
 
 fn event(flow: &str, keys: &[&str]) -> TriggerEvent {
-    TriggerEvent { flow: flow.into(), keys: keys.iter().map(|key| (*key).to_owned()).collect(), through: None }
+    let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    TriggerEvent { flow: flow.into(), keys, ..TriggerEvent::default() }
 }
 
 async fn accept(journal: &impl Journal, name: &str, event: TriggerEvent) -> trunkline_core::Result<Option<RunId>> {
@@ -17,7 +18,7 @@ async fn accept(journal: &impl Journal, name: &str, event: TriggerEvent) -> trun
 }
 
 async fn not_taken(journal: &impl Journal, flow: &str, keys: &[&str]) -> BTreeSet<String> {
-    journal.not_taken(flow, event(flow, keys).keys).await.unwrap()
+    journal.not_taken(flow, "", event(flow, keys).keys).await.unwrap()
 }
 
 pub(super) async fn a_trigger_event_is_accepted_once(journal: &impl Journal) {
@@ -53,4 +54,25 @@ pub(super) async fn forgotten_keys_start_runs_again(journal: &impl Journal) {
     journal.forget_trigger("unknown").await.unwrap();
     assert_eq!(accept(journal, "a3", event("copy", &["a"])).await.unwrap(), None);
     assert_eq!(accept(journal, "a4", event("other", &["a"])).await.unwrap(), Some(id("a2")), "other flows keep theirs");
+}
+
+pub(super) async fn each_feed_of_a_flow_has_keys_of_its_own(journal: &impl Journal) {
+    let of = |feed: &str, keys: &[&str]| TriggerEvent { feed: feed.into(), ..event("copy", keys) };
+    let not_taken = async |feed: &str| {
+        let keys = event("copy", &["", "a", "b", "c"]).keys;
+        journal.not_taken("copy", feed, keys).await.unwrap().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(accept(journal, "a1", of("one", &["a"])).await.unwrap(), None);
+    assert_eq!(accept(journal, "a2", of("two", &["a"])).await.unwrap(), None, "the key of another feed");
+    assert_eq!(accept(journal, "a3", of("", &["a"])).await.unwrap(), None, "no feed is one of its own");
+    assert_eq!(accept(journal, "a4", of("two", &["b", "a"])).await.unwrap(), Some(id("a2")));
+    journal.remember_trigger(TriggerEvent { keep: true, ..of("one", &["", "b"]) }).await.unwrap();
+    assert_eq!(not_taken("one").await, ["c"]);
+    assert_eq!(not_taken("two").await, ["", "b", "c"]);
+    assert_eq!(not_taken("").await, ["", "b", "c"]);
+    assert_eq!(not_taken("three").await, ["", "a", "b", "c"]);
+    journal.forget_trigger("copy").await.unwrap();
+    for feed in ["one", "two", ""] {
+        assert_eq!(not_taken(feed).await, ["", "a", "b", "c"], "a removed flow leaves no feed");
+    }
 }

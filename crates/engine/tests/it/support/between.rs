@@ -93,8 +93,8 @@ impl<W: Watcher> TriggerDeduplication for Between<W> {
         let earlier = self.inner.accept_triggered(run, version, flow, started, fired).await?;
         self.watcher.after().map(|()| earlier)
     }
-    async fn not_taken(&self, flow: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
-        self.inner.not_taken(flow, keys).await
+    async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
+        self.inner.not_taken(flow, feed, keys).await
     }
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.inner.remember_trigger(event).await

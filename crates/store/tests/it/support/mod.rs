@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::process::Command;
 use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
-use trunkline_engine::{EventLog, Flush, ItemOutcome, LogEntry, RunEvent};
+use trunkline_engine::{EventLog, Flush, ItemOutcome, KeyForm, LogEntry, RunEvent};
 use trunkline_store::{KeySource, Store};
 use trunkline_testkit::process::{TestProcess, test_child};
 
@@ -141,6 +141,7 @@ pub fn started(at: u64) -> RunEvent {
         connections,
         calls,
         retry: None,
+        keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }
 }

@@ -1,0 +1,108 @@
+//! What the user of a saved flow has to know about its trigger: collected in one check, and merged with what was found
+//! before.
+
+use std::collections::BTreeMap;
+
+use trunkline_core::{Error, Redactor, Timestamp};
+use trunkline_store::TriggerFinding;
+
+/// The maximum number of findings; further ones are counted together.
+const MAX_FINDINGS: usize = 20;
+/// A finding that is as before is written again after this time, in milliseconds, to say that it was seen.
+const REFRESH: u64 = 60 * 60 * 1000;
+/// A finding of a part of a list that is not read any more is removed after this time, in milliseconds: 30 days.
+const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// The findings of one check of a trigger, by their message.
+#[derive(Debug, Default)]
+pub(crate) struct Findings(BTreeMap<String, Found>);
+
+#[derive(Debug, Default)]
+struct Found {
+    hint: Option<String>,
+    place: Option<String>,
+    items: Option<u64>,
+}
+
+impl Findings {
+    /// Returns the findings of a trigger that failed.
+    pub(crate) fn of(error: &Error) -> Findings {
+        let mut findings = Findings::default();
+        findings.trigger(format!("the trigger failed: {error}"), error.advice().map(|hint| hint.to_string()));
+        findings
+    }
+
+    /// Adds something that concerns the trigger as a whole.
+    pub(crate) fn trigger(&mut self, message: String, hint: Option<String>) {
+        self.0.entry(message).or_insert(Found { hint, place: None, items: None });
+    }
+
+    /// Adds an item that is left out because of this error, on the page of this number.
+    pub(crate) fn left_out(&mut self, error: &Error, page: usize) {
+        let item = error.facts().find(|(name, _)| *name == "item").map(|(_, number)| number);
+        let place = format!("page {page}{}", item.map(|item| format!(", item {item}")).unwrap_or_default());
+        let hint = error.advice().map(|hint| hint.to_string());
+        self.item(format!("left out of the list: {}", error.message()), hint, place);
+    }
+
+    /// Adds an item whose key occurred before in the list.
+    pub(crate) fn repeated(&mut self, equal: bool, key: &str, page: usize) {
+        let place = format!("page {page}, key {key}");
+        match equal {
+            true => self.item("the same item occurs again in the list; it starts one run".to_owned(), None, place),
+            false => {
+                let hint = "set `key` of the trigger to what identifies one item";
+                let message = "left out of the list: another item of it has the same key";
+                self.item(message.to_owned(), Some(hint.to_owned()), place);
+            }
+        }
+    }
+
+    fn item(&mut self, message: String, hint: Option<String>, place: String) {
+        let full = self.0.len() >= MAX_FINDINGS && !self.0.contains_key(&message);
+        let message = if full { "left out of the list for other reasons".to_owned() } else { message };
+        let found = self.0.entry(message).or_insert(Found { hint, place: Some(place), items: None });
+        *found.items.get_or_insert(0) += 1;
+    }
+
+    /// Returns the message of a finding.
+    pub(crate) fn first_reason(&self) -> Option<&str> {
+        self.0.keys().next().map(String::as_str)
+    }
+
+    /// Returns what is known of a trigger after a check. If the check did not read its list `to_the_end`, items that
+    /// were found before may still be there.
+    pub(crate) fn merge(
+        self,
+        before: &[TriggerFinding],
+        to_the_end: bool,
+        now: Timestamp,
+        redactor: &Redactor,
+    ) -> Vec<TriggerFinding> {
+        let redact = |text: String| redactor.redact(&text).into_owned();
+        let mut all = Vec::new();
+        for (message, Found { hint, place, items }) in self.0 {
+            let message = redact(message);
+            let since = before.iter().find(|one| one.message == message).map_or(now, |one| one.since);
+            let (hint, place) = (hint.map(redact), place.map(redact));
+            all.push(TriggerFinding { message, hint, place, items, since, seen: now });
+        }
+        let is_kept = |one: &&TriggerFinding| {
+            let found_again = all.iter().any(|now| now.message == one.message);
+            !to_the_end && one.items.is_some() && !found_again && now.since(one.seen).as_millis() < u128::from(KEEP)
+        };
+        let kept: Vec<_> = before.iter().filter(is_kept).cloned().collect();
+        all.extend(kept);
+        all
+    }
+}
+
+/// Returns whether findings have to be written again.
+pub(crate) fn changed(before: &[TriggerFinding], now: &[TriggerFinding]) -> bool {
+    let same = |(before, now): (&TriggerFinding, &TriggerFinding)| {
+        before.message == now.message
+            && before.items == now.items
+            && now.seen.since(before.seen).as_millis() < u128::from(REFRESH)
+    };
+    before.len() != now.len() || !before.iter().zip(now).all(same)
+}
