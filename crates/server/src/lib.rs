@@ -22,6 +22,7 @@ mod response;
 mod routes;
 mod scheduler;
 mod signature;
+mod unread_body;
 mod webhook;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
-    middleware::{from_fn_with_state, map_response, map_response_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -35,7 +35,7 @@ use crate::{
     events,
     request::MAX_BODY,
     response::{ErrorResponse, with_error},
-    webhook,
+    unread_body, webhook,
 };
 
 /// Returns the routes that carry out operations.
@@ -80,6 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(map_response_with_state(app.clone(), write_error))
+        .layer(from_fn(unread_body::read_rest))
         .with_state(app)
 }
 
