@@ -10,6 +10,7 @@ mod api_token;
 mod app;
 mod auth;
 mod callback;
+mod delivery;
 mod dispatcher;
 mod events;
 mod guard;
@@ -24,6 +25,7 @@ mod scheduler;
 mod signature;
 mod unread_body;
 mod webhook;
+mod webhook_response;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

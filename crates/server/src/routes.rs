@@ -9,7 +9,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -72,7 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback))
-        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::preflight))
+        .route("/webhooks/{flow}/{token}", any(webhook::call))
         .route("/health", get(async |State(app): State<Arc<App>>| app.health.response()))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))

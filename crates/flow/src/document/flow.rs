@@ -98,7 +98,7 @@ impl Flow {
     pub(crate) fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.bindings = Some(flow.connections.keys().cloned().collect());
-        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, reader));
+        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, flow.output.as_ref(), reader));
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
         let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
