@@ -26,7 +26,7 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
-    input::read,
+    input::{document, read},
     next_step::{describe, worded},
     output::{Output, exit, plain, table, time},
 };
@@ -65,12 +65,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
 }
 
 async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> Result<()> {
-    let text = read(file)?;
-    let document: Value = serde_json::from_str(&text).map_err(|error| {
-        let location = format!("{file}:{}:{}", error.line(), error.column());
-        Error::new(ErrorKind::InvalidInput, format!("{location}: this is not JSON")).source(error)
-    })?;
-    let connections = match document {
+    let connections = match document(file, &read(file)?)? {
         Value::Array(documents) => ConnectionDocuments::Many(documents),
         one => ConnectionDocuments::One(one),
     };

@@ -3,7 +3,7 @@
 use std::{fs, io::Read};
 
 use serde_json::Value;
-use trunkline::core::{Error, ErrorKind, Result};
+use trunkline::core::{Error, ErrorKind, RepeatedMember, Result, read_json};
 
 /// Reads a JSON argument: JSON text, `@FILE`, or `-` for standard input.
 pub(crate) fn json(argument: &str, what: &str) -> Result<Value> {
@@ -12,10 +12,16 @@ pub(crate) fn json(argument: &str, what: &str) -> Result<Value> {
         None if argument == "-" => (read("-")?, "standard input"),
         None => (argument.to_owned(), what),
     };
-    serde_json::from_str(&text).map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("{from}:{}:{}: this is not JSON", error.line(), error.column()))
-            .source(error)
-            .hint("give JSON, @FILE, or - for standard input")
+    document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))
+}
+
+/// Reads a JSON document with the rules of all documents that a user writes: no member occurs twice, nothing follows, and
+/// a byte order mark is left out. `from` says in an error where it is.
+pub(crate) fn document(from: &str, text: &str) -> Result<Value> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
+        let location = format!("{from}:{}:{}", error.line(), error.column());
+        Error::new(ErrorKind::InvalidInput, format!("{location}: this is not JSON that can be used")).source(error)
     })
 }
 

@@ -69,7 +69,7 @@ fn client(options: TransportOptions) -> Result<reqwest::Client> {
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .dns_resolver(Arc::new(Resolver::new(options.private_network)))
+        .dns_resolver(Arc::new(Resolver::new(options.private_network)?))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
         .tcp_keepalive(Duration::from_secs(30))
