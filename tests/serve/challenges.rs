@@ -139,6 +139,22 @@ async fn a_flow_responds_with_its_own_status_headers_and_body() {
     assert_eq!(serve.runs().await.len(), count, "HEAD starts no run");
 }
 
+/// A flow whose input has only the members of earlier versions still starts.
+#[tokio::test]
+async fn members_that_a_closed_input_does_not_have_are_left_out() {
+    let cli = Cli::default();
+    let members = json!({ "headers": {}, "body": {}, "delivery": {} });
+    let flow = json!({
+        "name": "closed", "trigger": { "webhook": {} }, "steps": [],
+        "input": { "type": "object", "properties": members, "additionalProperties": false }
+    });
+    let path = save(&cli, &flow).await["webhook"].as_str().unwrap().to_owned();
+    let serve = Serve::start(&cli).await;
+    let response: Value = serve.http.post(serve.url(&path)).json(&json!(7)).send().await.unwrap().json().await.unwrap();
+    let ended = serve.ended(response["run"].as_str().unwrap()).await;
+    assert_eq!(ended["input"], json!({ "headers": {}, "body": 7, "delivery": null }));
+}
+
 /// A request after each of 200 refused ones, on kept connections, with bodies that are sent late.
 #[tokio::test]
 async fn no_request_after_a_refused_one_is_lost() {

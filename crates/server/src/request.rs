@@ -33,6 +33,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T,
 ///
 /// `invalid_input` if the body is not a JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new().into());
     }

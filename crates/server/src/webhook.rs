@@ -71,7 +71,11 @@ pub(crate) async fn call(
         }
         _ => {}
     }
-    let (input, delivery) = input(&app, &name, webhook, call).await?;
+    let (mut input, delivery) = input(&app, &name, webhook, call).await?;
+    // Flows of earlier versions may not know all members.
+    if let Some(members) = input.as_object_mut() {
+        members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
+    }
     let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), through: None };
     let cause = match (&event.keys[..], webhook.answer) {
         ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),

@@ -183,6 +183,13 @@ impl Flow {
         self.inner.input.as_ref()
     }
 
+    /// Returns whether a run's input may have this member: the declared schema names it, or allows others.
+    pub fn input_may_have(&self, member: &str) -> bool {
+        self.input()
+            .map(Schema::value)
+            .is_none_or(|schema| schema["additionalProperties"] != false || schema["properties"].get(member).is_some())
+    }
+
     /// The tables of the filter `lookup`.
     pub fn tables(&self) -> &Value {
         &self.inner.tables
