@@ -10,6 +10,8 @@ mod flows;
 mod keys;
 mod ledger;
 mod own_connector;
+mod pipes;
+mod readers;
 mod runs;
 mod scopes;
 mod sign_in;

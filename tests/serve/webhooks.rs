@@ -94,7 +94,10 @@ async fn a_call_starts_a_run_with_what_was_sent() {
     let (status, response) = send(&serve, &address, &headers, r#"{"id":7,"when":1.50}"#).await;
     assert_eq!(status, 202, "{response}");
     let ended = serve.ended(response["run"].as_str().unwrap()).await;
-    let input = json!({ "headers": { "x-event": "made" }, "body": { "id": 7, "when": 1.5 }, "delivery": null });
+    let input = json!({
+        "method": "POST", "query": {}, "headers": { "x-event": "made" }, "body": { "id": 7, "when": 1.5 },
+        "delivery": null
+    });
     assert_eq!((&ended["status"], &ended["input"]), (&json!("succeeded"), &input));
 
     let request = serve.http.post(serve.url(&address)).header("content-type", "text/plain").body("a=1");
@@ -214,7 +217,7 @@ async fn a_forged_or_old_call_starts_nothing() {
     let serve = Serve::start(&cli).await;
     for (what, headers, body) in forged() {
         let (status, response) = send(&serve, &address, &headers, &body).await;
-        assert_eq!((status, &response["error"]["kind"]), (403, &json!("auth")), "{what}: {response}");
+        assert_eq!((status, &response["error"]["kind"]), (401, &json!("auth")), "{what}: {response}");
     }
     assert!(serve.runs().await.is_empty());
     let good = Delivery::new("d1", seconds(), r#"{"a":1}"#);

@@ -57,7 +57,8 @@ Exit codes:
   3  a check found something wrong (connection check, flow validate)
   4  the run ended, but some items failed or are unknown
   5  the run failed or was cancelled
-130, 143  stopped by a signal; runs in the journal can be resumed";
+130, 143  stopped by a signal; runs in the journal can be resumed
+141       the reader of the output has closed the pipe";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {

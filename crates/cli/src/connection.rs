@@ -26,7 +26,7 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
-    input::{parse, read},
+    input::{document, read},
     next_step::{describe, worded},
     output::{Output, exit, plain, table, time},
 };
@@ -65,8 +65,7 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
 }
 
 async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> Result<()> {
-    let text = read(file)?;
-    let connections = match parse(&text, file)? {
+    let connections = match document(file, &read(file)?)? {
         Value::Array(documents) => ConnectionDocuments::Many(documents),
         one => ConnectionDocuments::One(one),
     };

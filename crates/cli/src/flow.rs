@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Result},
+    core::{Error, ErrorKind, Result, Secret},
     operations::{
         Caller, Empty,
         flows::{
@@ -151,12 +151,9 @@ fn count_of(items: u64) -> String {
 
 /// Saves the secret in a file, without a line break at its end, as the secret of a flow's webhook.
 async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Output) -> Result<()> {
-    let text = read(file)?;
-    let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if text.is_empty() {
-        return Err(Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")));
-    }
-    let input = WebhookSecret { name, secret: text.into() };
+    let secret = Secret::of_text(&read(file)?);
+    let secret = secret.ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")))?;
+    let input = WebhookSecret { name, secret };
     let done = runtime.execute::<SetWebhookSecret>(&Caller::owner(), input).await?;
     output.show(&done, || format!("The secret of {} is saved, encrypted.", done.kept));
     Ok(())

@@ -12,14 +12,16 @@ pub(crate) fn json(argument: &str, what: &str) -> Result<Value> {
         None if argument == "-" => (read("-")?, "standard input"),
         None => (argument.to_owned(), what),
     };
-    parse(&text, from).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))
+    document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))
 }
 
-/// Parses a JSON document. `from` says in an error where it comes from.
-pub(crate) fn parse(text: &str, from: &str) -> Result<Value> {
+/// Reads a JSON document with the rules of all documents that a user writes: no member occurs twice, nothing follows, and
+/// a byte order mark is left out. `from` says in an error where it is.
+pub(crate) fn document(from: &str, text: &str) -> Result<Value> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
         let location = format!("{from}:{}:{}", error.line(), error.column());
-        Error::new(ErrorKind::InvalidInput, format!("{location}: this cannot be read as JSON")).source(error)
+        Error::new(ErrorKind::InvalidInput, format!("{location}: this is not JSON that can be used")).source(error)
     })
 }
 

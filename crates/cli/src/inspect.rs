@@ -28,10 +28,7 @@ pub(crate) async fn tail(runtime: &Runtime, run: String, after: u64, output: &Ou
     let mut last = None;
     while let Some(event) = events.try_next().await? {
         last = event.get().at.or(last);
-        match output.is_json() {
-            true => output.json_line(&event),
-            false => output.text_line(&event.text(|event| plain(&event_line(event, last)))),
-        }
+        output.line(&event, || event.text(|event| plain(&event_line(event, last))))?;
     }
     let ended = runtime.execute::<GetRun>(&owner, RunName { run }).await?;
     Ok(exit_code(ended.run.status))
@@ -167,10 +164,7 @@ pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, outp
         for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
             shown += 1;
             let call = Redacted::new(NumberedCall { call: entry, number: *number }, runtime.redactor());
-            match output.is_json() {
-                true => output.json_line(&call),
-                false => output.text_line(&call.text(|call| plain(&call_text(call.call)))),
-            }
+            output.line(&call, || call.text(|call| plain(&call_text(call.call))))?;
         }
     }
     if shown == 0 {

@@ -1,9 +1,8 @@
 //! `runs items`: the outcome of each item of a run, printed page by page.
 
-use std::{borrow::Cow, io::Write, process::ExitCode};
+use std::{borrow::Cow, process::ExitCode};
 
 use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
-use serde_json::Value;
 use trunkline::{
     Runtime,
     core::Result,
@@ -17,6 +16,7 @@ use trunkline::{
 use crate::{
     next_step::{word, worded},
     output::{Output, exit, plain, time},
+    stdout,
 };
 
 const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
@@ -30,17 +30,16 @@ pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -
 pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, output: &Output) -> Result<ExitCode> {
     let mut records = CsvRecords::new();
     if csv {
-        records.print(COLUMNS.map(Cow::Borrowed));
+        records.print(COLUMNS.map(Cow::Borrowed))?;
     }
     let mut count = 0u64;
     loop {
         let page = runtime.execute::<ListItems>(&Caller::owner(), query.clone()).await?;
         count += page.items.len() as u64;
         for item in page.items {
-            match (csv, output.is_json()) {
-                (true, _) => records.print(cells(&item)),
-                (_, true) => output.json_line(&worded(&item)),
-                _ => output.show(&Value::Null, || line(&item)),
+            match csv {
+                true => records.print(cells(&item))?,
+                false => output.line(&worded(&item), || line(&item))?,
             }
         }
         query.from = page.next;
@@ -114,9 +113,8 @@ impl CsvRecords {
         &self.record[..end]
     }
 
-    fn print<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) {
-        // A write fails if the reader has closed the pipe.
-        let _ = std::io::stdout().write_all(self.record(cells));
+    fn print<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) -> Result<()> {
+        stdout::print(self.record(cells))
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use trunkline::{
     core::{Error, ErrorKind, Result, Secret},
+    environment_variable,
     store::{KeySource, Store},
 };
 
@@ -26,7 +27,7 @@ const NEW_KEY: &str = "TRUNKLINE_NEW_KEY";
 /// Runs a `key` command.
 pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output: &Output) -> Result<ExitCode> {
     let KeyCommand::Rotate = command;
-    let new = std::env::var(NEW_KEY).ok().filter(|new| !new.trim().is_empty()).map(Secret::from);
+    let new = environment_variable(NEW_KEY)?.filter(|new| !new.trim().is_empty()).map(Secret::from);
     let key = match (key, new) {
         (KeySource::Value(old), Some(new)) => KeySource::Value(format!("{} {}", new.expose(), old.expose()).into()),
         (KeySource::Value(_), None) => {

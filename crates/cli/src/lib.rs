@@ -33,6 +33,7 @@ mod sandbox;
 mod serve;
 mod sibling_flows;
 mod signals;
+mod stdout;
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +46,7 @@ use futures::TryStreamExt;
 use trunkline::{
     Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
-    default_data, default_key,
+    default_data, default_key, environment_variable,
     operations::{
         Caller,
         actions::{ActionCall, CallAction, ListActionItems},
@@ -74,8 +75,10 @@ pub fn main(registry: Registry) -> ExitCode {
     redacting_stderr::redact_panics();
     let arguments = Arguments::parse();
     let output = Output::new(arguments.json);
-    // A server logs its warnings by default: no user waits for its output. Other commands report on their own.
-    let default_filter = if matches!(arguments.command, Command::Serve(_)) { "warn" } else { "off" };
+    // A server handles signals itself. It logs its warnings by default: no user waits for its output. Other commands
+    // report on their own.
+    let is_server = matches!(arguments.command, Command::Serve(_));
+    let default_filter = if is_server { "warn" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(default_filter));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -87,13 +90,13 @@ pub fn main(registry: Registry) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
-            // The server handles signals itself.
-            let handles_signals = matches!(arguments.command, Command::Serve(_));
             let http = HttpEnvironment::default();
             let result = tokio::select! {
                 biased;
                 result = run(arguments, registry, http.clone(), &output) => result,
-                code = stop_signal(), if !handles_signals => Ok(code),
+                code = stop_signal(), if !is_server => Ok(code),
+                // A server continues without a reader of what it prints at its start.
+                () = stdout::failed(), if !is_server => Ok(exit::READER_GONE.into()),
             };
             // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
             // sign-in.
@@ -102,7 +105,7 @@ pub fn main(registry: Registry) -> ExitCode {
         }),
         Err(error) => Err(Error::new(ErrorKind::Internal, "the worker threads cannot be started").source(error)),
     };
-    match result {
+    match stdout::ended().filter(|_| !is_server).unwrap_or(result) {
         Ok(code) => code,
         Err(error) => {
             output.error(&error);
@@ -143,7 +146,7 @@ impl Source {
     }
 
     fn open(self, data: &Path) -> Result<Runtime> {
-        let key = key(self.key_file.clone());
+        let key = key(self.key_file.clone())?;
         let ports = Ports { http: self.http.clone(), ..Ports::sqlite(data, key)? };
         redacting_stderr::use_redactor(&ports.redactor);
         Ok(Runtime::new(self.registry()?, ports))
@@ -151,14 +154,20 @@ impl Source {
 }
 
 async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, output: &Output) -> Result<ExitCode> {
-    let data = &arguments.data.unwrap_or_else(default_data);
+    let data = arguments.data.map_or_else(default_data, Ok);
     let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file, http };
     match arguments.command {
         #[cfg(feature = "demo")]
-        Command::Demo(demo) => demo::demo(&source.open(data)?, data, demo, output).await,
+        Command::Demo(demo) => {
+            let data = &data?;
+            demo::demo(&source.open(data)?, data, demo, output).await
+        }
         #[cfg(feature = "demo")]
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
-        Command::Serve(arguments) => serve::serve(source.open(data)?, data, arguments, output).await,
+        Command::Serve(arguments) => {
+            let data = &data?;
+            serve::serve(source.open(data)?, data, arguments, output).await
+        }
         Command::Connectors { name } => catalogue::connectors(&source.in_memory()?, name, output).await,
         Command::Actions { connector, search } => {
             catalogue::actions(&source.in_memory()?, ActionQuery { connector, search }, output).await
@@ -169,10 +178,10 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Connection { command: command @ ConnectionCommand::Discover { into: None, .. } } => {
             connection::connection(&source.in_memory()?, command, output).await
         }
-        Command::Connection { command } => connection::connection(&source.open(data)?, command, output).await,
-        Command::Key { command } => key::key(data, key(source.key_file), command, output).await,
+        Command::Connection { command } => connection::connection(&source.open(&data?)?, command, output).await,
+        Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
-            let (runtime, input) = (source.open(data)?, json(&input, "--input")?);
+            let (runtime, input) = (source.open(&data?)?, json(&input, "--input")?);
             call(&runtime, ActionCall { action, connection, input }, all, output).await
         }
         // Needs no store, unless the flow is checked against connections.
@@ -180,11 +189,14 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
             flow::validate(&source.in_memory()?, &file, BTreeMap::new(), output).await
         }
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
-        Command::Flow { command } => flow::flow(&source.open(data)?, command, output).await,
+        Command::Flow { command } => flow::flow(&source.open(&data?)?, command, output).await,
         Command::Run { flow, input, connection } => {
-            runs::run(&source.open(data)?, &flow, json(&input, "--input")?, connection, output).await
+            runs::run(&source.open(&data?)?, &flow, json(&input, "--input")?, connection, output).await
         }
-        Command::Runs { command } => runs::runs(&source.open(data)?, data, command, output).await,
+        Command::Runs { command } => {
+            let data = &data?;
+            runs::runs(&source.open(data)?, data, command, output).await
+        }
     }
 }
 
@@ -193,7 +205,7 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
     if all {
         let mut items = runtime.stream::<ListActionItems>(&Caller::owner(), input).await?;
         while let Some(item) = items.try_next().await? {
-            output.json_line(&item);
+            output.json_line(&item)?;
         }
     } else {
         let called = runtime.execute::<CallAction>(&Caller::owner(), input).await?;
@@ -203,13 +215,13 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
     Ok(exit::DONE.into())
 }
 
-fn key(file: Option<PathBuf>) -> KeySource {
-    match std::env::var("TRUNKLINE_KEY") {
-        Ok(value) if !value.is_empty() => {
+fn key(file: Option<PathBuf>) -> Result<KeySource> {
+    match environment_variable("TRUNKLINE_KEY")? {
+        Some(value) => {
             let value = Secret::from(value);
             redacting_stderr::redactor().add(&value);
-            KeySource::Value(value)
+            Ok(KeySource::Value(value))
         }
-        _ => KeySource::File(file.unwrap_or_else(default_key)),
+        None => Ok(KeySource::File(file.map_or_else(default_key, Ok)?)),
     }
 }

@@ -9,13 +9,13 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use trunkline::{
-    core::{Diagnostic, Error, Severity, Timestamp},
+    core::{Diagnostic, Error, Result, Severity, Timestamp},
     engine::RunStatus,
 };
 
 use crate::{
     next_step::{describe, word, worded},
-    redacting_stderr,
+    redacting_stderr, stdout,
 };
 
 /// Exit codes of the process, which `--help` lists.
@@ -26,6 +26,8 @@ pub(crate) mod exit {
     pub(crate) const PARTIAL: u8 = 4;
     pub(crate) const FAILED: u8 = 5;
     pub(crate) const INTERRUPTED: u8 = 130;
+    /// As of a process that SIGPIPE ends.
+    pub(crate) const READER_GONE: u8 = 141;
     pub(crate) const TERMINATED: u8 = 143;
 }
 
@@ -51,8 +53,7 @@ struct Failure<'a> {
     error: &'a Error,
 }
 
-/// Prints results in the form that the user chose. A failed write is ignored throughout: the reader has closed the
-/// pipe.
+/// Prints results in the form that the user chose. The first write that fails ends the command, see [`stdout`].
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
@@ -80,17 +81,28 @@ impl Output {
         } else {
             serde_json::to_string(value)
         };
-        let _ = writeln!(std::io::stdout(), "{}", text.unwrap_or_default());
+        let _ = stdout::print_line(&text.unwrap_or_default());
     }
 
-    /// Prints a value as one line of JSON.
-    pub(crate) fn json_line(self, value: &impl Serialize) {
-        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(value).unwrap_or_default());
+    /// Prints one of several results, in a line of its own: as JSON with `--json`, and the text otherwise.
+    ///
+    /// # Errors
+    ///
+    /// `cancelled` if it cannot be written: no further result is wanted.
+    pub(crate) fn line(self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
+        if self.json {
+            return self.json_line(value);
+        }
+        stdout::print_line(text().trim_end())
     }
 
-    /// Prints a line of text, for results that are printed line by line.
-    pub(crate) fn text_line(self, line: &str) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+    /// Prints one of several results as a line of JSON, even without `--json`.
+    ///
+    /// # Errors
+    ///
+    /// `cancelled` if it cannot be written: no further result is wanted.
+    pub(crate) fn json_line(self, value: &impl Serialize) -> Result<()> {
+        stdout::print_line(&serde_json::to_string(value).unwrap_or_default())
     }
 
     /// Prints a value as JSON with `--json`, and the text otherwise.
@@ -98,7 +110,7 @@ impl Output {
         if self.json {
             return self.json(value);
         }
-        let _ = writeln!(std::io::stdout(), "{}", text().trim_end());
+        let _ = stdout::print_line(text().trim_end());
     }
 
     /// Prints a message to standard error, unless `--json` is set.

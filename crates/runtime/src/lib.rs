@@ -4,6 +4,7 @@
 //! (`trunkline-cli`) are built on it too. Each connector is behind a feature of its name, and all of them are on by default.
 
 mod connectors;
+mod environment;
 mod export;
 mod feeds;
 mod flows;
@@ -25,6 +26,7 @@ pub use trunkline_store as store;
 #[cfg(feature = "http")]
 pub use connectors::connector_schema;
 pub use connectors::{registry, with_folder};
+pub use environment::environment_variable;
 pub use export::{Exported, Provide};
 pub use feeds::FeedMemory;
 pub use flows::{Cause, SaveOptions};

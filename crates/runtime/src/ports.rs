@@ -1,6 +1,10 @@
 //! The ports: what a host can replace below the [`Runtime`](crate::Runtime).
 
-use std::{fs, sync::Arc};
+use std::{
+    fs,
+    io::{self, Read},
+    sync::Arc,
+};
 
 #[cfg(feature = "sqlite")]
 use std::path::Path;
@@ -11,6 +15,8 @@ use trunkline_rest::HttpEnvironment;
 use trunkline_store::{ConnectionStore, FlowStore, MemoryStore, StoreHealth};
 #[cfg(feature = "sqlite")]
 use trunkline_store::{KeySource, Store};
+
+use crate::environment::environment_variable;
 
 /// What a [`Runtime`](crate::Runtime) stands on. Each port can be replaced. Two runtimes share what their ports share, and
 /// nothing else.
@@ -119,17 +125,32 @@ impl SecretResolver for EnvironmentSecrets {
             Error::new(ErrorKind::Config, what)
                 .hint("it is needed whenever the connection is used, not only when it is added")
         };
-        let text = match source {
+        match source {
             SecretSource::Env(name) => {
-                std::env::var(name).map_err(|_| missing(format!("the environment variable {name} is not set")))?
+                let text = environment_variable(name)?;
+                let text =
+                    text.ok_or_else(|| missing(format!("the environment variable {name} is not set or empty")))?;
+                Secret::of_text(&text).ok_or_else(|| missing(format!("the environment variable {name} is empty")))
             }
-            SecretSource::File(path) => fs::read_to_string(path)
-                .map_err(|error| missing(format!("the secret file {path} cannot be read: {error}")))?,
-        };
-        let text = text.strip_suffix('\n').map_or(&*text, |text| text.strip_suffix('\r').unwrap_or(text));
-        match text {
-            "" => Err(missing(format!("{source:?} is empty"))),
-            text => Ok(Secret::from(text)),
+            SecretSource::File(path) => {
+                let text = secret_file(path)
+                    .map_err(|error| missing(format!("the secret file {path} cannot be read: {error}")))?;
+                Secret::of_text(&text).ok_or_else(|| missing(format!("the secret file {path} is empty")))
+            }
         }
+    }
+}
+
+/// The longest secret in a file, in bytes. A longer file is another file.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// Reads the text of a secret file.
+fn secret_file(path: &str) -> io::Result<String> {
+    let mut text = String::new();
+    // One more byte, so that a longer file is noticed, and one without an end is not read for long.
+    let length = fs::File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut text)?;
+    match length as u64 > MAX_SECRET {
+        true => Err(io::Error::other(format!("it is longer than {MAX_SECRET} bytes"))),
+        false => Ok(text),
     }
 }

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use trunkline::token::random;
+use trunkline::{environment_variable, token::random};
 use trunkline_core::{Error, ErrorKind, Result, Secret};
 use trunkline_store::{create_private_file, exposed_mode};
 
@@ -29,8 +29,8 @@ impl ApiToken {
     ///
     /// `config` if the token is too short, or if its file cannot be read or can be read by other users.
     pub fn of(data: &Path) -> Result<ApiToken> {
-        if let Some(given) = std::env::var("TRUNKLINE_API_TOKEN").ok().filter(|given| !given.is_empty()) {
-            return ApiToken::checked(&given, None);
+        if let Some(given) = environment_variable("TRUNKLINE_API_TOKEN")? {
+            return ApiToken::checked(given.trim(), None);
         }
         let file = data.with_added_extension("api-token");
         let failed = |error: io::Error| {

@@ -10,6 +10,7 @@ mod api_token;
 mod app;
 mod auth;
 mod callback;
+mod delivery;
 mod dispatcher;
 mod events;
 mod findings;
@@ -24,7 +25,9 @@ mod response;
 mod routes;
 mod scheduler;
 mod signature;
+mod unread_body;
 mod webhook;
+mod webhook_response;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -23,6 +23,9 @@ pub(crate) const MAX_CONNECTIONS: usize = 512;
 /// How long a connection may be idle. Longer than any response takes, because a caller that waits for one sends
 /// nothing.
 pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a closed connection still discards what the caller sends. Without it, the operating system could reset the
+/// connection, and the caller would lose the response (RFC 9112, section 9.6).
+const LINGER: Duration = Duration::from_secs(2);
 
 pub(crate) struct LimitedListener {
     listener: TcpListener,
@@ -44,7 +47,8 @@ impl Listener for LimitedListener {
         let permit = self.permits.clone().acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let deadline = Box::pin(tokio::time::sleep(self.idle_timeout));
-        (CallerStream { stream, idle_timeout: self.idle_timeout, deadline, _permit: permit }, address)
+        let idle_timeout = self.idle_timeout;
+        (CallerStream { stream, idle_timeout, deadline, is_closing: false, _permit: permit }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -57,6 +61,8 @@ pub(crate) struct CallerStream {
     stream: TcpStream,
     idle_timeout: Duration,
     deadline: Pin<Box<Sleep>>,
+    /// Whether the connection is closed for writing.
+    is_closing: bool,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -89,7 +95,20 @@ impl AsyncWrite for CallerStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if !self.is_closing {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
+            self.is_closing = true;
+            self.deadline.as_mut().reset(Instant::now() + LINGER);
+        }
+        loop {
+            let mut discarded = [0; 4096];
+            let mut buffer = ReadBuf::new(&mut discarded);
+            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && !self.deadline.is_elapsed() => {}
+                Poll::Ready(_) => return Poll::Ready(Ok(())),
+                Poll::Pending => return self.deadline.as_mut().poll(cx).map(Ok),
+            }
+        }
     }
 }
 

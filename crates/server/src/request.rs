@@ -3,7 +3,7 @@
 use axum::{body::Bytes, extract::rejection::BytesRejection, http::HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
 
 use crate::response::ErrorResponse;
 
@@ -33,10 +33,11 @@ pub(crate) fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T,
 ///
 /// `invalid_input` if the body is not a JSON object.
 pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Map::new().into());
     }
-    match serde_json::from_slice(body) {
+    match read_json(body, RepeatedMember::Refused) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
         Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),

@@ -13,11 +13,21 @@ use crate::next_step::error_json;
 /// An error response: a status and the error for its body. The outermost layer of the router writes the body with
 /// [`with_error`], because only it knows which secrets to leave out.
 #[derive(Debug)]
-pub(crate) struct ErrorResponse(StatusCode, Error);
+pub(crate) struct ErrorResponse {
+    status: StatusCode,
+    error: Error,
+    /// How a caller authenticates, in a response of status 401.
+    challenge: &'static str,
+}
 
 impl ErrorResponse {
     pub(crate) fn new(status: StatusCode, error: Error) -> Self {
-        ErrorResponse(status, error)
+        ErrorResponse { status, error, challenge: "Bearer" }
+    }
+
+    /// Returns the response to a call without valid authentication, which the caller has to send as `challenge` says.
+    pub(crate) fn unauthenticated(challenge: &'static str, error: Error) -> Self {
+        ErrorResponse { status: StatusCode::UNAUTHORIZED, error, challenge }
     }
 }
 
@@ -34,16 +44,16 @@ impl From<Error> for ErrorResponse {
             ErrorKind::Store if error.retryable() != Retry::Never => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        ErrorResponse(status, error)
+        ErrorResponse::new(status, error)
     }
 }
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
-        let mut response = self.0.into_response();
-        response.extensions_mut().insert(UnwrittenError(json!({ "error": error_json(&self.1) })));
-        let header = match self.0 {
-            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))),
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(UnwrittenError(json!({ "error": error_json(&self.error) })));
+        let header = match self.status {
+            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 Some((header::RETRY_AFTER, HeaderValue::from_static("30")))
             }

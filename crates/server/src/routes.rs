@@ -7,9 +7,9 @@ use axum::{
     Router,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
-    middleware::{from_fn_with_state, map_response, map_response_with_state},
+    middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{any, get},
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -35,7 +35,7 @@ use crate::{
     events,
     request::MAX_BODY,
     response::{ErrorResponse, with_error},
-    webhook,
+    unread_body, webhook,
 };
 
 /// Returns the routes that carry out operations.
@@ -72,7 +72,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback))
-        .route("/webhooks/{flow}/{token}", post(webhook::call).options(webhook::preflight))
+        .route("/webhooks/{flow}/{token}", any(webhook::call))
         .route("/health", get(async |State(app): State<Arc<App>>| app.health.response()))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
@@ -80,6 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(map_response_with_state(app.clone(), write_error))
+        .layer(from_fn(unread_body::read_rest))
         .with_state(app)
 }
 

@@ -3,29 +3,32 @@
 //! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
 //! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
 //! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
-//! run whose id is in a response is on disk. With `"answer": "result"` and no delivery id, the response is sent when
-//! the run ends, and only then is the run sure to be on disk.
+//! run whose id is in a response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
+//! sent when the run ends, and only then is the run sure to be on disk.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode},
-    response::IntoResponse,
+    body::Bytes,
+    extract::{FromRequest, Path, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
-use trunkline_flow::{Flow, Trigger, Webhook, WebhookResponseMode};
+use trunkline_flow::{Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use crate::{
     app::App,
-    request::{Body, complete, header},
+    delivery,
+    request::{self, Body, complete},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
+    webhook_response,
 };
 
 /// The maximum length of a delivery id, in bytes.
@@ -33,25 +36,99 @@ const MAX_DELIVERY_ID: usize = 512;
 /// The time between two looks at a run that this process does not work on.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A call of a webhook.
+pub(crate) struct Call {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+}
+
+impl<S: Send + Sync> FromRequest<S> for Call {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Call, Infallible> {
+        let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
+        Ok(Call { method, uri, headers, body: Bytes::from_request(request, state).await })
+    }
+}
+
 /// Handles a call of a webhook.
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
     Path((name, token)): Path<(String, String)>,
-    headers: HeaderMap,
-    body: Body,
+    call: Call,
 ) -> ApiResult {
     let (saved, flow) = flow_at(&app, &name, &token).await?;
     let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(no_webhook()) };
-    let body = complete(body)?;
-    let delivery_header = webhook.delivery.as_deref().map(|name| header(&headers, name)).transpose()?.flatten();
-    if let Some(signature) = &webhook.signature {
-        let secret = app.runtime.flows().webhook_secret(&name).await.map_err(|error| for_sender(&name, error))?;
-        secret.iter().for_each(|secret| app.runtime.redactor().add(secret));
-        let now = app.runtime.now().as_millis() / 1000;
-        let call = SignedCall { headers: &headers, delivery: delivery_header, body: &body, now };
-        call.check(signature, secret.as_ref().map(|secret| secret.expose().as_bytes())).map_err(signature_error)?;
+    let method = call.method.clone();
+    match &method {
+        &Method::OPTIONS => return Ok(preflight(&call.headers)),
+        // Some senders look for the URL with a request that means nothing else.
+        &Method::HEAD => return Ok(StatusCode::OK.into_response()),
+        method if !webhook.methods.iter().any(|one| one.as_str() == method.as_str()) => {
+            return Ok(other_method(webhook));
+        }
+        _ => {}
     }
-    let content = content(&headers, &body)?;
+    let (mut input, delivery) = input(&app, &name, webhook, call).await?;
+    // Flows of earlier versions may not know all members.
+    if let Some(members) = input.as_object_mut() {
+        members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
+    }
+    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
+    let cause = match (&event.keys[..], webhook.answer) {
+        ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
+        ([], _) => Cause::Caller(Flush::Later),
+        _ => Cause::Trigger(&event),
+    };
+    let (answer, patience) = (webhook.answer, webhook.patience);
+    let started = app.dispatcher.dispatch(NewRun::of_saved(saved, flow, input), cause).await;
+    let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
+        StartOutcome::Run(run) => (run, false),
+        StartOutcome::Duplicate(run) => (run, true),
+        StartOutcome::Skipped => {
+            let body = json!({ "skipped": "a run of this flow is active" });
+            return Ok(response_json(StatusCode::ACCEPTED, &body));
+        }
+    };
+    if answer != WebhookResponseMode::Run {
+        tokio::select! {
+            result = wait_for_end(&app, &run) => {
+                let ended = result.map_err(|error| for_sender(&name, error))?;
+                return match answer {
+                    WebhookResponseMode::Response => response_of(&name, &ended),
+                    _ => Ok(response_json(StatusCode::OK, &result_body(&ended))),
+                };
+            }
+            () = app.closing.cancelled() => {}
+            () = tokio::time::sleep(patience) => {}
+        }
+        // The run continues, and its id is returned: from now on it has to be on disk.
+        app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
+    }
+    let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
+    Ok(response_json(StatusCode::ACCEPTED, &body))
+}
+
+/// Checks the signature of a call, and returns the input of its run and the id of its delivery.
+async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(Value, Option<String>), ErrorResponse> {
+    let Call { method, uri, headers, body } = call;
+    let body = complete(body)?;
+    let delivery_header =
+        webhook.delivery.as_deref().map(|name| request::header(&headers, name)).transpose()?.flatten();
+    let is_signed = |one: &&Signature| !one.unsigned.iter().any(|one| one.as_str() == method.as_str());
+    if let Some(signature) = webhook.signature.as_ref().filter(is_signed) {
+        let secret = app.runtime.flows().webhook_secret(name).await.map_err(|error| for_sender(name, error))?;
+        secret.iter().for_each(|secret| app.runtime.redactor().add(secret));
+        let url = format!("{}{}", app.base_url, uri.path_and_query().map_or("", |path| path.as_str()));
+        let now = app.runtime.now();
+        let signed =
+            SignedCall { method: &method, url: &url, headers: &headers, delivery: delivery_header, body: &body, now };
+        let secret = secret.as_ref().map(|secret| secret.expose());
+        signed.check(signature, secret).map_err(signature_error)?;
+    }
+    let content = delivery::content(&headers, &body).await?;
     let delivery = match (&webhook.delivery, delivery_header) {
         (Some(header), None) => {
             let message = format!("the header {header}, which has the id of the delivery, is missing");
@@ -64,37 +141,38 @@ pub(crate) async fn call(
         let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
-    let input = json!({ "headers": selected_headers(&headers, webhook), "body": content, "delivery": delivery });
-    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
-    let cause = match (&event.keys[..], webhook.answer) {
-        ([], WebhookResponseMode::Result) => Cause::Caller(Flush::Later),
-        ([], _) => Cause::Caller(Flush::Now),
-        _ => Cause::Trigger(&event),
-    };
-    let (answer, patience) = (webhook.answer, webhook.patience());
-    let started = app.dispatcher.dispatch(NewRun::of_saved(saved, flow, input), cause).await;
-    let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
-        StartOutcome::Run(run) => (run, false),
-        StartOutcome::Duplicate(run) => (run, true),
-        StartOutcome::Skipped => {
-            let body = json!({ "skipped": "a run of this flow is active" });
-            return Ok(response_json(StatusCode::ACCEPTED, &body));
+    let input = json!({
+        "method": method.as_str(),
+        "query": delivery::query(uri.query().unwrap_or_default())?,
+        "headers": delivery::headers(&headers, &webhook.headers),
+        "body": content,
+        "delivery": delivery,
+    });
+    Ok((input, delivery))
+}
+
+/// Returns the response for a method that the webhook does not accept.
+fn other_method(webhook: &Webhook) -> Response {
+    let mut allowed: Vec<_> = webhook.methods.iter().map(|method| method.as_str()).collect();
+    allowed.extend(["HEAD", "OPTIONS"]);
+    let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+    response.headers_mut().extend(allowed.join(", ").parse().ok().map(|allowed| (header::ALLOW, allowed)));
+    response
+}
+
+/// Returns what a run that has ended responds to the sender. The error of a failed run is shown only by the API.
+fn response_of(flow: &str, ended: &Run) -> ApiResult {
+    let output = match (&ended.output, ended.status) {
+        (Some(output), RunStatus::Succeeded | RunStatus::Partial) => output,
+        _ => {
+            let error = Error::new(ErrorKind::Internal, "the run has no response").hint("send the call again later");
+            return Err(error.into());
         }
     };
-    if answer == WebhookResponseMode::Result {
-        tokio::select! {
-            result = wait_for_end(&app, &run) => {
-                let ended = result.map_err(|error| for_sender(&name, error))?;
-                return Ok(response_json(StatusCode::OK, &result_body(&ended)));
-            }
-            () = app.closing.cancelled() => {}
-            () = tokio::time::sleep(patience) => {}
-        }
-        // The run continues, and its id is returned: from now on it has to be on disk.
-        app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
-    }
-    let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
-    Ok(response_json(StatusCode::ACCEPTED, &body))
+    webhook_response::of_output(output).map_err(|error| {
+        tracing::error!(flow, run = %ended.id, "a webhook call has no response: {error}");
+        error.into()
+    })
 }
 
 /// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are
@@ -116,17 +194,12 @@ fn for_sender(flow: &str, error: Error) -> Error {
 
 /// Answers the validation request that a sender of CloudEvents makes before it delivers events ("HTTP 1.1 Web Hooks for
 /// Event Delivery", section 4).
-pub(crate) async fn preflight(
-    State(app): State<Arc<App>>,
-    Path((name, token)): Path<(String, String)>,
-    headers: HeaderMap,
-) -> ApiResult {
-    flow_at(&app, &name, &token).await?;
+fn preflight(headers: &HeaderMap) -> Response {
     let mut response = StatusCode::OK.into_response();
     let origin = headers.get("webhook-request-origin").cloned();
     response.headers_mut().extend(origin.map(|origin| (HeaderName::from_static("webhook-allowed-origin"), origin)));
     response.headers_mut().insert("webhook-allowed-rate", HeaderValue::from_static("*"));
-    Ok(response)
+    response
 }
 
 /// Returns the active flow whose webhook has this URL.
@@ -175,26 +248,7 @@ fn signature_error(reason: &'static str) -> ErrorResponse {
     let error = Error::new(ErrorKind::Auth, format!("the call is rejected: {reason}")).hint(
         "sender and flow have to use the same secret and the same signed content, and their clocks have to agree",
     );
-    ErrorResponse::new(StatusCode::FORBIDDEN, error)
-}
-
-/// Returns the body as the flow gets it: JSON if the content type says so, or if there is no content type and the body
-/// is JSON; text otherwise.
-fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
-    let kind = header(headers, "content-type")?.unwrap_or_default().to_ascii_lowercase();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    let is_json = kind == "application/json" || kind.ends_with("+json");
-    match (serde_json::from_slice(body), is_json || kind.is_empty()) {
-        (Ok(value), true) => return Ok(value),
-        (Err(error), true) if is_json => {
-            return Err(
-                Error::new(ErrorKind::InvalidInput, "the content type is JSON, but the body is not JSON").source(error)
-            );
-        }
-        _ => {}
-    }
-    let text = std::str::from_utf8(body);
-    text.map(Value::from).map_err(|_| Error::new(ErrorKind::InvalidInput, "the body is neither JSON nor UTF-8 text"))
+    ErrorResponse::unauthenticated("Signature", error)
 }
 
 /// Returns the delivery id of a CloudEvent (version 1.0), or `None` if the call is not one: its source and id, which
@@ -202,28 +256,18 @@ fn content(headers: &HeaderMap, body: &[u8]) -> Result<Value> {
 fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
     let member = |name: &str| content.get(name).and_then(Value::as_str);
     let known = |version: &str| version == "1.0" || version.starts_with("1.0.");
-    let (source, id) =
-        match (member("specversion").is_some_and(known), header(headers, "ce-specversion")?.is_some_and(known)) {
-            (true, _) => (member("source"), member("id")),
-            (false, true) => (header(headers, "ce-source")?, header(headers, "ce-id")?),
-            _ => return Ok(None),
-        };
+    let (source, id) = match (
+        member("specversion").is_some_and(known),
+        request::header(headers, "ce-specversion")?.is_some_and(known),
+    ) {
+        (true, _) => (member("source"), member("id")),
+        (false, true) => (request::header(headers, "ce-source")?, request::header(headers, "ce-id")?),
+        _ => return Ok(None),
+    };
     match (source, id) {
         (Some(source), Some(id)) if !source.is_empty() && !id.is_empty() => Ok(Some(format!("{source} {id}"))),
         _ => Err(Error::new(ErrorKind::InvalidInput, "a CloudEvent has to have a source and an id")),
     }
-}
-
-/// Returns the headers that the flow asks for, by their names in lower case.
-fn selected_headers(headers: &HeaderMap, webhook: &Webhook) -> Value {
-    let mut selected = Map::new();
-    for name in &webhook.headers {
-        let found = name.parse::<HeaderName>().ok().and_then(|name| headers.get(name));
-        if let Some(value) = found {
-            selected.insert(name.to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into());
-        }
-    }
-    selected.into()
 }
 
 #[cfg(test)]
@@ -255,25 +299,5 @@ mod tests {
             "type": "Asset.StatusUpdated", "dataschema": "#", "data": { "LibraryId": "5b1c", "AssetId": "9" }
         });
         assert_eq!(cloud_event(&none, &mediavalet).unwrap().as_deref(), Some("5b1c e1"));
-    }
-
-    #[test]
-    fn a_body_is_json_or_text() {
-        let of = |kind: &str, body: &[u8]| {
-            let headers = if kind.is_empty() { HeaderMap::new() } else { headers(&[("content-type", kind)]) };
-            content(&headers, body)
-        };
-        let parsed = [
-            ("application/json; charset=utf-8", "{\"a\":1}"),
-            ("application/cloudevents+json", "{\"a\":1}"),
-            ("", "{\"a\":1}"),
-        ];
-        for (kind, body) in parsed {
-            assert_eq!(of(kind, body.as_bytes()).unwrap(), json!({ "a": 1 }), "{kind}");
-        }
-        assert_eq!(of("text/plain", b"{\"a\":1}").unwrap(), json!("{\"a\":1}"));
-        assert_eq!(of("", b"a=1").unwrap(), json!("a=1"));
-        assert_eq!(of("", b"").unwrap(), json!(""));
-        assert!(of("application/json", b"a=1").is_err() && of("text/plain", &[0xff]).is_err());
     }
 }

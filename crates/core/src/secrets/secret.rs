@@ -29,6 +29,14 @@ impl Secret {
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
+
+    /// Returns the secret in the text of a file or an environment variable: without a byte order mark at its start, and
+    /// without one line break at its end. `None` if there is nothing else but white space.
+    pub fn of_text(text: &str) -> Option<Secret> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
+        (!text.trim().is_empty()).then(|| text.into())
+    }
 }
 
 impl From<String> for Secret {

@@ -98,7 +98,7 @@ impl Flow {
     pub(crate) fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.bindings = Some(flow.connections.keys().cloned().collect());
-        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, reader));
+        let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, flow.output.as_ref(), reader));
         let steps = reader.steps(&flow.steps, "/steps", 0);
         let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
         let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
@@ -189,6 +189,13 @@ impl Flow {
             Some(schema) => schema.with_defaults(input),
             None => input,
         }
+    }
+
+    /// Returns whether a run's input may have this member: the declared schema names it, or allows others.
+    pub fn input_may_have(&self, member: &str) -> bool {
+        self.input()
+            .map(Schema::value)
+            .is_none_or(|schema| schema["additionalProperties"] != false || schema["properties"].get(member).is_some())
     }
 
     /// The tables of the filter `lookup`.

@@ -19,6 +19,7 @@ const MAX_SIZE: usize = 16 * 1024 * 1024;
 
 /// Reads the value in the text of a file. The error has file, line and column.
 pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
+    let text = without_mark(text);
     if is_yaml(file, text) {
         return YamlReader::read(text).map(|(value, _)| value).map_err(|error| {
             Diagnostic::error("", format!("this is not valid YAML: {}", error.info()))
@@ -36,6 +37,7 @@ pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
 
 /// Adds file, line and column to findings about the value in the text.
 pub(crate) fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let text = without_mark(text);
     let yaml = is_yaml(file, text).then(|| YamlReader::read(text).ok()).flatten();
     let locate = |one: Diagnostic| {
         let location = match &yaml {
@@ -48,6 +50,11 @@ pub(crate) fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diag
         }
     };
     found.into_iter().map(locate).collect()
+}
+
+/// Returns the text without a byte order mark, which some editors write.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 /// Returns whether the text is YAML: by the file's extension, or else because it does not begin with a brace.
@@ -259,6 +266,7 @@ mod tests {
         });
         assert_eq!(read("flow.yaml", yaml).unwrap(), expected);
         assert_eq!(read("-", yaml).unwrap(), expected, "a text that does not begin with a brace is YAML");
+        assert_eq!(read("flow.yaml", &format!("\u{feff}{yaml}")).unwrap(), expected, "a byte order mark");
         // JSON is YAML.
         let text = expected.to_string();
         assert_eq!((read("a.yml", &text).unwrap(), read("a.json", &text).unwrap()), (expected.clone(), expected));

@@ -4,10 +4,16 @@ mod calendar;
 mod cron_expression;
 mod overlap;
 mod schedule;
+mod signature;
 mod trigger;
+mod webhook;
+mod webhook_method;
 
 pub use overlap::Overlap;
 pub(crate) use overlap::OverlapDocument;
 pub use schedule::{Missed, Schedule};
+pub use signature::{Encoding, KeyForm, Signature, SignatureAlgorithm, TimestampPlace};
 pub(crate) use trigger::TriggerDocument;
-pub use trigger::{Encoding, InitialItems, Poll, Signature, Trigger, Webhook, WebhookResponseMode};
+pub use trigger::{InitialItems, Poll, Trigger};
+pub use webhook::{Webhook, WebhookResponseMode};
+pub use webhook_method::WebhookMethod;

@@ -4,7 +4,7 @@
 //! recorded in the transaction that accepts the run for the event. So no event is lost and none starts two runs,
 //! whenever the process dies.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -13,8 +13,11 @@ use trunkline_core::Diagnostic;
 
 use crate::{
     expression::Template,
-    steps::{parse_duration, reader::Reader, step::BoundAction},
-    trigger::schedule::{Schedule, ScheduleDocument},
+    steps::{reader::Reader, step::BoundAction},
+    trigger::{
+        schedule::{Schedule, ScheduleDocument},
+        webhook::{Webhook, WebhookDocument},
+    },
 };
 
 /// What starts runs of a flow automatically: one of these.
@@ -25,76 +28,10 @@ pub(crate) struct TriggerDocument {
     /// Starts runs at certain times. Their input is `{ "at": TIME }`.
     pub(crate) schedule: Option<ScheduleDocument>,
     /// Starts a run for each request to the flow's webhook URL. Its input is
-    /// `{ "headers": {..}, "body": .., "delivery": ID }`.
-    pub(crate) webhook: Option<Webhook>,
+    /// `{ "method": .., "query": {..}, "headers": {..}, "body": .., "delivery": ID }`.
+    pub(crate) webhook: Option<WebhookDocument>,
     /// Starts runs for new items of a list. Their input is `{ "items": [..] }`.
     pub(crate) poll: Option<PollDocument>,
-}
-
-/// Which requests a webhook accepts, what a run gets from them, and how they are responded to. The URL of a webhook
-/// also holds a secret token.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Webhook {
-    /// The header with the id of a delivery, such as `X-GitHub-Delivery`. A repeated delivery does not start a second
-    /// run. Without this member, the `source` and `id` of a CloudEvent are used.
-    pub delivery: Option<String>,
-    /// The headers that become part of the run's input, under their names in lower case.
-    #[serde(default)]
-    pub headers: Vec<String>,
-    /// How requests are signed (HMAC-SHA256). If it is set, a request without a valid signature is rejected.
-    pub signature: Option<Signature>,
-    /// The content of the response.
-    #[serde(default)]
-    pub answer: WebhookResponseMode,
-    /// How long a response with the result may wait for the end of the run, at most one minute. After that, the
-    /// response has the run's id.
-    #[serde(default = "half_a_minute")]
-    #[schemars(regex(pattern = "^[0-9]"))]
-    pub timeout: String,
-}
-
-/// The content of the response to a webhook's request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WebhookResponseMode {
-    /// The run's id, at once.
-    #[default]
-    Run,
-    /// The result of the run, if it ends in time.
-    Result,
-}
-
-/// How the sender of a webhook signs its requests.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Signature {
-    /// The header with the signature. It may hold several, separated by spaces.
-    #[schemars(length(min = 1))]
-    pub header: String,
-    /// A text in the header before the signature, such as `sha256=`.
-    #[serde(default)]
-    pub prefix: String,
-    /// The encoding of the signature.
-    #[serde(default)]
-    pub encoding: Encoding,
-    /// The signed content: `{body}`, which is the bytes of the request's body, with text, `{timestamp}` and
-    /// `{delivery}` around it where the sender signs them too.
-    #[serde(default = "body")]
-    pub signed: String,
-    /// The header with the time of sending, in seconds since 1970. A time more than five minutes off is rejected.
-    pub timestamp: Option<String>,
-}
-
-/// The encoding of a signature.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Encoding {
-    /// Hexadecimal digits.
-    #[default]
-    Hex,
-    /// Base64.
-    Base64,
 }
 
 /// Which list is polled, how often, and the identity of its items.
@@ -134,14 +71,6 @@ pub enum InitialItems {
     Take,
 }
 
-fn half_a_minute() -> String {
-    "30s".into()
-}
-
-fn body() -> String {
-    "{body}".into()
-}
-
 /// What starts runs of a flow automatically.
 #[derive(Debug)]
 pub enum Trigger {
@@ -154,15 +83,18 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// Reads a trigger; `None` if it is not valid, which is reported to the reader.
-    pub(crate) fn read(document: TriggerDocument, reader: &mut Reader) -> Option<Trigger> {
+    /// Reads a trigger; `None` if it is not valid, which is reported to the reader. `output` is the output of the flow.
+    pub(crate) fn read(
+        document: TriggerDocument,
+        output: Option<&Map<String, Value>>,
+        reader: &mut Reader,
+    ) -> Option<Trigger> {
         match document {
             TriggerDocument { schedule: Some(schedule), .. } => {
                 Schedule::read(&schedule, reader).map(Box::new).map(Trigger::Schedule)
             }
             TriggerDocument { webhook: Some(webhook), .. } => {
-                webhook.check(reader);
-                Some(Trigger::Webhook(webhook))
+                Some(Trigger::Webhook(Webhook::read(webhook, output, reader)))
             }
             TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Box::new).map(Trigger::Poll),
             _ => {
@@ -178,51 +110,10 @@ impl Trigger {
         let text = json!({ "type": "string" });
         let members = match self {
             Trigger::Schedule(_) => json!({ "at": text }),
-            Trigger::Webhook(webhook) => {
-                let headers: BTreeMap<_, _> =
-                    webhook.headers.iter().map(|name| (name.to_lowercase(), text.clone())).collect();
-                json!({ "headers": { "type": "object", "properties": headers }, "body": true, "delivery": true })
-            }
+            Trigger::Webhook(webhook) => webhook.input(),
             Trigger::Poll(_) => json!({ "items": { "type": "array", "items": item } }),
         };
         members.as_object().cloned().unwrap_or_default()
-    }
-}
-
-impl Webhook {
-    /// Reports settings that cannot work, or that would not be safe.
-    fn check(&self, reader: &mut Reader) {
-        reader.duration(&self.timeout, "/trigger/webhook/timeout".to_owned());
-        let Some(signature) = &self.signature else { return };
-        let mut report = |member: &str, message: &str, hint: &str| {
-            let pointer = format!("/trigger/webhook/signature/{member}");
-            reader.found.push(Diagnostic::error(pointer, message).hint(hint));
-        };
-        if !signature.signed.contains("{body}") {
-            let message = "`signed` does not contain {body}: a signature could be reused with any other body";
-            report("signed", message, "put {body} into `signed`, as the sender signs it");
-        }
-        let is_signed = |name: &str| signature.signed.contains(name);
-        match &signature.timestamp {
-            Some(_) if !is_signed("{timestamp}") => {
-                let message = "the time of sending is not signed, so an attacker could change it";
-                report("timestamp", message, "put {timestamp} into `signed`, as the sender signs it");
-            }
-            None if is_signed("{timestamp}") => {
-                let message = "`signed` contains {timestamp}, but no header is set for it";
-                report("signed", message, "set `timestamp` to the name of the header with the time of sending");
-            }
-            _ => {}
-        }
-        if is_signed("{delivery}") && self.delivery.is_none() {
-            let message = "`signed` contains {delivery}, but no header is set for it";
-            report("signed", message, "set `delivery` of the webhook to the name of the header with the delivery's id");
-        }
-    }
-
-    /// How long a response waits for the result of a run: the webhook's `timeout`, at most one minute.
-    pub fn patience(&self) -> Duration {
-        parse_duration(&self.timeout).unwrap_or_default().min(Duration::from_secs(60))
     }
 }
 

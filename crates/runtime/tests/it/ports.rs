@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 use trunkline::{
-    Ports, SaveOptions, SecretResolver,
+    EnvironmentSecrets, Ports, SaveOptions, SecretResolver,
     core::{
         Clock, ErrorKind, FileRef, FileStream, Position, Redactor, Result, Secret, SecretSource, Staging, Timestamp,
         async_trait,
@@ -112,6 +112,48 @@ async fn secrets_and_redactor_are_replaced() {
     // The redactor has learned what the password manager returned.
     assert_eq!(redactor.redact(sent), "Bearer ***");
     assert_eq!(Redactor::default().redact(sent), *sent);
+}
+
+/// Secrets in files are read as other programs read them, or refused with the file and the reason.
+#[test]
+fn secrets_in_files_and_variables_are_read_whole_or_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("secret").to_string_lossy().into_owned();
+    let of = |source: SecretSource| EnvironmentSecrets.secret(&source);
+    let long = vec![b'x'; 64 * 1024 + 1];
+    for (bytes, expected) in [
+        (&b"secret"[..], Ok("secret")),
+        (b"secret\n", Ok("secret")),
+        (b"secret\r\n", Ok("secret")),
+        (b"secret\n\n", Ok("secret\n")),
+        (b" secret ", Ok(" secret ")),
+        (b"\xef\xbb\xbfsecret\r\n", Ok("secret")),
+        (b"-----BEGIN KEY-----\nabc\n-----END KEY-----\n", Ok("-----BEGIN KEY-----\nabc\n-----END KEY-----")),
+        (b"", Err("is empty")),
+        (b"\n", Err("is empty")),
+        (b"\xef\xbb\xbf\r\n", Err("is empty")),
+        (b" \t\n", Err("is empty")),
+        (b"\xff\xfes\0", Err("cannot be read")),
+        (&long, Err("is longer than")),
+    ] {
+        std::fs::write(&path, bytes).unwrap();
+        let found = of(SecretSource::File(path.clone()));
+        match expected {
+            Ok(expected) => assert_eq!(found.unwrap().expose(), expected),
+            Err(reason) => {
+                let error = found.unwrap_err();
+                let text = error.to_string();
+                assert!(error.kind() == ErrorKind::Config && text.contains(reason) && text.contains(&path), "{text}");
+            }
+        }
+    }
+    for missing in [format!("{path}.none"), home.path().to_string_lossy().into_owned(), "/dev/zero".to_owned()] {
+        let error = of(SecretSource::File(missing.clone())).unwrap_err().to_string();
+        assert!(error.contains(&missing) && error.contains("cannot be read"), "{error}");
+    }
+    assert!(of(SecretSource::Env("PATH".to_owned())).is_ok());
+    let error = of(SecretSource::Env("TRUNKLINE_TEST_NOT_SET".to_owned())).unwrap_err();
+    assert!(error.to_string().contains("TRUNKLINE_TEST_NOT_SET"), "{error}");
 }
 
 /// A staging area that counts.

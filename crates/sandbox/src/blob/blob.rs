@@ -48,7 +48,6 @@ fn created() -> HttpResponse {
 /// Serves the blob storage.
 pub(crate) async fn serve(app: &App, mut call: Call) -> HttpResponse {
     if let Err(response) = check_request(app, &call) {
-        http::drain(call.body).await;
         return *response;
     }
     let (method, path) = call.route();
@@ -125,7 +124,6 @@ async fn put(app: &App, call: &mut Call, media: Option<Uuid>, comp: Option<&str>
     let known = media.filter(|media| app.state.with(|state| state.media.contains_key(media)));
     let rejected = rejected.or_else(|| known.is_none().then(|| error(404, "BlobNotFound", "There is no such upload.")));
     let (None, Some(media)) = (&rejected, known) else {
-        http::drain(std::mem::take(&mut call.body)).await;
         return rejected.unwrap_or_else(|| http::empty(404));
     };
     match comp {
@@ -198,7 +196,6 @@ async fn put_block(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
         None
     };
     if let Some(text) = rejected {
-        http::drain(std::mem::take(&mut call.body)).await;
         return error(400, "InvalidBlobOrBlock", text);
     }
     let folder = app.state.blocks(media);

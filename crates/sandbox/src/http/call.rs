@@ -6,7 +6,6 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request};
 use bytes::Bytes;
-use futures::StreamExt;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -94,16 +93,4 @@ pub(crate) fn form(text: &str) -> Vec<(String, String)> {
 /// Returns the first value with this name.
 pub(crate) fn find<'a>(pairs: &'a [(String, String)], name: &str) -> Option<&'a str> {
     pairs.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-}
-
-/// Reads the rest of a body, at most 512 MiB, so that an error response reaches a client that is still sending.
-pub(crate) async fn drain(body: Body) {
-    let mut stream = body.into_data_stream();
-    let mut left: usize = 512 * 1024 * 1024;
-    while let Some(Ok(chunk)) = stream.next().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }

@@ -8,7 +8,7 @@ mod response;
 mod service;
 
 pub(crate) use api_error::ApiError;
-pub(crate) use call::{Call, drain, find, form};
+pub(crate) use call::{Call, find, form};
 pub(crate) use range::ranged;
 pub(crate) use response::{HttpResponse, empty, html, json, response, set};
 pub(crate) use service::Service;

@@ -54,7 +54,7 @@ pub(crate) async fn inject(
     let head_only = request.method() == Method::HEAD;
     let response = match fault {
         Some(kind @ (FaultKind::TooManyRequests | FaultKind::Internal | FaultKind::Unavailable)) => {
-            http::drain(request.into_body()).await;
+            drop(request);
             error_response(service, kind)
         }
         _ => next.run(request).await,

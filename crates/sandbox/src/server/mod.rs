@@ -3,5 +3,6 @@
 mod inject;
 mod sandbox;
 mod throttled_stream;
+mod unread_body;
 
 pub use sandbox::Sandbox;

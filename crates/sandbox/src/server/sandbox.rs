@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{inject, throttled_stream};
+use super::{inject, throttled_stream, unread_body};
 use crate::app::App;
 use crate::faults::FaultInjector;
 use crate::http::{self, Call, HttpResponse, Service};
@@ -66,6 +66,7 @@ impl Sandbox {
         let router = Router::new()
             .fallback(dispatch)
             .layer(axum::middleware::from_fn_with_state(app.clone(), inject::inject))
+            .layer(axum::middleware::from_fn(unread_body::read_rest))
             .with_state(app.clone())
             .into_make_service_with_connect_info::<throttled_stream::ByteLimit>();
         let listener = Arc::new(Mutex::new(Some(listener)));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails like a test")]
 
 mod faults;
+mod keep_alive;
 mod login;
 mod mediaflow;
 mod mediavalet;

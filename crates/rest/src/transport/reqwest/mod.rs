@@ -76,7 +76,7 @@ fn client(key: ClientKey) -> Result<reqwest::Client> {
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .dns_resolver(Arc::new(Resolver::new(key.options.private_network)))
+        .dns_resolver(Arc::new(Resolver::new(key.options.private_network)?))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(if key.fresh { 0 } else { usize::MAX })

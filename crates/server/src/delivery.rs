@@ -1,0 +1,237 @@
+//! What a run gets from a webhook's request: its query, its headers, and its body by what the request declares.
+//!
+//! | body | what the run gets |
+//! | --- | --- |
+//! | JSON | its value; an empty body is null |
+//! | a form | an object of texts; a name that occurs several times has a list |
+//! | a form with files | the same; a file is an object, see [`file`] |
+//! | text of another kind: XML, CSV, NDJSON, .. | a text |
+//! | anything else | a file |
+
+use std::borrow::Cow;
+
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, StatusCode, header},
+};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use mime::Mime;
+use percent_encoding::percent_decode;
+use serde_json::{Map, Value, json};
+use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
+
+use crate::{request, response::ErrorResponse};
+
+/// Types of bodies that are files even if their bytes could be read as text.
+const FILE_TYPES: [&str; 9] = ["audio", "font", "gzip", "image", "model", "octet-stream", "pdf", "video", "zip"];
+
+/// Returns the body of a request as the run gets it.
+///
+/// # Errors
+///
+/// Status 415 if the body is compressed, and 400 if it is not what its type says.
+pub(crate) async fn content(headers: &HeaderMap, body: &Bytes) -> Result<Value, ErrorResponse> {
+    let coding = headers.get_all(header::CONTENT_ENCODING).iter().find(|coding| *coding != "identity");
+    if let Some(coding) = coding {
+        let message = format!("the body has the content coding {}", header_text(coding.as_bytes()));
+        let error = Error::new(ErrorKind::InvalidInput, message).hint("send the body without a content coding");
+        return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
+    }
+    let declared = request::header(headers, "content-type")?.map(str::trim).filter(|declared| !declared.is_empty());
+    let Some(declared) = declared else { return Ok(undeclared(body)) };
+    let kind: Mime = declared.parse().map_err(|error| {
+        Error::new(ErrorKind::InvalidInput, format!("the content type {declared} cannot be read: {error}"))
+    })?;
+    match (kind.type_().as_str(), kind.subtype().as_str()) {
+        ("application", "x-www-form-urlencoded") => Ok(pairs(body, &kind)?),
+        ("multipart", "form-data") => Ok(form_data(declared, body).await?),
+        _ if is_json(&kind) => Ok(json(body, &kind)?),
+        _ if is_file(&kind) => Ok(file(None, Some(&kind), body)),
+        ("text", _) => Ok(text(body, &kind)?.into_owned().into()),
+        // XML declares its charset in itself, or as text does.
+        _ if kind.get_param(mime::CHARSET).is_some() => Ok(text(body, &kind)?.into_owned().into()),
+        _ => Ok(text(body, &kind).map_or_else(|_| file(None, Some(&kind), body), |text| text.into_owned().into())),
+    }
+}
+
+/// Returns the query of a request as the run gets it: an object of texts. A name that occurs several times has a list.
+///
+/// # Errors
+///
+/// `invalid_input` if it is not UTF-8.
+pub(crate) fn query(query: &str) -> Result<Value> {
+    pairs(query.as_bytes(), &mime::APPLICATION_WWW_FORM_URLENCODED)
+}
+
+/// Returns the selected headers, by their names in lower case. The values of a header that occurs several times are
+/// joined (RFC 9110, section 5.3).
+pub(crate) fn headers(headers: &HeaderMap, selected: &[String]) -> Value {
+    let value = |name: &String| {
+        let values: Vec<_> = headers.get_all(name).iter().map(|value| header_text(value.as_bytes())).collect();
+        (!values.is_empty()).then(|| (name.to_lowercase(), values.join(", ").into()))
+    };
+    selected.iter().filter_map(value).collect::<Map<_, _>>().into()
+}
+
+/// Returns the text of a header. Bytes that are not UTF-8 are Latin-1, the former charset of headers (RFC 9110, section
+/// 5.5).
+fn header_text(value: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(value).map_or_else(|_| WINDOWS_1252.decode_without_bom_handling(value).0, Cow::from)
+}
+
+fn is_json(kind: &Mime) -> bool {
+    (kind.type_() == mime::APPLICATION && kind.subtype() == mime::JSON) || kind.suffix() == Some(mime::JSON)
+}
+
+fn is_file(kind: &Mime) -> bool {
+    kind.suffix() != Some(mime::XML)
+        && [kind.type_(), kind.subtype()].iter().any(|name| FILE_TYPES.contains(&name.as_str()))
+}
+
+/// Returns a body without a content type: JSON if it is JSON, else text, else a file.
+fn undeclared(body: &[u8]) -> Value {
+    if body.is_empty() {
+        return Value::Null;
+    }
+    if let Ok(value) = json(body, &mime::APPLICATION_JSON) {
+        return value;
+    }
+    text(body, &mime::TEXT_PLAIN).map_or_else(|_| file(None, None, body), |text| text.into_owned().into())
+}
+
+/// Reads JSON in its charset. An empty body is null.
+fn json(body: &[u8], kind: &Mime) -> Result<Value> {
+    let text = text(body, kind)?;
+    if text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).map_err(|error| {
+        let message = format!("the content type is JSON, but the body cannot be read as JSON: {error}");
+        Error::new(ErrorKind::InvalidInput, message)
+    })
+}
+
+/// Returns the text of a body without its byte order mark. A byte order mark decides, else the charset that the type
+/// declares, else what the format says of itself, else UTF-8.
+///
+/// # Errors
+///
+/// `invalid_input` if the charset is not known, or if the bytes are not text in it.
+fn text<'a>(body: &'a [u8], kind: &Mime) -> Result<Cow<'a, str>> {
+    let declared = kind.get_param(mime::CHARSET).map(|charset| charset.as_str().to_owned());
+    let declared = declared.or_else(|| xml_encoding(body, kind));
+    let (encoding, body) = match (Encoding::for_bom(body), &declared, body) {
+        (Some((encoding, mark)), ..) => (encoding, &body[mark..]),
+        // JSON of RFC 4627 could be in UTF-16: one of its first two bytes is zero then.
+        (None, _, [0, 1..=255, ..]) if is_json(kind) => (UTF_16BE, body),
+        (None, _, [1..=255, 0, ..]) if is_json(kind) => (UTF_16LE, body),
+        (None, Some(label), _) => {
+            let known = Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, format!("the charset {label} of the body is not known"))
+            })?;
+            (known, body)
+        }
+        (None, None, _) => (UTF_8, body),
+    };
+    encoding.decode_without_bom_handling_and_without_replacement(body).ok_or_else(|| {
+        let message = format!("the body is not text in the charset {}", encoding.name());
+        let error = Error::new(ErrorKind::InvalidInput, message);
+        error.hint("declare the charset of the body in its content type, such as `; charset=iso-8859-1`")
+    })
+}
+
+/// Returns the encoding in the declaration of an XML document: `<?xml version="1.0" encoding="ISO-8859-1"?>`.
+fn xml_encoding(body: &[u8], kind: &Mime) -> Option<String> {
+    let is_xml = kind.subtype() == mime::XML || kind.suffix() == Some(mime::XML);
+    let head = is_xml.then_some(body)?.strip_prefix(b"<?xml")?;
+    let head = String::from_utf8_lossy(&head[..head.iter().position(|byte| *byte == b'>')?]).into_owned();
+    let value = head.split_once("encoding")?.1.trim_start().strip_prefix('=')?.trim_start();
+    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
+    Some(value[1..].split_once(quote)?.0.to_owned())
+}
+
+/// Returns a file: its `name` and `mediaType`, null if they are not known, its `size` in bytes, and its content. That is
+/// `text` if the type says so, and `base64` otherwise.
+fn file(name: Option<&str>, kind: Option<&Mime>, bytes: &[u8]) -> Value {
+    let media_type = kind.map(Mime::essence_str);
+    let is_text = |kind: &&Mime| {
+        kind.type_() == mime::TEXT || is_json(kind) || kind.subtype() == mime::XML || kind.suffix() == Some(mime::XML)
+    };
+    match kind.filter(is_text).and_then(|kind| text(bytes, kind).ok()) {
+        Some(text) => json!({ "name": name, "mediaType": media_type, "size": bytes.len(), "text": text }),
+        None => {
+            let base64 = BASE64_STANDARD.encode(bytes);
+            json!({ "name": name, "mediaType": media_type, "size": bytes.len(), "base64": base64 })
+        }
+    }
+}
+
+/// Reads the pairs of a query or a form.
+fn pairs(form: &[u8], kind: &Mime) -> Result<Value> {
+    let mut members = Map::new();
+    for pair in form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        let mut parts = pair.splitn(2, |byte| *byte == b'=');
+        let mut part = || {
+            let spaced: Vec<_> =
+                parts.next().unwrap_or_default().iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+            let bytes: Vec<_> = percent_decode(&spaced).collect();
+            // A byte order mark in a value belongs to the value.
+            let encoding = kind
+                .get_param(mime::CHARSET)
+                .map_or(Some(UTF_8), |charset| Encoding::for_label_no_replacement(charset.as_str().as_bytes()));
+            let text = encoding.and_then(|encoding| {
+                encoding.decode_without_bom_handling_and_without_replacement(&bytes).map(Cow::into_owned)
+            });
+            text.ok_or_else(|| {
+                Error::new(ErrorKind::InvalidInput, "a name or value of the form or query is not text in its charset")
+                    .hint("send the form in UTF-8, or declare its charset in the content type")
+            })
+        };
+        let (name, value) = (part()?, part()?);
+        add(&mut members, name, value.into());
+    }
+    Ok(members.into())
+}
+
+/// Adds a value to a form. Several values of one name are a list.
+fn add(members: &mut Map<String, Value>, name: String, value: Value) {
+    match members.get_mut(&name) {
+        None => drop(members.insert(name, value)),
+        Some(Value::Array(values)) => values.push(value),
+        Some(first) => *first = json!([first.take(), value]),
+    }
+}
+
+/// Reads a form with files (RFC 7578).
+async fn form_data(content_type: &str, body: &Bytes) -> Result<Value> {
+    let invalid = |error: multer::Error| {
+        let message = format!("the content type is multipart/form-data, but the body cannot be read as such: {error}");
+        Error::new(ErrorKind::InvalidInput, message)
+    };
+    let boundary = multer::parse_boundary(content_type).map_err(invalid)?;
+    let whole = body.clone();
+    let stream = futures::stream::once(async move { Ok::<_, std::convert::Infallible>(whole) });
+    let mut parts = multer::Multipart::new(stream, boundary);
+    let mut members = Map::new();
+    while let Some(part) = parts.next_field().await.map_err(invalid)? {
+        let (name, file_name) = (part.name().map(str::to_owned), part.file_name().map(str::to_owned));
+        let kind = part.content_type().cloned();
+        let name = name.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a part of the form has no name"))?;
+        let bytes = part.bytes().await.map_err(invalid)?;
+        let value = match (file_name, &kind) {
+            // Some senders write the whole path (RFC 7578, section 4.2).
+            (Some(path), kind) => file(path.rsplit(['/', '\\']).next(), kind.as_ref(), &bytes),
+            (None, Some(kind)) if is_json(kind) => json(&bytes, kind)?,
+            (None, kind) => {
+                let as_text = text(&bytes, kind.as_ref().unwrap_or(&mime::TEXT_PLAIN));
+                as_text.map_or_else(|_| file(None, kind.as_ref(), &bytes), |text| text.into_owned().into())
+            }
+        };
+        add(&mut members, name, value);
+    }
+    Ok(members.into())
+}
+
+#[cfg(test)]
+mod tests;
