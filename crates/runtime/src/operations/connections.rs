@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, NextStep, Result, Stage};
+use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, NextStep, Result, Stage, hide_url_passwords};
 use trunkline_store::ConnectionSummary;
 
 use super::{Empty, operation_table};
@@ -116,7 +116,9 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectionSummary>> {
 }
 
 async fn get(runtime: &Runtime, input: ConnectionName) -> Result<Value> {
-    runtime.connections().masked_connection(&input.name).await
+    let mut document = runtime.connections().masked_connection(&input.name).await?;
+    hide_url_passwords(&mut document);
+    Ok(document)
 }
 
 /// The report on a connection.
