@@ -63,7 +63,8 @@ async fn every_door_fills_in_defaults_below_what_is_given_and_what_is_saved() {
     // The schedule was looked at two minutes ago.
     let runtime = cli.runtime();
     let through = Some(runtime.now() - Duration::from_secs(120));
-    runtime.journal().remember_trigger(TriggerEvent { flow: "clock".into(), keys: Vec::new(), through }).await.unwrap();
+    let event = TriggerEvent { flow: "clock".into(), through, ..TriggerEvent::default() };
+    runtime.journal().remember_trigger(event).await.unwrap();
     let run = until("a run by its schedule", async || {
         serve
             .runs()
