@@ -117,12 +117,12 @@ impl Filter {
     /// Applies the filter to a value. `tables` are the tables of the flow.
     pub(crate) fn call(&'static self, tables: &Value, value: Value, arguments: &[Value]) -> Result<Value, Error> {
         self.check_count(arguments.len()).map_err(error)?;
-        let kind = kind_of_argument(&value);
+        let kind = Kinds::of_dynamic(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
             return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
         }
         for (index, given) in arguments.iter().enumerate() {
-            let kind = kind_of_argument(given);
+            let kind = Kinds::of_dynamic(given);
             if let Some(argument) = self.argument(index)
                 && kind.excludes(argument.kinds)
             {
@@ -135,13 +135,5 @@ impl Filter {
             Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
             _ => Ok(result),
         }
-    }
-}
-
-/// Returns the kind of a value. A number such as `2.0` is whole, too.
-fn kind_of_argument(value: &Value) -> Kinds {
-    match Kinds::of_dynamic(value) {
-        Kinds::FRACTION if i64::try_from(value.clone()).is_ok() => Kinds::INTEGER,
-        kind => kind,
     }
 }

@@ -216,6 +216,10 @@ fn a_filter_takes_what_its_standard_allows_and_refuses_the_rest() {
     for form in ["%I:%M", "%F %l"] {
         yields(&format!("'2024' | date('%F', 'UTC', '{form}')"), &json!({})).unwrap_err();
     }
+    for form in ["YYYY-MM-DD", "", "dd.mm.yyyy", "%!"] {
+        yields(&format!("'2024-05-01' | date('{form}')"), &json!({})).unwrap_err();
+        yields("'2024-05-01' | date(input.form)", &json!({ "form": form })).unwrap_err();
+    }
     yields("[] | map('a..b')", &json!({})).unwrap_err();
 }
 
