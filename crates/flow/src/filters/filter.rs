@@ -119,7 +119,8 @@ impl Filter {
         self.check_count(arguments.len()).map_err(error)?;
         let kind = Kinds::of_dynamic(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
-            return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
+            let cure = conversion(kind, self.takes).map_or_else(String::new, |cure| format!("; {cure}"));
+            return Err(error(format!("the filter {} takes {}, not {kind}{cure}", self.name, self.takes)));
         }
         for (index, given) in arguments.iter().enumerate() {
             let kind = Kinds::of_dynamic(given);
@@ -135,5 +136,20 @@ impl Filter {
             Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
             _ => Ok(result),
         }
+    }
+}
+
+/// Returns how a value of the one kind becomes one of the other kinds, if a filter does that.
+pub(crate) fn conversion(given: Kinds, wanted: Kinds) -> Option<&'static str> {
+    let from = |kinds: Kinds| given.within(kinds);
+    match () {
+        () if from(Kinds::NULL) => Some("give it a value with the filter default(..)"),
+        () if from(Kinds::TEXT) && !wanted.excludes(Kinds::NUMBER) => Some("convert it with the filter int or number"),
+        () if from(Kinds::FRACTION) && !wanted.excludes(Kinds::INTEGER) => Some("convert it with the filter int or round"),
+        () if from(Kinds::NUMBER.or(Kinds::BOOLEAN)) && !wanted.excludes(Kinds::TEXT) => {
+            Some("convert it with the filter string")
+        }
+        () if from(Kinds::LIST) && !wanted.excludes(Kinds::TEXT) => Some("convert it with the filter join(', ') or json"),
+        () => None,
     }
 }

@@ -34,6 +34,13 @@ fn every_filter_example_yields_its_result() {
 fn the_error_of_a_filter_says_what_it_expected() {
     for (expression, words) in [
         ("[1] | upper", "upper takes a text, not a list"),
+        ("[1] | upper", "next: convert it with the filter join"),
+        ("1 | upper", "next: convert it with the filter string"),
+        ("'1' | round", "next: convert it with the filter int or number"),
+        ("none | upper", "next: give it a value"),
+        ("(input | json_pointer('/none') | default(none)) | string", "give it a value with the filter default(..)"),
+        ("(input | json_pointer('/none') | default('1')) | round", "; convert it with the filter int or number"),
+        ("(input | json_pointer('/none') | default(1.5)) | date('%Y')", "; convert it with the filter int or round"),
         ("input | upper", "the filter upper takes a text, not an object"),
         ("'a' | split(input)", "the filter split takes a text as separator, not an object"),
         ("'a' | split", "split(separator)"),
