@@ -90,7 +90,7 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
             return Ok(time.to_zoned(TimeZone::UTC));
         }
         if read.iana_time_zone().is_some() {
-            return read.to_zoned_with(&*ZONES);
+            return read.to_zoned_with(&ZONES);
         }
         if read.hour().is_some() && read.meridiem().is_none() && has_directive(form, &['I', 'l']) {
             return Err(jiff::Error::from_args(format_args!("{HALF_DAY}")));
@@ -104,7 +104,7 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
         .split_once('[')
         .is_some_and(|(_, annotation)| !annotation.split(']').next().unwrap_or_default().contains('='))
     {
-        return DateTimeParser::new().parse_zoned_with(&*ZONES, text);
+        return DateTimeParser::new().parse_zoned_with(&ZONES, text);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_zoned(TimeZone::UTC));

@@ -145,11 +145,15 @@ pub(crate) fn conversion(given: Kinds, wanted: Kinds) -> Option<&'static str> {
     match () {
         () if from(Kinds::NULL) => Some("give it a value with the filter default(..)"),
         () if from(Kinds::TEXT) && !wanted.excludes(Kinds::NUMBER) => Some("convert it with the filter int or number"),
-        () if from(Kinds::FRACTION) && !wanted.excludes(Kinds::INTEGER) => Some("convert it with the filter int or round"),
+        () if from(Kinds::FRACTION) && !wanted.excludes(Kinds::INTEGER) => {
+            Some("convert it with the filter int or round")
+        }
         () if from(Kinds::NUMBER.or(Kinds::BOOLEAN)) && !wanted.excludes(Kinds::TEXT) => {
             Some("convert it with the filter string")
         }
-        () if from(Kinds::LIST) && !wanted.excludes(Kinds::TEXT) => Some("convert it with the filter join(', ') or json"),
+        () if from(Kinds::LIST) && !wanted.excludes(Kinds::TEXT) => {
+            Some("convert it with the filter join(', ') or json")
+        }
         () => None,
     }
 }
