@@ -13,7 +13,7 @@ use jsonschema::{
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part};
+use crate::{Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, values::url_text::is_url};
 
 /// Returns the JSON Schema (draft 2020-12) of the JSON that a type is read from, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {
@@ -106,7 +106,7 @@ fn broken(error: &str) -> Diagnostic {
 }
 
 fn compile(schema: &Value) -> Result<Validator, String> {
-    let options = jsonschema::draft202012::options().should_validate_formats(true);
+    let options = jsonschema::draft202012::options().should_validate_formats(true).with_format("uri", is_url);
     options.build(schema).map_err(|error| error.to_string())
 }
 
@@ -248,6 +248,9 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
         Kind::Enum { options } => {
             let options: Vec<_> = options.as_array().into_iter().flatten().collect();
             format!("{name} must be one of {}", list(&options))
+        }
+        Kind::Format { format } if format == "uri" => {
+            format!("{name} is not a URL: it has no scheme, no host, an impossible port, or characters that no URL has")
         }
         Kind::Format { format } => format!("{name} is not a valid {format}"),
         Kind::Pattern { pattern } => format!("{name} does not have the form {pattern}"),

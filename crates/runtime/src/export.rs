@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_core::{Connection, Result};
+use trunkline_core::{Connection, Result, hide_url_passwords};
 
 use crate::runtime::Runtime;
 
@@ -48,7 +48,9 @@ impl Runtime {
     }
 
     async fn export(&self, name: &str, taken: &mut BTreeSet<String>) -> Result<Exported> {
-        let masked = Connection::from_value(self.connections().masked_connection(name).await?)?;
+        let mut masked = self.connections().masked_connection(name).await?;
+        hide_url_passwords(&mut masked);
+        let masked = Connection::from_value(masked)?;
         let connection = self.registry().current(&masked)?;
         let settings = self.registry().connector(connection.connector_name())?.settings();
         let (mut document, mut provide) = (connection.document(), Vec::new());

@@ -149,10 +149,8 @@ impl Action for Unsubscribe {
         let mut deleted = Vec::new();
         for webhook in webhooks(client, cx).await?.iter().filter(selected) {
             let id = webhook.id()?;
-            match client.call("webhook.delete", json!({ "subscriptionID": id }), cx).await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => deleted.push(id),
-            }
+            client.call("webhook.delete", json!({ "subscriptionID": id }), cx).await?;
+            deleted.push(id);
         }
         Ok(UnsubscribeOutput { deleted })
     }

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, ConnectionContext, ConnectionHost,
-    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret,
-    SecretSource, closest, connector::package::Package,
+    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, MemoryVault, NextStep, Result,
+    Schema, Secret, SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
 };
 
 /// The connectors of a host, sorted by name.
@@ -215,6 +215,20 @@ impl Registry {
         }
     }
 
+    /// Returns all findings on a connection document that can be made without its secrets and without the network: those
+    /// of [`Registry::check`], else what the connector says when it makes a client. What this accepts, the first use
+    /// accepts.
+    pub fn check_settings(&self, connection: &Connection) -> Vec<Diagnostic> {
+        let found = self.check(connection);
+        if !found.is_empty() {
+            return found;
+        }
+        // The client is dropped, and nothing that it shares with others is used.
+        let host = ConnectionHost::from(Arc::new(MemoryVault::default()));
+        let placeholder = |_: &SecretSource| Ok(Secret::from("placeholder"));
+        self.connect(connection, host, &placeholder).err().iter().map(Diagnostic::from).collect()
+    }
+
     /// Returns the connection with settings of the connector's current version. A connection of an earlier version is
     /// migrated, see [`Connector::migrate`]; the saved connection does not change. A connection to an unknown connector
     /// is returned unchanged.
@@ -330,10 +344,12 @@ impl Registered {
         Ok(())
     }
 
-    /// Returns the secrets that a connection document holds itself; references are left out.
+    /// Returns the secrets that a connection document holds itself, with the passwords in its URLs; references are left
+    /// out.
     pub fn secrets(&self, document: &Value) -> Vec<Secret> {
         let texts = self.settings.secrets(document).into_iter();
-        texts.filter_map(|pointer| document.pointer(&pointer)?.as_str().map(Secret::from)).collect()
+        let texts = texts.filter_map(|pointer| document.pointer(&pointer)?.as_str().map(Secret::from));
+        texts.chain(url_passwords(document)).collect()
     }
 
     /// Returns the description of the connector.

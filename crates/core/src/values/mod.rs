@@ -10,3 +10,4 @@ pub(crate) mod pointer;
 pub(crate) mod spelling;
 pub(crate) mod strict_json;
 pub(crate) mod timestamp;
+pub(crate) mod url_text;

@@ -18,7 +18,7 @@ use crate::{
     environment::HttpEnvironment,
     oauth::ClientParts,
     settings::HttpSettings,
-    table::TableHandle,
+    table::{TableHandle, Target},
     transport::{ClientLimits, HttpChannel, SsrfPolicy, header_is_free, secret_header, url_policy},
 };
 
@@ -187,8 +187,8 @@ impl ClientBuilder {
     /// # Errors
     ///
     /// `config`, with the setting, if an endpoint, token, authorization or issuer URL is not https (http is allowed on
-    /// this machine) or leads to a private network without permission, if a header has an invalid name, or if a header
-    /// cannot carry its value.
+    /// this machine), has a user name, password or fragment, or leads to a private network without permission, if a
+    /// header has an invalid name or cannot carry its value, or if the check path or a data host cannot be used.
     pub fn build(self) -> Result<Client> {
         url_policy::check_base("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         if let Some(issuer) = &self.issuer {
@@ -197,8 +197,19 @@ impl ClientBuilder {
                     .source(error)
                     .hint("write it as https://host/path")
             });
-            checked.and_then(|url| url_policy::check("issuer", &url)).map_err(|error| error.setting("/issuer"))?;
+            let checked = checked.and_then(|url| url_policy::check_base("issuer", &url));
+            checked.map_err(|error| error.setting("/issuer"))?;
         }
+        // A host of another form would never fit, and the first download would fail.
+        if let Some(odd) = self.data_hosts.iter().find(|host| !is_host_pattern(host)) {
+            let message = format!("the data host {odd:?} is not a host name, *.domain or *");
+            return Err(Error::new(ErrorKind::Config, message)
+                .setting("/dataHosts")
+                .hint("write the name alone, without https://, port and path: files.example.com"));
+        }
+        Target::path(&self.check_path)
+            .url(&self.base)
+            .map_err(|error| error.into_kind(ErrorKind::Config).setting("/checkPath"))?;
         let ssrf = SsrfPolicy::new(self.private_network, self.data_hosts);
         ssrf.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         let context = self.context.unwrap_or_else(no_context);
@@ -243,6 +254,12 @@ impl ClientBuilder {
             check_path: self.check_path,
         })))
     }
+}
+
+/// Returns whether this is the name of a host, or one with an asterisk for the names below it.
+fn is_host_pattern(host: &str) -> bool {
+    let name = host.strip_prefix("*.").unwrap_or(host);
+    host == "*" || (!name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')))
 }
 
 fn idempotency_header(name: String) -> Result<HeaderName> {

@@ -5,6 +5,7 @@ mod id_token;
 mod login_server;
 mod refresh;
 mod refresh_lease;
+mod refusal;
 mod settings;
 pub(crate) mod sign_in;
 mod token;

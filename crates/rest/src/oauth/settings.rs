@@ -75,7 +75,13 @@ impl OAuth {
         url_policy::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         ssrf.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         if let Some(url) = &self.authorization_url {
-            url_policy::check("authorization URL", url).map_err(|error| error.setting("/authorizationUrl"))?;
+            let checked = url_policy::check("authorization URL", url);
+            checked
+                .and_then(|()| url_policy::check_browser("authorization URL", url))
+                .map_err(|error| error.setting("/authorizationUrl"))?;
+        }
+        if let Some(url) = &self.redirect_uri {
+            url_policy::check_browser("redirect URI", url).map_err(|error| error.setting("/redirectUri"))?;
         }
         if let Some(url) = &self.revocation_url {
             url_policy::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;

@@ -1,7 +1,8 @@
 //! The token endpoint of a login server: token requests, and the meaning of the responses (RFC 6749).
 //!
-//! The idea: the `oauth2` crate builds the requests and parses the error responses, and our own transport with its
-//! limits sends them. Secrets go into the form or into a Basic header, never into a URL.
+//! The idea: the `oauth2` crate builds the requests and parses the tokens, and our own transport with its limits sends
+//! them. Errors are read here, since few login servers keep to the form of the RFC. Secrets go into the form or into a
+//! Basic header, never into a URL.
 
 use std::{
     borrow::Cow,
@@ -13,23 +14,24 @@ use std::{
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use http::{HeaderValue, StatusCode, header};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
     HttpRequest as TokenHttpRequest, HttpResponse as TokenHttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
     RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardRevocableToken, TokenUrl,
-    basic::{
-        BasicErrorResponse, BasicErrorResponseType as Code, BasicRevocationErrorResponse,
-        BasicTokenIntrospectionResponse,
-    },
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
 use trunkline_core::{Error, ErrorDetail, ErrorKind, Redactor, Result, Retry, Secret};
 use url::Url;
 
 use super::{
+    refusal::Refusal,
     settings::{ClientAuth, Grant, OAuth},
     token_response::GrantedTokens,
 };
-use crate::transport::{ClientLimits, HttpChannel, HttpRequest, excerpt, exchange, retry_after, url_policy};
+use crate::transport::{
+    ClientLimits, ContentType, HttpChannel, HttpRequest, excerpt, exchange, retry_after, text, url_policy,
+};
 
 /// The size limit of a response of a login server in bytes.
 pub(crate) const MAX_RESPONSE_SIZE: usize = 1 << 20;
@@ -37,6 +39,19 @@ pub(crate) const MAX_RESPONSE_SIZE: usize = 1 << 20;
 /// The hint of errors that may be a fault of the login server, or that may come from a server that is not a login
 /// server.
 const CHECK_TOKEN_URL: &str = "the sign-in is kept; if the error persists, check the token URL";
+
+/// Error codes of a login server that is busy. All others repeat themselves until a setting is changed.
+const TEMPORARY: &[&str] = &[
+    "temporarily_unavailable",
+    "server_error",
+    "internal_error",
+    "internal_server_error",
+    "service_unavailable",
+    "slow_down",
+    "timeout",
+    "too_many_requests",
+    "rate_limit_exceeded",
+];
 
 /// A request for tokens.
 #[derive(Clone)]
@@ -152,7 +167,6 @@ impl Endpoint {
 
     /// Sends a request that the `oauth2` crate built. Failures that have nothing to do with OAuth become errors here.
     async fn post(&self, request: TokenHttpRequest, status: &AtomicU16) -> Result<TokenHttpResponse> {
-        let host = url_policy::host(&self.oauth.token_url);
         let (parts, body) = request.into_parts();
         let url = Url::parse(&parts.uri.to_string())
             .map_err(|error| Error::new(ErrorKind::Config, "the token request is not valid").source(error))?;
@@ -174,66 +188,106 @@ impl Endpoint {
             error.retry(Retry::Backoff).with_detail(sent).setting("/tokenUrl")
         })?;
         status.store(reply.status.as_u16(), Ordering::Relaxed);
-        let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
-        if reply.status.as_u16() == 429 || reply.status.is_server_error() {
-            let kind = if reply.status.as_u16() == 429 { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
-            let message = format!("the login server {host} of {} answered {}", self.service, reply.status);
-            return Err(Error::new(kind, message).retry(retry).hint("the sign-in is kept; try again later"));
+        let refusal = Refusal::of(&reply);
+        match reply.status.as_u16() {
+            status @ (408 | 425 | 429 | 500..) => {
+                let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
+                let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
+                return Err(Error::new(kind, self.answered("", reply.status, &refusal))
+                    .retry(retry)
+                    .hint("the sign-in is kept; try again later"));
+            }
+            _ if refusal.code.is_some() => return Err(self.refused(reply.status, refusal)),
+            300..400 | 404 => {
+                let message = self.answered("", reply.status, &refusal);
+                return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
+            }
+            400.. => return Err(self.refused(reply.status, refusal)),
+            _ => {}
         }
-        if reply.status.is_redirection() || reply.status.as_u16() == 404 {
-            let message = format!("the login server {host} of {} answered {}", self.service, reply.status);
-            return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
-        }
-        let mut response = TokenHttpResponse::new(reply.body.to_vec());
+        let content_type = ContentType::of(&reply.headers);
+        let body = text(&reply.body, &content_type).map_or(reply.body.to_vec(), |text| text.into_owned().into());
+        let mut response = TokenHttpResponse::new(body);
         // Any 2xx status with a token is accepted.
-        *response.status_mut() = if reply.status.is_success() { http::StatusCode::OK } else { reply.status };
         *response.headers_mut() = reply.headers;
+        if content_type.is_json() {
+            // `oauth2` knows one of the types of JSON.
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
         Ok(response)
     }
 
-    /// Returns the error for a response without a token, with the setting to look at.
+    /// Returns the error for a success without a token.
     fn to_error(&self, error: RequestTokenError<Error, BasicErrorResponse>, status: u16) -> Error {
+        if let RequestTokenError::Request(error) = error {
+            return self.with_login_server(error);
+        }
         let host = url_policy::host(&self.oauth.token_url);
-        let refused = match error {
-            RequestTokenError::Request(error) => return self.with_login_server(error),
-            RequestTokenError::ServerResponse(refused) => refused,
-            RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-                let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
-                return Error::new(ErrorKind::Unavailable, message)
-                    .retry(Retry::Backoff)
-                    .with("service", &self.service)
-                    .with("host", host)
-                    .setting("/tokenUrl")
-                    .hint(CHECK_TOKEN_URL);
+        let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
+        let error = Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff);
+        self.with_login_server(error.setting("/tokenUrl").hint(CHECK_TOKEN_URL))
+    }
+
+    fn quote(&self, text: &str) -> String {
+        excerpt(text.as_bytes(), &self.oauth.secrets(), &self.redactor)
+    }
+
+    /// Returns the message for a response without an error code. `but` follows the status.
+    fn answered(&self, but: &str, status: StatusCode, refusal: &Refusal) -> String {
+        let host = url_policy::host(&self.oauth.token_url);
+        let mut message = format!("the login server {host} of {} answered {status}", self.service);
+        if !but.is_empty() {
+            message += &format!(", {but}");
+        }
+        if let Some(words) = &refusal.words {
+            message += &format!(": {}", self.quote(words));
+        }
+        message
+    }
+
+    /// Returns the error for a login server that refuses to issue a token, with the setting to look at.
+    fn refused(&self, status: StatusCode, refusal: Refusal) -> Error {
+        let words = refusal.words.as_deref().unwrap_or_default();
+        let (kind, setting, hint) = match (refusal.code.as_deref(), status.as_u16()) {
+            (Some("invalid_grant"), _) => (ErrorKind::Auth, self.oauth.grant_setting(), self.grant_hint()),
+            (Some("invalid_client"), _) => self.invalid_client(words),
+            (Some("invalid_scope"), _) => {
+                (ErrorKind::Config, "/scopes", "check the scopes: the login server refuses them")
             }
-        };
-        let (kind, setting, hint) = match refused.error() {
-            Code::InvalidGrant => (ErrorKind::Auth, self.oauth.grant_setting(), self.grant_hint()),
-            Code::InvalidClient => self.invalid_client(refused.error_description().map_or("", |text| text)),
-            Code::InvalidScope => (ErrorKind::Config, "/scopes", "check the scopes: the login server refuses them"),
-            Code::UnauthorizedClient | Code::UnsupportedGrantType => (
+            (Some("unauthorized_client" | "unsupported_grant_type"), _) => (
                 ErrorKind::Config,
                 "/flows",
                 "the login server does not allow this flow for the client: choose another flow, or ask the vendor",
             ),
-            Code::Extension(code) if code == "access_denied" => {
-                (ErrorKind::Auth, "/flows", "sign in again and grant the access")
-            }
-            _ => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
+            (Some("access_denied"), _) => (ErrorKind::Auth, "/flows", "sign in again and grant the access"),
+            // A page without a code may come from a proxy on the way.
+            (None, status) if !matches!(status, 401 | 403) => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
+            (Some(code), _) if TEMPORARY.contains(&code) => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
+            // Without a code, another server may have answered.
+            _ => (
+                ErrorKind::Config,
+                "/tokenUrl",
+                "the sign-in is kept; check the token URL, then client ID and client secret, and look up the words of the \
+                 login server in its documentation",
+            ),
         };
-        let code = excerpt(refused.error().as_ref().as_bytes(), &self.oauth.secrets(), &self.redactor);
-        let mut message = format!("the login server {host} of {} refused: {code}", self.service);
-        if let Some(description) = refused.error_description().filter(|text| !text.is_empty()) {
-            message += &format!(" ({})", excerpt(description.as_bytes(), &self.oauth.secrets(), &self.redactor));
-        }
+        let host = url_policy::host(&self.oauth.token_url);
+        let (message, code) = match &refusal.code {
+            Some(code) => {
+                let code = self.quote(code);
+                let words = refusal.words.iter().map(|words| format!(" ({})", self.quote(words)));
+                let message = format!("the login server {host} of {} refused: {code}", self.service);
+                (message + &words.collect::<String>(), code)
+            }
+            None => (self.answered("but no token", status, &refusal), status.as_str().to_owned()),
+        };
         let retry = if kind == ErrorKind::Unavailable { Retry::Backoff } else { Retry::Never };
-        Error::new(kind, message)
-            .retry(retry)
-            .with_detail(ErrorDetail::TokenRefused { code: code.into() })
-            .with("service", &self.service)
-            .with("host", host)
-            .setting(setting)
-            .hint(hint)
+        let error = Error::new(kind, message).retry(retry).setting(setting).hint(hint);
+        match kind {
+            // It is not known whether the login server itself has answered.
+            ErrorKind::Unavailable if refusal.code.is_none() => error,
+            _ => error.with_detail(ErrorDetail::TokenRefused { code: code.into() }),
+        }
     }
 
     /// Returns kind, setting and hint of an `invalid_client` error. Login servers seldom say whether the ID or the

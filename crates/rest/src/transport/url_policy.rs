@@ -29,9 +29,29 @@ pub(crate) fn check(what: &str, url: &Url) -> Result<()> {
         _ => refuse("is not an https URL"),
     }?;
     if !url.username().is_empty() || url.password().is_some() {
-        return refuse("contains a user name or password");
+        let message = format!("the {what} contains a user name or password");
+        return Err(Error::new(ErrorKind::Config, message)
+            .with("host", host(url))
+            .hint("remove them from the URL: they belong in the settings for the authentication"));
     }
     Ok(())
+}
+
+/// Checks a URL that a user's browser is sent to, or comes back to: it has no user name, password or fragment (RFC 6749
+/// sections 3.1 and 3.1.2).
+///
+/// # Errors
+///
+/// `config` if the URL is not allowed.
+pub(crate) fn check_browser(what: &str, url: &Url) -> Result<()> {
+    let refuse = |why: &str, hint: &str| Err(Error::new(ErrorKind::Config, format!("the {what} has {why}")).hint(hint));
+    if !url.username().is_empty() || url.password().is_some() {
+        return refuse("a user name or password", "remove them from the URL");
+    }
+    match url.fragment() {
+        Some(_) => refuse("a fragment", "remove everything from # on"),
+        None => Ok(()),
+    }
 }
 
 /// Checks a URL that other URLs are built on: as [`check`], and it has no query and no fragment.

@@ -22,6 +22,12 @@ enum Class {
     Later,
 }
 
+const TOKEN: &str = r#"{"access_token":"access-x","token_type":"Bearer","refresh_token":"refresh-x"}"#;
+
+fn utf_16(text: &str) -> Vec<u8> {
+    text.encode_utf16().flat_map(u16::to_le_bytes).collect()
+}
+
 fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
     use Class::*;
     let json = |status: u16, body: Value| ResponseTemplate::new(status).set_body_json(body);
@@ -44,9 +50,24 @@ fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
         ("invalid_scope", error(400, "invalid_scope"), Config),
         ("a redirect", ResponseTemplate::new(302).insert_header("location", "https://example.com/"), Config),
         ("not found", ResponseTemplate::new(404), Config),
-        ("invalid_request", error(400, "invalid_request"), Later),
+        ("invalid_request", error(400, "invalid_request"), Config),
         ("temporarily_unavailable", error(400, "temporarily_unavailable"), Later),
-        ("an unknown error", error(400, "weather"), Later),
+        ("an unknown error", error(400, "weather"), Config),
+        ("a code in capitals", error(401, "INVALID_CLIENT"), Config),
+        ("an object in error", json(401, json!({ "error": { "code": "invalid_client", "message": "x" } })), Config),
+        ("a grant in an object", json(400, json!({ "error": { "code": "invalid_grant", "message": "x" } })), Reauth),
+        ("a list of errors", json(401, json!({ "errors": [{ "code": "invalid_client", "detail": "x" }] })), Config),
+        ("an error with 200", json(200, json!({ "error": "invalid_client", "error_description": "x" })), Config),
+        ("a grant with 200", json(200, json!({ "error": "invalid_grant" })), Reauth),
+        ("a busy server with 200", json(200, json!({ "error": "temporarily_unavailable" })), Later),
+        ("a sentence with 401", json(401, json!({ "message": "the client secret ran out" })), Config),
+        ("a page with 401", raw(401, "<html>Unauthorized</html>", "text/html"), Config),
+        ("a text with 401", raw(401, "Unauthorized", "text/plain"), Config),
+        ("nothing with 401", ResponseTemplate::new(401), Config),
+        ("nothing with 400", ResponseTemplate::new(400), Later),
+        ("a page with 400", raw(400, "<html>Bad request</html>", "text/html"), Later),
+        ("a problem", raw(403, "{\"title\":\"no\",\"status\":403}", "application/problem+json"), Config),
+        ("too early", ResponseTemplate::new(425), Later),
         ("throttled", ResponseTemplate::new(429), Later),
         ("throttled, with a time", ResponseTemplate::new(429).insert_header("retry-after", "1"), Later),
         ("an internal error", ResponseTemplate::new(500), Later),
@@ -55,7 +76,7 @@ fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
         ("a gateway timeout", ResponseTemplate::new(504), Later),
         ("invalid_grant in a 500", error(500, "invalid_grant"), Later),
         ("a page instead of a token", raw(200, "<html>Sign in</html>", "text/html"), Later),
-        ("a page that refuses", raw(403, "<html>Forbidden</html>", "text/html"), Later),
+        ("a page that refuses", raw(403, "<html>Forbidden</html>", "text/html"), Config),
         ("an empty response", ResponseTemplate::new(200), Later),
         ("cut short", text(r#"{"access_token":"access-x","token_type":"bear"#), Later),
         ("no access token", json(200, json!({ "token_type": "bearer", "refresh_token": "refresh-x" })), Later),
@@ -66,6 +87,10 @@ fn table() -> Vec<(&'static str, ResponseTemplate, Class)> {
         ("huge", json(200, json!({ "access_token": "a".repeat(2 << 20), "token_type": "bearer" })), Later),
         ("the same key twice", text(r#"{"access_token":"a","access_token":"b","token_type":"bearer"}"#), Later),
         ("an array", json(200, json!(["access-x"])), Later),
+        ("UTF-16", ResponseTemplate::new(200).set_body_raw(utf_16(TOKEN), "application/json"), Token),
+        ("a byte order mark", raw(200, &format!("\u{feff}{TOKEN}"), "application/json; charset=utf-8"), Token),
+        ("another type of JSON", raw(200, TOKEN, "application/oauth+json"), Token),
+        ("no error and a token", token(json!({ "error": null, "errors": [] })), Token),
         ("a lifetime as text", token(json!({ "expires_in": "3600" })), Token),
         ("a lifetime of zero", token(json!({ "expires_in": 0 })), Token),
         ("a negative lifetime", token(json!({ "expires_in": -1 })), Token),
@@ -125,4 +150,27 @@ async fn judge(what: &str, answer: ResponseTemplate, class: Class) {
     }
     assert_eq!(after["failed"]["cause"] == "revoked", class == Class::Reauth, "{what}: {after}");
     assert!(after.get("lease").is_none(), "{what}: a lease is left");
+}
+
+/// The words of the login server are in the message, without the secrets that it repeats.
+#[tokio::test]
+async fn the_words_of_the_login_server_are_quoted_without_secrets() {
+    let words = "the client secret ran out";
+    for answer in [
+        ResponseTemplate::new(401).set_body_json(json!({ "error": { "code": "invalid_client", "message": words } })),
+        ResponseTemplate::new(401).set_body_json(json!({ "errors": [{ "code": "invalid_client", "detail": words }] })),
+        ResponseTemplate::new(200).set_body_json(json!({ "error": "invalid_client", "error_description": words })),
+        ResponseTemplate::new(401).set_body_raw(format!("<html>{words}: client-secret</html>"), "text/html"),
+        ResponseTemplate::new(400).set_body_string(format!("{words} client-secret {}", "x".repeat(5_000))),
+        ResponseTemplate::new(503).set_body_json(json!({ "message": words })),
+    ] {
+        let (login, server) = login().await;
+        login.instead(answer);
+        let limits = ClientLimits { tries: 1, ..quick() };
+        let auth = Auth::OAuth(oauth(&server, Grant::ClientCredentials));
+        let client = builder(&server.uri()).limits(limits).auth(auth, slot(&Default::default())).build().unwrap();
+        let error = get(&client).await.unwrap_err();
+        assert!(error.message().contains(words) && error.message().len() < 500, "{error:?}");
+        assert!(!format!("{error:?}").contains("client-secret"), "{error:?}");
+    }
 }

@@ -4,7 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{CheckReport, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Stage, async_trait};
+use trunkline_core::{
+    CheckReport, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Stage, async_trait, hide_url_passwords,
+};
 use trunkline_store::ConnectionSummary;
 
 use super::{Caller, Empty, Operation, Role};
@@ -139,7 +141,9 @@ impl Operation for GetConnection {
     const EFFECT: Effect = Effect::Read;
 
     async fn run(runtime: &Runtime, _: &Caller, input: ConnectionName) -> Result<Value> {
-        runtime.connections().masked_connection(&input.name).await
+        let mut document = runtime.connections().masked_connection(&input.name).await?;
+        hide_url_passwords(&mut document);
+        Ok(document)
     }
 }
 

@@ -186,7 +186,7 @@ impl Runtime {
             if let Ok(registered) = self.registry.connector(connection.connector_name()) {
                 registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
             }
-            Diagnostic::accept("the connection", &self.registry.check(&connection))?;
+            Diagnostic::accept("the connection", &self.registry.check_settings(&connection))?;
             checked.push(connection);
         }
         let mut names = Vec::new();

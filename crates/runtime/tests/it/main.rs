@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ports;
+mod settings;
 mod tenants;
 
 use std::sync::{Arc, Mutex};

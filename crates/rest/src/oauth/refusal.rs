@@ -1,0 +1,177 @@
+//! What a login server says when it issues no token: an error by RFC 6749 section 5.2, or one of the other forms that
+//! login servers have.
+
+use serde_json::Value;
+
+use crate::transport::{ContentType, RawResponse, text};
+
+/// The members that hold an error code, in the order in which they are looked for.
+const CODES: &[&str] = &["error", "code", "error_code", "errorCode", "errorcode", "reason", "status", "type"];
+
+/// The members that hold words for people, in the order in which they are looked for.
+const WORDS: &[&str] = &[
+    "error_description",
+    "errorDescription",
+    "error_message",
+    "errorMessage",
+    "errorSummary",
+    "message",
+    "description",
+    "detail",
+    "details",
+    "msg",
+    "title",
+    "faultstring",
+    "error",
+];
+
+/// The members that hold the error itself: an object, or a list of errors.
+const WRAPPERS: &[&str] = &["error", "errors", "fault", "detail", "data"];
+
+/// A response without a token.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Refusal {
+    /// The error code, if the response is an error in JSON.
+    pub(super) code: Option<String>,
+    /// The words of the login server. They are neither short nor redacted.
+    pub(super) words: Option<String>,
+}
+
+impl Refusal {
+    /// Reads a response. A success status is a refusal only if the response is an error and has no token; its words are
+    /// not returned otherwise, because they may be a token.
+    pub(super) fn of(response: &RawResponse) -> Refusal {
+        let body = text(&response.body, &ContentType::of(&response.headers)).unwrap_or_default();
+        let is_success = response.status.is_success();
+        let document = match serde_json::from_str::<Value>(&body) {
+            Ok(document) => document,
+            Err(_) if is_success => return Refusal::default(),
+            Err(_) => return Refusal { code: None, words: Some(body.into_owned()).filter(|body| !body.is_empty()) },
+        };
+        let is_error = ["error", "errors", "fault"].iter().any(|name| document.get(name).is_some_and(is_set));
+        if is_success && (!is_error || document.get("access_token").is_some_and(is_set)) {
+            return Refusal::default();
+        }
+        let mut nodes = vec![&document];
+        let mut at = 0;
+        while let Some(node) = nodes.get(at).copied() {
+            match node {
+                Value::Array(items) => nodes.extend(items.first()),
+                _ => nodes.extend(
+                    WRAPPERS.iter().filter_map(|name| node.get(name)).filter(|one| one.is_object() || one.is_array()),
+                ),
+            }
+            at += 1;
+        }
+        let find = |names: &[&str], fits: fn(&str) -> bool| {
+            let texts = nodes.iter().flat_map(|node| names.iter().filter_map(|name| node.get(name)?.as_str()));
+            texts.map(str::trim).find(|text| fits(text)).map(str::to_owned)
+        };
+        let code = find(CODES, is_code).map(|code| code.to_ascii_lowercase());
+        // A text in the place of an object.
+        let bare = || nodes.iter().find_map(|node| node.as_str()).map(str::to_owned);
+        let words = find(WORDS, |text| !text.is_empty() && !text.starts_with("http")).or_else(bare);
+        let words = words.filter(|words| code.as_deref() != Some(&words.to_ascii_lowercase()));
+        Refusal { code: code.or_else(|| is_success.then(|| "error".to_owned())), words }
+    }
+}
+
+fn is_set(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        _ => true,
+    }
+}
+
+/// Returns whether a text is an error code and not a sentence, a number or a URL.
+fn is_code(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.len() <= 60
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode, header};
+    use serde_json::json;
+
+    use super::*;
+
+    fn of(status: u16, kind: &'static str, body: impl Into<Bytes>) -> (Option<String>, Option<String>) {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
+        let response = RawResponse { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };
+        let Refusal { code, words } = Refusal::of(&response);
+        (code, words)
+    }
+
+    #[test]
+    fn the_code_and_the_words_are_found_in_each_form() {
+        let (code, words) = ("invalid_client", "the client secret ran out");
+        for body in [
+            json!({ "error": code, "error_description": words }),
+            json!({ "error": "Invalid_Client", "message": words, "statusCode": 401 }),
+            json!({ "error": { "code": code, "message": words } }),
+            json!({ "error": { "code": 401, "status": "INVALID_CLIENT", "message": words } }),
+            json!({ "error": { "type": code, "errors": [{ "message": "other" }], "message": words } }),
+            json!({ "errors": [{ "code": code, "detail": words }, { "code": "other" }] }),
+            json!([{ "errorCode": code, "message": words }]),
+            json!({ "errorCode": code, "errorSummary": words, "errorCauses": [] }),
+            json!({ "fault": { "faultstring": words, "detail": { "errorcode": code } } }),
+            json!({ "data": { "error": code, "msg": words } }),
+            json!({ "type": "https://login.example.com/errors/7", "title": words, "status": 401, "code": code }),
+        ] {
+            assert_eq!(
+                of(401, "application/json", body.to_string()),
+                (Some(code.into()), Some(words.into())),
+                "{body}"
+            );
+        }
+        for (body, code, words) in [
+            (json!({ "error": "the client secret ran out" }), None, Some(words)),
+            (json!({ "errors": ["the client secret ran out"] }), None, Some(words)),
+            (json!({ "message": words }), None, Some(words)),
+            (json!("the client secret ran out"), None, Some(words)),
+            (json!({ "error": code }), Some(code), None),
+            (json!({}), None, None),
+        ] {
+            assert_eq!(
+                of(401, "application/json", body.to_string()),
+                (code.map(Into::into), words.map(Into::into)),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_that_is_not_json_is_quoted_unless_it_may_be_a_token() {
+        let page = "<html>Unauthorized</html>";
+        assert_eq!(of(401, "text/html", page), (None, Some(page.into())));
+        assert_eq!(of(403, "text/plain; charset=iso-8859-1", &b"verk\xf6rt"[..]), (None, Some("verkört".into())));
+        for body in ["access_token=canary&token_type=bearer", page, "", "canary", "{\"access_token\":\"canary\"}"] {
+            assert_eq!(of(200, "text/plain", body), (None, None), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_success_is_a_refusal_only_with_an_error_and_without_a_token() {
+        for (body, code) in [
+            (json!({ "error": "invalid_client" }), Some("invalid_client")),
+            (json!({ "error": { "code": "invalid_client" } }), Some("invalid_client")),
+            (json!({ "errors": ["it ran out"] }), Some("error")),
+            (json!({ "error": true }), Some("error")),
+            (json!({ "error": null, "message": "canary" }), None),
+            (json!({ "errors": [], "access_token": "canary" }), None),
+            (json!({ "error": "", "access_token": "canary" }), None),
+            (json!({ "error": "deprecated", "access_token": "canary" }), None),
+            (json!({ "code": "canary" }), None),
+            (json!(["canary"]), None),
+        ] {
+            let found = of(200, "application/json", body.to_string());
+            assert_eq!(found.0.as_deref(), code, "{body}");
+            assert!(!format!("{found:?}").contains("canary"), "{body}");
+        }
+    }
+}
