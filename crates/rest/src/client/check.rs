@@ -49,7 +49,8 @@ impl Client {
         let (path, setting) = (&self.0.check_path, "/checkPath");
         let route = format!("GET {path}");
         let call = async {
-            let call = Call { name: "check", route: &route, effect: Effect::Read, expects: ExpectedBody::Any, ends: &[] };
+            let call =
+                Call { name: "check", route: &route, effect: Effect::Read, expects: ExpectedBody::Any, ends: &[] };
             match Target::path(path).request(&self.0.base, &self.0.headers, Verb::Get, Body::Bytes(Bytes::new())) {
                 Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),
                 Err(error) => Some(error.setting(setting)),

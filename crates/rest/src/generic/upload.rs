@@ -121,7 +121,8 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
         let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
         let verb = input.method.verb();
         let route = input.target.route(verb);
-        let call = Call { name: Self::NAME, route: &route, effect: verb.effect(), expects: ExpectedBody::Text, ends: &[] };
+        let call =
+            Call { name: Self::NAME, route: &route, effect: verb.effect(), expects: ExpectedBody::Text, ends: &[] };
         let sent = Arc::default();
         let body = Body::file(input.file, form, Arc::clone(&sent), cx);
         let response = client

@@ -195,12 +195,32 @@ fn announced_in(row: &PageRow, value: &Value, path: &str, depth: usize) -> Optio
             continue;
         }
         let found = match plain(name).as_str() {
-            "next" | "nextpage" | "nextpageid" | "nextpagenumber" | "nexturl" | "nexturi" | "nextlink" | "nexthref"
-            | "nextpageurl" | "nextpageuri" | "nextpagelink" | "nextcursor" | "nextpagecursor" | "nexttoken"
-            | "nextpagetoken" | "nextcontinuationtoken" | "continuationtoken" | "continuation" | "continue"
-            | "nextmarker" | "nextkey" | "nextoffset" | "nextstart" | "nextindex" | "nextbatch" | "nextrecordsurl" => {
-                !is_blank(member)
-            }
+            "next"
+            | "nextpage"
+            | "nextpageid"
+            | "nextpagenumber"
+            | "nexturl"
+            | "nexturi"
+            | "nextlink"
+            | "nexthref"
+            | "nextpageurl"
+            | "nextpageuri"
+            | "nextpagelink"
+            | "nextcursor"
+            | "nextpagecursor"
+            | "nexttoken"
+            | "nextpagetoken"
+            | "nextcontinuationtoken"
+            | "continuationtoken"
+            | "continuation"
+            | "continue"
+            | "nextmarker"
+            | "nextkey"
+            | "nextoffset"
+            | "nextstart"
+            | "nextindex"
+            | "nextbatch"
+            | "nextrecordsurl" => !is_blank(member),
             "more" | "hasmore" | "hasnext" | "hasnextpage" | "hasmorepages" | "hasmoreresults" | "hasmoreitems"
             | "hasmorerecords" | "hasmoredata" | "moreresults" | "moreitems" | "moreavailable" | "istruncated"
             | "truncated" => flag(member) == Ok(Some(true)),
@@ -222,7 +242,8 @@ fn announced_in(row: &PageRow, value: &Value, path: &str, depth: usize) -> Optio
 /// Returns whether an element of a list of links leads to a next page: `{"rel": "next", "href": ..}`.
 fn is_next_link(link: &Value) -> bool {
     let is_next = |rel: &Value| rel.as_str().is_some_and(|rel| rel.eq_ignore_ascii_case("next"));
-    let rel = link.get("rel").is_some_and(|rel| is_next(rel) || rel.as_array().is_some_and(|all| all.iter().any(is_next)));
+    let rel =
+        link.get("rel").is_some_and(|rel| is_next(rel) || rel.as_array().is_some_and(|all| all.iter().any(is_next)));
     let target = ["href", "url", "uri"].iter().find_map(|name| link.get(name));
     rel && target.is_some_and(|target| !is_blank(target))
 }
@@ -239,7 +260,8 @@ mod tests {
     #[test]
     fn a_value_that_cannot_be_read_is_not_an_absent_one() {
         let row = row("total = '/meta/total'\nlast = '/meta/pages'\nmore = '/meta/more'");
-        let read = |meta: Value| Stated::read(&row, &json!({ "meta": meta })).map(|one| (one.total, one.last, one.more));
+        let read =
+            |meta: Value| Stated::read(&row, &json!({ "meta": meta })).map(|one| (one.total, one.last, one.more));
         assert_eq!(read(json!({ "total": 7, "pages": "3", "more": 1 })), Ok((Some(7), Some(3), Some(true))));
         assert_eq!(read(json!({ "total": 7.0, "pages": " 3 ", "more": "False" })), Ok((Some(7), Some(3), Some(false))));
         for absent in [json!({ "total": null }), json!({ "total": -1, "pages": "" }), Value::Null] {

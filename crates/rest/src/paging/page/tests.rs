@@ -65,7 +65,8 @@ fn given(input: &Map<String, Value>, name: &str) -> u64 {
 fn offset_ends_at_the_total_or_on_an_empty_page() {
     let body = |total: Value| {
         move |input: &Map<String, Value>| {
-            json!({ "a": { "b": slice(120, given(input, "offset"), given(input, "count")) }, "total": total })
+            let page = slice(120, given(input, "offset"), given(input, "count"));
+            json!({ "a": { "b": page }, "total": total })
         }
     };
     let lengths = |total| lengths(&walk(OFFSET, body(total)).unwrap());
@@ -157,7 +158,8 @@ fn number_ends_on_an_empty_page_and_not_on_a_short_one() {
 #[test]
 fn an_empty_page_in_the_middle_does_not_end_a_list_with_more_items() {
     let respond = |input: &Map<String, Value>| {
-        let from = input.get("offset").map_or_else(|| (given(input, "page") - 1) * 10, |offset| offset.as_u64().unwrap());
+        let from =
+            input.get("offset").map_or_else(|| (given(input, "page") - 1) * 10, |offset| offset.as_u64().unwrap());
         // The items from 10 to 29 are hidden.
         let page: Vec<_> = slice(45, from, 10).into_iter().filter(|id| !(10..30).contains(id)).collect();
         json!({ "items": page, "total": 45, "last": 5, "more": from + 10 < 45 })
@@ -262,7 +264,8 @@ fn the_flag_for_more_items_is_usable_with_every_kind() {
 #[test]
 fn a_cursor_of_an_earlier_version_is_still_read() {
     let paging = paging(OFFSET);
-    let old = json!({ "at": 49, "page": 1, "seen": "1f2e3d4c5b6a7988", "last": item_identity(&json!(49)), "total": 120 });
+    let old =
+        json!({ "at": 49, "page": 1, "seen": "1f2e3d4c5b6a7988", "last": item_identity(&json!(49)), "total": 120 });
     let request = paging.request(&mut Map::new(), none, Some(old)).unwrap();
     let page = read(&paging, &request, &json!({ "a": { "b": slice(120, 49, 50) }, "total": 120 })).unwrap();
     assert_eq!((page.items.len(), page.maybe_incomplete), (49, None));

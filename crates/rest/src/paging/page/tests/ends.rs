@@ -119,11 +119,25 @@ fn a_next_page_that_is_announced_and_not_read_is_an_error() {
     ] {
         let page = first(row, &body);
         assert!(page.is_err(), "{row}, {body}: {page:?}");
-        let ignored = format!("{row}\nignore = ['/next', '/meta/nextCursor', '/has_more', '/_links/next', '/next_page', \
-            '/paging/hasNextPage', '/links']");
+        let ignored = format!(
+            "{row}\nignore = ['/next', '/meta/nextCursor', '/has_more', '/_links/next', '/next_page', \
+            '/paging/hasNextPage', '/links']"
+        );
         let other_type = row.contains("'/next'") && body.get("next").is_some() || row.contains("'/m/next'");
         assert_eq!(first(&ignored, &body).is_err(), other_type, "{row}, {body}");
     }
+}
+
+#[test]
+fn a_full_first_page_without_the_member_for_the_next_page_is_reported() {
+    let row = format!("{CURSOR}\ncount = 'n'\nsize = 2");
+    let report = |body: Value| first(&row, &body).unwrap().maybe_incomplete;
+    assert_eq!(
+        report(json!({ "items": [1, 2], "after": "x" })).as_deref(),
+        Some("its first page is full and has nothing at `/next`")
+    );
+    assert_eq!(report(json!({ "items": [1, 2], "next": null })), None);
+    assert_eq!(report(json!({ "items": [1] })), None);
 }
 
 #[test]
@@ -183,7 +197,10 @@ fn a_repeated_last_page_ends_the_list() {
     for row in [number, offset] {
         for all in [3, 4, 7, 8] {
             let pages = clamped(all, 2, row).unwrap();
-            assert_eq!((items(pages.clone()), reasons(&pages)), (slice(all, 0, all).into_iter().map(Value::from).collect(), vec![]));
+            assert_eq!(
+                (items(pages.clone()), reasons(&pages)),
+                (slice(all, 0, all).into_iter().map(Value::from).collect(), vec![])
+            );
         }
         // One short page that comes again is most likely all, and a trusted total shows it.
         let pages = clamped(1, 2, row).unwrap();
@@ -222,7 +239,8 @@ fn a_list_without_progress_is_an_error() {
     };
     let page = |n: u64| json!([{ "id": n, "url": "x" }, { "id": n + 1, "url": "x" }]);
     let signed = |n: u64| json!([{ "id": 1, "url": n }, { "id": 2, "url": n }]);
-    let turned = |n: u64| if n % 2 == 0 { json!([{ "id": 1 }, { "id": 2 }]) } else { json!([{ "id": 2 }, { "id": 1 }]) };
+    let turned =
+        |n: u64| if n % 2 == 0 { json!([{ "id": 1 }, { "id": 2 }]) } else { json!([{ "id": 2 }, { "id": 1 }]) };
     let cases: [(&str, &dyn Fn(u64) -> (Value, Value)); 9] = [
         ("the same page with new cursors", &|n| (page(1), json!(format!("{}-x", n + 1)))),
         ("the same page with other URLs", &|n| (signed(n), json!(format!("{}-x", n + 1)))),
@@ -238,7 +256,11 @@ fn a_list_without_progress_is_an_error() {
         let read = cursor(respond);
         assert!(read.is_err(), "{name}: {read:?}");
     }
-    for row in [OFFSET, "kind = 'number'\npage = 'p'\nitems = '/a/b'", "kind = 'keyset'\ncursor = 'c'\nkey = ''\nitems = '/a/b'"] {
+    for row in [
+        OFFSET,
+        "kind = 'number'\npage = 'p'\nitems = '/a/b'",
+        "kind = 'keyset'\ncursor = 'c'\nkey = ''\nitems = '/a/b'",
+    ] {
         walk(row, |_| json!({ "a": { "b": slice(50, 0, 50) } })).unwrap_err();
     }
 }
