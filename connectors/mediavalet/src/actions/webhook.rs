@@ -199,11 +199,10 @@ fn name(event: &Value) -> Option<&str> {
     event.as_str().or_else(|| member(event, "name")?.as_str())
 }
 
-/// Returns the items of a list, which may be wrapped in an object. Null is an empty list; `None` means that there is no
-/// list.
+/// Returns the items of a list, which may be wrapped in an object. `None` means that there is no list, which is not an
+/// empty one.
 fn items(list: &Value) -> Option<&[Value]> {
     match list {
-        Value::Null => Some(&[]),
         Value::Array(items) => Some(items),
         Value::Object(members) => members.values().find_map(Value::as_array).map(Vec::as_slice),
         _ => None,
