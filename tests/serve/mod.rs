@@ -4,6 +4,7 @@
 mod access;
 mod clock;
 mod corrections;
+mod defaults;
 mod events;
 mod fairness;
 mod runs;

@@ -13,6 +13,9 @@ impl Schema {
     /// `null` is missing. The result is not checked.
     pub fn with_defaults(&self, document: Value) -> Value {
         let root = self.value();
+        if !may_fill(root) {
+            return document;
+        }
         let given = Some(document).filter(|document| !document.is_null());
         Filler { root }.value(root, given, &mut Vec::new()).unwrap_or(Value::Null)
     }
@@ -37,6 +40,18 @@ impl Schema {
 const ONE: [&str; 2] = ["items", "additionalProperties"];
 const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
 const NAMED: [&str; 2] = ["properties", "$defs"];
+
+/// Returns whether a schema can have defaults, in itself or behind a reference. Most have none, and choosing an
+/// alternative takes time.
+fn may_fill(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.contains_key("default") || members.contains_key("$ref") || members.values().any(may_fill)
+        }
+        Value::Array(items) => items.iter().any(may_fill),
+        _ => false,
+    }
+}
 
 struct Filler<'a> {
     root: &'a Value,
@@ -114,8 +129,9 @@ impl<'a> Filler<'a> {
     /// fits.
     fn chosen(&self, schema: &'a Value, mut value: Value, references: &mut Vec<&'a str>) -> Value {
         for choice in ["oneOf", "anyOf"] {
-            let mut branches = schema.get(choice).and_then(Value::as_array).into_iter().flatten();
-            let filled = branches.find_map(|branch| {
+            let branches =
+                schema.get(choice).and_then(Value::as_array).filter(|branches| branches.iter().any(may_fill));
+            let filled = branches.into_iter().flatten().find_map(|branch| {
                 let filled = self.value(branch, Some(value.clone()), references)?;
                 self.fits(branch, &filled).then_some(filled)
             });

@@ -8,7 +8,8 @@ use crate::expression::literal_parts;
 /// The members of a flow document that hold expressions.
 const WITH_EXPRESSIONS: [&str; 4] = ["trigger", "steps", "output", "on_failure"];
 
-/// Returns an error for each statement in a text, and for each expression in the name of a member.
+/// Returns an error for each statement in a text, and for each expression in the name of a member; a warning for each
+/// expression in a default.
 pub(super) fn find(document: &Value) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for name in WITH_EXPRESSIONS {
@@ -16,7 +17,23 @@ pub(super) fn find(document: &Value) -> Vec<Diagnostic> {
             look(value, &format!("/{name}"), &mut found);
         }
     }
+    found.extend(document.get("input").into_iter().flat_map(|schema| in_defaults(schema, "/input")));
     found
+}
+
+/// Returns a warning for each expression in a default of the input schema.
+fn in_defaults(schema: &Value, pointer: &str) -> Vec<Diagnostic> {
+    let within = |(name, value): (&String, &Value)| {
+        let pointer = format!("{pointer}/{}", pointer_part(name));
+        match value {
+            Value::String(text) if name == "default" && text.contains("{{") => {
+                let message = "this default has an expression, and a default is not evaluated";
+                vec![Diagnostic::warning(pointer, message).hint("use the filter default(..) where the input is used")]
+            }
+            value => in_defaults(value, &pointer),
+        }
+    };
+    schema.as_object().into_iter().flatten().flat_map(within).collect()
 }
 
 fn look(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) {

@@ -38,7 +38,8 @@ pub(crate) struct FlowDocument {
     /// What happens when a run is due while another run of this flow is active: `queue` (it waits), `skip` (it does not
     /// start), `parallel` (it starts), or `{ "parallel": 4 }` (at most 4 runs are active at once; further runs wait).
     pub(crate) overlap: Option<OverlapDocument>,
-    /// The JSON Schema of a run's input.
+    /// The JSON Schema of a run's input. A `default` in it, at any depth, stands for a value that is missing. Given values
+    /// come first, then those that are saved with the flow, then defaults. `null` is a value.
     #[schemars(with = "Option<Map<String, Value>>")]
     pub(crate) input: Option<Value>,
     /// Tables for the filter `lookup`, by name. Each maps keys to values.

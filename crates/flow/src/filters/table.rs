@@ -52,13 +52,14 @@ pub const FILTERS: &[Filter] = &[
     },
     Filter {
         name: "default",
-        about: "The value, or `other` if it is missing or null.",
+        about: "The value, or `other` if it is missing or null, or any part of its path.",
         takes: Kinds::ANY,
         arguments: &[needed("other", Kinds::ANY)],
         gives: Gives::Default,
         examples: &[
             example("input.title | default('untitled')", "{}", r#""untitled""#),
             example("input.title | default('untitled')", r#"{ "title": "Boat" }"#, r#""Boat""#),
+            example("input.size.unit.name | default('cm')", r#"{ "size": {} }"#, r#""cm""#),
         ],
         apply: values::default,
     },

@@ -213,4 +213,10 @@ fn a_default_makes_a_required_input_optional_for_callers_and_has_to_fit() {
     }
     let input = json!({ "type": "object", "properties": { "n": { "type": "integer", "default": "x" } } });
     assert_eq!(errors(json!({ "input": input })), ["/input/properties/n/default"]);
+    let input = json!({ "type": "object", "properties": { "n": { "default": "{{ run.id }}" }, "default": true } });
+    let found = found(&flow(json!({ "input": input })));
+    assert_eq!(
+        found.iter().map(|one| (&*one.pointer, one.severity)).collect::<Vec<_>>(),
+        [("/input/properties/n/default", Severity::Warning)]
+    );
 }
