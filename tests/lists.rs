@@ -39,6 +39,12 @@ name = "thing.number"
 title = "By number"
 route = "GET /number"
 page = { kind = "number", page = "page", count = "per_page", size = 100, items = "/items" }
+
+[[operation]]
+name = "thing.cursor"
+title = "By cursor"
+route = "GET /cursor"
+page = { kind = "cursor", cursor = "after", next = "/next", items = "/items" }
 "#;
 
 static TABLE: LazyLock<Table> = LazyLock::new(|| {
@@ -369,5 +375,35 @@ async fn the_loop_over_next_ends_and_repeats_no_item_silently() {
             let distinct: BTreeSet<_> = ids.iter().collect();
             assert!(reported || distinct.len() == ids.len(), "{action}, seed {seed}");
         }
+    }
+}
+
+/// A list that breaks off: the run fails with the error, keeps what it has done, and never reports success.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_breaks_off_fails_its_run() {
+    let broken = [
+        json!({ "error": { "code": 42, "message": "quota used up" } }),
+        json!({ "message": "the index is being built" }),
+        json!({ "items": null }),
+        json!({ "items": [], "errors": ["timeout"] }),
+        json!({ "items": [], "next": { "href": "/cursor?after=3" } }),
+        json!({ "items": [{ "id": 7 }], "nextPageToken": "x" }),
+    ];
+    for (body, first) in broken.iter().flat_map(|body| [(body, true), (body, false)]) {
+        let server = MockServer::start().await;
+        let answer = body.clone();
+        let respond = move |request: &Request| {
+            let is_first = request.url.query().is_none();
+            let good = json!({ "items": [{ "id": 1 }, { "id": 2 }], "next": "p2" });
+            ResponseTemplate::new(200).set_body_json(if is_first == first { answer.clone() } else { good })
+        };
+        Mock::given(any()).respond_with(respond).mount(&server).await;
+        let engine = Engine::new(Arc::new(MemoryJournal::default()));
+        let connections = connect(&server.uri(), &registry(false));
+        let running = engine.start(&flow("thing.cursor"), json!({}), connections).await.unwrap();
+        let run = running.wait().await.unwrap();
+        assert_eq!(run.status, RunStatus::Failed, "{body}: {run:#?}");
+        let done = run.ledger.get(&"all".into()).map_or(0, |ledger| ledger.done);
+        assert_eq!(done, if first { 0 } else { 2 }, "{body}");
     }
 }

@@ -2,6 +2,7 @@
 //! repeated, a repeated delete that finds nothing succeeds, and a create is sent once, whatever the response to a
 //! second one would be.
 
+use serde_json::Value;
 use trunkline_core::{Effect, ErrorKind};
 
 use crate::{
@@ -38,9 +39,9 @@ fn gone(ended: &ActionOutcome<'_>) -> Verdict {
     if ended.effect() == Effect::Delete { done(ended) } else { failed(ended, &[ErrorKind::NotFound]) }
 }
 
-/// Returns the table of cases.
-pub(crate) fn afters() -> Vec<After> {
-    let success = || answer(200, "", "{\"payload\":{}}");
+/// Returns the table of cases; `body` is that of a success.
+pub(crate) fn afters(body: &Value) -> Vec<After> {
+    let success = || answer(200, "", &body.to_string());
     let (no, throttle) = (answer(404, "", "{}"), answer(429, "retry-after: 0\r\n", "{}"));
     vec![
         After { name: "a loss, a success", replies: vec![lost(), success()], asks: 2, judge: done },

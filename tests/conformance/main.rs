@@ -7,6 +7,7 @@
 
 mod behaviours;
 mod growth;
+mod lists;
 mod log;
 mod lost;
 mod paths;
@@ -33,6 +34,7 @@ use trunkline_tests::Dice;
 use crate::{
     behaviours::{Behaviour, Findings, behaviours, silences, too_long},
     growth::{answers, grow},
+    lists::{Shelf, list_behaviours},
     lost::{POLLS, afters},
     sample::input,
     service::{Reply, answer},
@@ -93,16 +95,21 @@ fn every_action_handles_every_response_as_its_effect_requires() {
 #[test]
 fn a_request_with_a_lost_response_is_repeated_only_if_that_is_harmless() {
     with_suite(async |suite| {
-        let (findings, afters) = (&Findings::default(), &afters());
+        let findings = &Findings::default();
         let one = |subject| async move {
             let subject: &Subject = subject;
             subject.meets(&[answer(400, "", "{}")], LONG).await;
-            for after in afters.iter().filter(|_| subject.spec.name != POLLS) {
+            let success = match subject.spec.lists {
+                true => Shelf::new(lists::place(subject).await, 0).body(Vec::new()),
+                false => json!({ "payload": {} }),
+            };
+            for after in afters(&success).iter().filter(|_| subject.spec.name != POLLS) {
                 let ended = subject.meets(&after.replies, LONG).await;
                 findings.weigh(subject, after.name, after.judge(&ended));
             }
         };
         stream::iter(&suite.subjects).for_each_concurrent(512, one).await;
+        let afters = afters(&json!({}));
         findings.finish(&afters.iter().map(|after| after.name).collect::<Vec<_>>());
         let mut effects = BTreeMap::<_, usize>::new();
         for subject in &suite.subjects {
@@ -158,7 +165,7 @@ fn a_repeated_create_is_found() {
     with_suite(async |suite| {
         let creates = |subject: &&Subject| subject.connector == "http" && subject.spec.name == "request";
         let subject = suite.subjects.iter().find(creates).unwrap();
-        let after = &afters()[0];
+        let after = &afters(&json!({}))[0];
         subject.service.replies(&after.replies);
         let input = json!({ "method": "POST", "path": "/orders", "effect": "idempotent" });
         let result = subject.run(input, LONG).await;
@@ -246,48 +253,22 @@ fn retry_after_is_honoured() {
 }
 
 #[test]
-fn a_list_that_repeats_its_page_ends() {
-    with_suite(a_list_ends);
-}
-
-async fn a_list_ends(suite: &Suite) {
-    let thing = |n: usize| json!({ "id": n, "name": format!("thing {n}") });
-    let things: Vec<_> = (0..1000).map(thing).collect();
-    let bodies = [
-        json!(things),
-        json!({ "payload": things }),
-        json!({ "payload": { "assets": things } }),
-        json!({ "tasks": things }),
-    ];
-    let mut checked = 0;
-    for subject in suite.subjects.iter().filter(|subject| subject.spec.lists) {
-        let (spec, name, connected) = (&subject.spec, subject.name(), &subject.connected);
-        let mut seen = false;
-        for body in &bodies {
-            subject.service.replies(&[answer(200, "", &body.to_string())]);
-            let (mut next, mut pages) = (None, 0);
-            let end = loop {
-                match connected.page(&spec.name, input(&spec.input), next, &Context::default()).await {
-                    Err(error) => break Some(error),
-                    // Not the member with the items of this list.
-                    Ok(page) if pages == 0 && page.items.len() < things.len() => break None,
-                    Ok(page) if page.next.is_none() => break None,
-                    // Also if the second page repeats from its own first item on.
-                    Ok(page) => next = page.next,
-                }
-                pages += 1;
-                assert!(pages < 5, "{name} does not end");
-            };
-            if pages > 0 {
-                let kind = end.map(|error| error.kind());
-                assert_eq!(kind, Some(ErrorKind::Unexpected), "{name} after {pages} pages");
-                seen = true;
+fn every_list_arrives_whole_or_is_an_error() {
+    with_suite(async |suite| {
+        let (findings, behaviours) = (&Findings::default(), &list_behaviours());
+        let one = async |subject: &Subject| {
+            let place = lists::place(subject).await;
+            for behaviour in behaviours {
+                findings.insist(subject, behaviour.name, behaviour.judge(subject, place).await);
             }
-        }
-        checked += usize::from(seen);
-    }
-    assert!(checked > 0);
-    println!("{checked} lists");
+        };
+        let subjects: Vec<_> = suite.subjects.iter().filter(|subject| subject.spec.lists).collect();
+        let connectors: BTreeSet<_> = subjects.iter().map(|subject| &*subject.connector).collect();
+        assert_eq!(connectors, BTreeSet::from(["mediaflow", "mediavalet", "todo"]));
+        println!("{} lists x {} behaviours", subjects.len(), behaviours.len());
+        stream::iter(subjects).for_each_concurrent(16, one).await;
+        findings.finish(&[]);
+    });
 }
 
 #[test]

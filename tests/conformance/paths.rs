@@ -284,7 +284,14 @@ fn every_parameter_of_every_route_is_one_segment_or_refused() {
 fn a_parameter_outside_its_segment_is_found() {
     let judge = |method: &str, target: &str, id: &str| {
         let (at, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
-        let seen = RecordedRequest { method: method.into(), target: target.into(), head: String::new(), at, clock };
+        let seen = RecordedRequest {
+            method: method.into(),
+            target: target.into(),
+            head: String::new(),
+            body: String::new(),
+            at,
+            clock,
+        };
         is_the_route(&seen, "GET /assets/{id}/keywords", &json!({ "id": id })) && is_inside(&seen)
     };
     assert!(judge("GET", "/base/assets/a%20b/keywords", "a b"));
@@ -310,7 +317,8 @@ fn a_parameter_outside_its_segment_is_found() {
 fn a_text_outside_its_segment_is_found() {
     let seen = |target: &str| {
         let (at, clock) = (std::time::Instant::now(), std::time::SystemTime::now());
-        RecordedRequest { method: "GET".into(), target: target.into(), head: format!("GET {target}\r\n"), at, clock }
+        let (method, head, body) = ("GET".into(), format!("GET {target}\r\n"), String::new());
+        RecordedRequest { method, target: target.into(), head, body, at, clock }
     };
     let (harmless, texts) = (seen("/base/assets/sample/keywords?a=1"), ["sample".to_owned()]);
     let judge = |target: &str, hostile: &str| {

@@ -58,6 +58,8 @@ pub(crate) struct RecordedRequest {
     pub(crate) target: String,
     /// Request line and headers.
     pub(crate) head: String,
+    /// The body, as far as it is text.
+    pub(crate) body: String,
     pub(crate) at: Instant,
     pub(crate) clock: SystemTime,
 }
@@ -132,24 +134,27 @@ impl Service {
 
 async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Result<()> {
     let mut seen = Vec::new();
-    let head = loop {
+    let (head, mut body) = loop {
         let mut part = [0; 4096];
         match socket.read(&mut part).await? {
             0 => return Ok(()),
             read => seen.extend_from_slice(&part[..read]),
         }
         if let Some(end) = seen.windows(4).position(|four| four == b"\r\n\r\n") {
-            break String::from_utf8_lossy(&seen[..end + 4]).into_owned();
+            break (String::from_utf8_lossy(&seen[..end + 4]).into_owned(), seen.split_off(end + 4));
         }
     };
     let lower = head.to_lowercase();
     let length = lower.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
-    let mut missing = length.unwrap_or_default().saturating_sub(seen.len() - head.len());
+    let mut missing = length.unwrap_or_default().saturating_sub(body.len());
     while missing > 0 {
         let mut part = vec![0; missing.min(65_536)];
         match socket.read(&mut part).await? {
             0 => return Ok(()),
-            read => missing -= read,
+            read => {
+                missing -= read;
+                body.extend_from_slice(&part[..read]);
+            }
         }
     }
     let reply = if lower.starts_with("post /token") {
@@ -158,7 +163,8 @@ async fn serve(mut socket: TcpStream, state: Arc<Mutex<State>>) -> std::io::Resu
         let mut words = head.split(' ').map(str::to_owned);
         let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
         let mut state = state.lock().unwrap();
-        let seen = RecordedRequest { method, target, head, at: Instant::now(), clock: SystemTime::now() };
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let seen = RecordedRequest { method, target, head, body, at: Instant::now(), clock: SystemTime::now() };
         state.seen.push(seen.clone());
         let reply = match state.replies.len() {
             0 => Reply::Whole(Vec::new()),

@@ -17,7 +17,7 @@ const ROWS: &str = r#"
 name = "item.list"
 title = "Items"
 route = "GET /items"
-page = { kind = "offset", offset = "offset", count = "count", size = PAGE, items = "/items", total = "/total" }
+page = { kind = "offset", offset = "offset", count = "count", size = PAGE, items = "/items", total = "/total", trustTotal = true }
 
 [[operation]]
 name = "item.get"

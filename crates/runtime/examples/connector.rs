@@ -124,7 +124,7 @@ async fn serve() -> String {
     let tasks = get(|Query(query): Query<HashMap<String, usize>>| async move {
         let all = [json!({"id": 1, "done": false}), json!({"id": 2, "done": true}), json!({"id": 3, "done": false})];
         let pages: Vec<_> = all.chunks(query["per_page"]).map(<[Value]>::to_vec).collect();
-        Json(json!({ "tasks": pages.get(query["page"] - 1) }))
+        Json(json!({ "tasks": pages.get(query["page"] - 1).cloned().unwrap_or_default() }))
     });
     let router = Router::new().route("/tasks", tasks).route("/tasks/{id}/done", put(|| async { Json(json!({})) }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -85,7 +85,7 @@ pub(crate) fn missing(id: i64) -> Error {
 
 /// Returns the file name with another extension, or unchanged if `extension` does not look like one.
 fn renamed(name: &str, extension: &str) -> String {
-    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    let stem = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem);
     match extension.trim_start_matches('.') {
         "" | "original" => name.to_owned(),
         odd if odd.len() > 8 || !odd.chars().all(|c| c.is_ascii_alphanumeric()) => name.to_owned(),

@@ -99,7 +99,11 @@ impl Action for ReportUsage {
         let mut listed = 0;
         for id in &input.ids {
             let usages = client.call("file.usages", json!({ "id": id }), cx).await?;
-            listed += usize::from(usages.as_array().into_iter().flatten().any(|usage| input.matches(usage)));
+            let usages = usages.as_array().ok_or_else(|| {
+                Error::new(ErrorKind::Unexpected, format!("Mediaflow did not return a list of the usages of file {id}"))
+                    .hint("look at them with `file.usages`")
+            })?;
+            listed += usize::from(usages.iter().any(|usage| input.matches(usage)));
         }
         match (listed, input.removed) {
             (0, true) => Ok(Some(input.output())),

@@ -406,3 +406,16 @@ async fn a_report_with_a_lost_response_is_looked_up_before_it_is_repeated() {
     assert_eq!(kind(&mediaflow, "file.report_usage", input).await, ErrorKind::UnknownOutcome);
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
+
+/// A list that cannot be read is not an empty one: nothing is known of the report.
+#[tokio::test]
+async fn a_look_up_without_a_list_is_an_error() {
+    for body in [json!({}), json!({ "message": "wait" }), Value::Null, json!("text")] {
+        let (_server, mediaflow, _) = stage(move |_| ok(body.clone())).await;
+        let mut input = usage();
+        input["ids"] = json!([5]);
+        let cx = Context::new("key", "mediaflow", mediaflow.clone());
+        let found = mediaflow.get("mediaflow").unwrap().reconcile("file.report_usage", input, &cx).await;
+        assert_eq!(found.unwrap_err().kind(), ErrorKind::Unexpected);
+    }
+}

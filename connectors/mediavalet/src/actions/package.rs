@@ -197,8 +197,12 @@ async fn packages(client: &Client, name: &str, cx: &Context) -> Result<BTreeSet<
     let has_name = |package: &&Value| {
         package.get("fileName").and_then(Value::as_str).is_some_and(|file_name| with_extension(file_name) == name)
     };
-    let all = list.get("data").and_then(Value::as_array).into_iter().flatten();
-    all.filter(has_name).map(|package| id(package, "id")).collect()
+    // Without a list, nothing is known: a second package would be created on a guess.
+    let all = list.get("data").and_then(Value::as_array).ok_or_else(|| {
+        Error::new(ErrorKind::Unexpected, "MediaValet returned its packages without a list at `data`")
+            .hint("look at them with `download.list`")
+    })?;
+    all.iter().filter(has_name).map(|package| id(package, "id")).collect()
 }
 
 /// Creates the package and returns its id. The ids of earlier packages with the same name go into the checkpoint first,

@@ -187,7 +187,7 @@ impl Transfer {
     }
 }
 
-/// Returns a file name without its extension.
+/// Returns a file name without its extension. A name such as `.jpg` has none.
 pub(crate) fn stem(name: &str) -> &str {
-    name.rsplit_once('.').map_or(name, |(stem, _)| stem)
+    name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map_or(name, |(stem, _)| stem)
 }

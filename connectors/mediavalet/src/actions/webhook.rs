@@ -149,10 +149,8 @@ impl Action for Unsubscribe {
         let mut deleted = Vec::new();
         for webhook in webhooks(client, cx).await?.iter().filter(selected) {
             let id = webhook.id()?;
-            match client.call("webhook.delete", json!({ "subscriptionID": id }), cx).await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => deleted.push(id),
-            }
+            client.call("webhook.delete", json!({ "subscriptionID": id }), cx).await?;
+            deleted.push(id);
         }
         Ok(UnsubscribeOutput { deleted })
     }
@@ -201,11 +199,10 @@ fn name(event: &Value) -> Option<&str> {
     event.as_str().or_else(|| member(event, "name")?.as_str())
 }
 
-/// Returns the items of a list, which may be wrapped in an object. Null is an empty list; `None` means that there is no
-/// list.
+/// Returns the items of a list, which may be wrapped in an object. `None` means that there is no list, which is not an
+/// empty one.
 fn items(list: &Value) -> Option<&[Value]> {
     match list {
-        Value::Null => Some(&[]),
         Value::Array(items) => Some(items),
         Value::Object(members) => members.values().find_map(Value::as_array).map(Vec::as_slice),
         _ => None,

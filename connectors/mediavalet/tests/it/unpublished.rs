@@ -128,3 +128,33 @@ async fn direct_links_are_exported_as_a_file() {
     rig.answers("GET", "/directlinks/export", ResponseTemplate::new(204)).await;
     assert_eq!(rig.run("direct_link.export", json!({})).await.unwrap_err().kind(), ErrorKind::NotFound);
 }
+
+/// A list that cannot be read is not an empty one: nothing is created on a guess.
+#[tokio::test]
+async fn nothing_is_created_if_the_list_to_look_in_has_no_list() {
+    for body in [
+        json!({}),
+        json!({ "message": "the index is being built" }),
+        json!({ "error": { "code": 42 } }),
+        json!({ "payload": null }),
+        json!({ "payload": "text" }),
+        json!({ "payload": {} }),
+    ] {
+        let rig = Rig::new().await;
+        rig.answers("GET", "/skyhook/subscriptions/list", ResponseTemplate::new(200).set_body_json(&body)).await;
+        rig.answers("GET", "/downloads", ResponseTemplate::new(200).set_body_json(&body)).await;
+        rig.answers("GET", "/categories", ResponseTemplate::new(200).set_body_json(&body)).await;
+        rig.answers("GET", "/skyhook/events", ResponseTemplate::new(200).set_body_json(json!({ "payload": [] }))).await;
+        let asset = "6f9619ff-8b86-4011-b42d-00cf4fc964ff";
+        for (action, input) in [
+            ("webhook.subscribe", json!({ "address": "https://example.com/hook", "events": ["Asset.StatusUpdated"] })),
+            ("asset.package", json!({ "assetIds": [asset], "zipFileName": "a.zip" })),
+            ("asset.set_categories", json!({ "assetId": asset, "categories": ["Library\\New"], "createMissing": true })),
+        ] {
+            let error = rig.run(action, input).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unexpected, "{action}, {body}: {error:?}");
+        }
+        let requests = rig.server.received_requests().await.unwrap();
+        assert!(requests.iter().all(|one| one.method == "GET" || one.url.path() == "/token"), "{body}: {requests:#?}");
+    }
+}

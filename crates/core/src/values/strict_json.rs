@@ -1,7 +1,7 @@
 //! JSON in which nothing is decided silently: neither a member that occurs twice, nor a number that does not fit.
 //!
 //! RFC 8259 section 4 leaves open which value of a member counts, so two readers could take different ones. Serde's own
-//! reader of values keeps the last one. Section 6 leaves open what becomes of a large number; see [`lossy_number`].
+//! reader of values keeps the last one. Section 6 leaves open how a large number is read; see [`lossy_number`].
 //!
 //! [`lossy_number`]: crate::lossy_number
 

@@ -109,7 +109,8 @@ impl Tree {
         for (place, bound) in places.iter_mut().zip(bounds) {
             let Some(bound) = bound else { continue };
             let bound = bound.evaluate(names)?;
-            let Some(number) = bound.as_i64().filter(|_| Kinds::of_dynamic(&bound) == Kinds::INTEGER) else {
+            let whole = i64::try_from(bound.clone()).ok();
+            let Some(number) = whole.filter(|_| Kinds::of_dynamic(&bound) == Kinds::INTEGER) else {
                 let what =
                     format!("a bound of [from:to] is a whole number of 64 bits, not {}", Kinds::of_dynamic(&bound));
                 return Err(Fault::new(what));
@@ -168,7 +169,8 @@ fn item(of: &Tree, value: &Dynamic, at: &Dynamic) -> Result<Result<Dynamic, Faul
     match at.as_str() {
         _ if index != expected => Err(Fault::new(format!("{part} is {expected}, not {index}"))),
         Some(name) => Ok(member(of, value, name)),
-        None => Ok(match value.get_item(at)? {
+        // A number such as 2.0 is an index, too.
+        None => Ok(match value.get_item(&i64::try_from(at.clone()).map_or_else(|_| at.clone(), Dynamic::from))? {
             found if !found.is_undefined() => Ok(found),
             _ => {
                 let items = value.len().unwrap_or_default();

@@ -68,6 +68,7 @@ fn values_of_one_type_are_compared_by_value() {
         ("input.text == none", false),
         ("input.text != none", true),
         ("1 in [1.0]", true),
+        ("[7, 8][1.0] == 8 and 'abc'[1.0:] == 'bc'", true),
         ("'b' in 'abc' and 'text' in input", true),
         ("'x' in [none, 'y'] or 1 in []", false),
         ("1 < 2 < 3 and not 1 < 3 < 2", true),

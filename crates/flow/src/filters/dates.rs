@@ -48,8 +48,15 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
         None => time,
     };
     let format = call.text_at(0).unwrap_or_default();
-    let text = strtime::format(format, &time).map_err(|error| call.error(format!("the form {format:?}: {error}")))?;
-    Ok(text.into())
+    written(format, &time).map(Value::from).map_err(|error| call.error(error))
+}
+
+/// Returns a time in this form. A form without directives, such as YYYY-MM-DD, would be the same text for every time.
+fn written(form: &str, time: &Zoned) -> Result<String, String> {
+    if !form.contains('%') {
+        return Err(format!("the form {form:?} has no directive of strftime, such as %Y-%m-%d"));
+    }
+    strtime::format(form, time).map_err(|error| format!("the form {form:?}: {error}"))
 }
 
 fn zone(name: &str) -> Result<TimeZone, String> {
@@ -60,9 +67,9 @@ fn zone(name: &str) -> Result<TimeZone, String> {
 pub(crate) fn check(arguments: &[Option<&str>]) -> Result<(), String> {
     let argument = |index: usize| arguments.get(index).copied().flatten();
     if let Some(form) = argument(0).filter(|form| form.len() <= MAX_LENGTH)
-        && let Err(error) = strtime::format(form, &Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))
+        && let Err(error) = written(form, &Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))
     {
-        return Err(format!("the form {form:?}: {error}"));
+        return Err(error);
     }
     if let Some(form) = argument(2)
         && has_directive(form, &['I', 'l'])
@@ -83,7 +90,7 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
             return Ok(time.to_zoned(TimeZone::UTC));
         }
         if read.iana_time_zone().is_some() {
-            return read.to_zoned_with(&*ZONES);
+            return read.to_zoned_with(&ZONES);
         }
         if read.hour().is_some() && read.meridiem().is_none() && has_directive(form, &['I', 'l']) {
             return Err(jiff::Error::from_args(format_args!("{HALF_DAY}")));
@@ -97,7 +104,7 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
         .split_once('[')
         .is_some_and(|(_, annotation)| !annotation.split(']').next().unwrap_or_default().contains('='))
     {
-        return DateTimeParser::new().parse_zoned_with(&*ZONES, text);
+        return DateTimeParser::new().parse_zoned_with(&ZONES, text);
     }
     if let Ok(time) = text.parse::<Timestamp>() {
         return Ok(time.to_zoned(TimeZone::UTC));

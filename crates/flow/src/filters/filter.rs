@@ -117,12 +117,13 @@ impl Filter {
     /// Applies the filter to a value. `tables` are the tables of the flow.
     pub(crate) fn call(&'static self, tables: &Value, value: Value, arguments: &[Value]) -> Result<Value, Error> {
         self.check_count(arguments.len()).map_err(error)?;
-        let kind = kind_of_argument(&value);
+        let kind = Kinds::of_dynamic(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
-            return Err(error(format!("the filter {} takes {}, not {kind}", self.name, self.takes)));
+            let cure = conversion(kind, self.takes).map_or_else(String::new, |cure| format!("; {cure}"));
+            return Err(error(format!("the filter {} takes {}, not {kind}{cure}", self.name, self.takes)));
         }
         for (index, given) in arguments.iter().enumerate() {
-            let kind = kind_of_argument(given);
+            let kind = Kinds::of_dynamic(given);
             if let Some(argument) = self.argument(index)
                 && kind.excludes(argument.kinds)
             {
@@ -138,10 +139,21 @@ impl Filter {
     }
 }
 
-/// Returns the kind of a value. A number such as `2.0` is whole, too.
-fn kind_of_argument(value: &Value) -> Kinds {
-    match Kinds::of_dynamic(value) {
-        Kinds::FRACTION if i64::try_from(value.clone()).is_ok() => Kinds::INTEGER,
-        kind => kind,
+/// Returns how a value of the one kind becomes one of the other kinds, if a filter does that.
+pub(crate) fn conversion(given: Kinds, wanted: Kinds) -> Option<&'static str> {
+    let from = |kinds: Kinds| given.within(kinds);
+    match () {
+        () if from(Kinds::NULL) => Some("give it a value with the filter default(..)"),
+        () if from(Kinds::TEXT) && !wanted.excludes(Kinds::NUMBER) => Some("convert it with the filter int or number"),
+        () if from(Kinds::FRACTION) && !wanted.excludes(Kinds::INTEGER) => {
+            Some("convert it with the filter int or round")
+        }
+        () if from(Kinds::NUMBER.or(Kinds::BOOLEAN)) && !wanted.excludes(Kinds::TEXT) => {
+            Some("convert it with the filter string")
+        }
+        () if from(Kinds::LIST) && !wanted.excludes(Kinds::TEXT) => {
+            Some("convert it with the filter join(', ') or json")
+        }
+        () => None,
     }
 }

@@ -17,6 +17,6 @@ mod units;
 mod values;
 
 pub(crate) use call::MAX_ITEMS;
-pub(crate) use filter::Gives;
 pub use filter::{Argument, Example, Filter};
+pub(crate) use filter::{Gives, conversion};
 pub use table::FILTERS;

@@ -34,6 +34,13 @@ fn every_filter_example_yields_its_result() {
 fn the_error_of_a_filter_says_what_it_expected() {
     for (expression, words) in [
         ("[1] | upper", "upper takes a text, not a list"),
+        ("[1] | upper", "next: convert it with the filter join"),
+        ("1 | upper", "next: convert it with the filter string"),
+        ("'1' | round", "next: convert it with the filter int or number"),
+        ("none | upper", "next: give it a value"),
+        ("(input | json_pointer('/none') | default(none)) | string", "give it a value with the filter default(..)"),
+        ("(input | json_pointer('/none') | default('1')) | round", "; convert it with the filter int or number"),
+        ("(input | json_pointer('/none') | default(1.5)) | date('%Y')", "; convert it with the filter int or round"),
         ("input | upper", "the filter upper takes a text, not an object"),
         ("'a' | split(input)", "the filter split takes a text as separator, not an object"),
         ("'a' | split", "split(separator)"),
@@ -215,6 +222,10 @@ fn a_filter_takes_what_its_standard_allows_and_refuses_the_rest() {
     }
     for form in ["%I:%M", "%F %l"] {
         yields(&format!("'2024' | date('%F', 'UTC', '{form}')"), &json!({})).unwrap_err();
+    }
+    for form in ["YYYY-MM-DD", "", "dd.mm.yyyy", "%!"] {
+        yields(&format!("'2024-05-01' | date('{form}')"), &json!({})).unwrap_err();
+        yields("'2024-05-01' | date(input.form)", &json!({ "form": form })).unwrap_err();
     }
     yields("[] | map('a..b')", &json!({})).unwrap_err();
 }

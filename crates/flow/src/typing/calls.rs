@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::closest;
 
 use crate::{
-    filters::{FILTERS, Gives, environment},
+    filters::{FILTERS, Gives, conversion, environment},
     typing::{
         infer::{Walk, constant_text},
         schema_algebra::{self, either, item, kinds, list_of, of_kinds},
@@ -44,7 +44,11 @@ impl Walk<'_> {
             return Value::Bool(true);
         }
         if kinds(&value).excludes(filter.takes) {
-            self.error(format!("cannot work: {name} takes {}, not {}", filter.takes, kinds(&value)));
+            let what = format!("cannot work: {name} takes {}, not {}", filter.takes, kinds(&value));
+            match conversion(kinds(&value), filter.takes) {
+                Some(cure) => self.error_with_hint(what, cure),
+                None => self.error(what),
+            }
         }
         for (index, (_, shape)) in arguments.iter().enumerate() {
             if let Some(argument) = filter.argument(index)

@@ -88,6 +88,9 @@ impl Walk<'_> {
                     self.error(format!("uses `in` with {other}, where a list, a text or an object is needed"));
                 } else if other == Kinds::LIST {
                     self.check_equality(left, &item(right), true);
+                } else if other.excludes(Kinds::LIST) && one.excludes(Kinds::TEXT) {
+                    let what = format!("looks for {one} in {other}, which has only texts");
+                    self.error_with_hint(what, "convert it with the filter string");
                 }
             }
             Op::Eq | Op::Ne => self.check_equality(left, right, false),

@@ -67,7 +67,8 @@ impl Kinds {
         match value.kind() {
             ValueKind::None => Kinds::NULL,
             ValueKind::Bool => Kinds::BOOLEAN,
-            ValueKind::Number if value.is_integer() => Kinds::INTEGER,
+            // A number such as 2.0 is whole, as in JSON Schema.
+            ValueKind::Number if value.is_integer() || i64::try_from(value.clone()).is_ok() => Kinds::INTEGER,
             ValueKind::Number => Kinds::FRACTION,
             ValueKind::String => Kinds::TEXT,
             ValueKind::Seq | ValueKind::Iterable => Kinds::LIST,

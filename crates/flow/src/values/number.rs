@@ -4,10 +4,8 @@
 
 use std::cmp::Ordering;
 
-use minijinja::value::Value as Dynamic;
+use minijinja::value::{Value as Dynamic, ValueKind};
 use rust_decimal::{Decimal, prelude::FromPrimitive};
-
-use crate::values::json_kinds::Kinds;
 
 /// From here on, a floating-point number of 64 bits does not hold every whole number: 2^53.
 pub(crate) const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -22,9 +20,9 @@ pub(crate) enum Number {
 impl Number {
     /// Returns the number that a value is, or `None` if it is not a number.
     pub(crate) fn of(value: &Dynamic) -> Option<Number> {
-        match Kinds::of_dynamic(value) {
-            Kinds::INTEGER => i128::try_from(value.clone()).ok().map(Number::Whole),
-            Kinds::FRACTION => f64::try_from(value.clone()).ok().map(Number::Fraction),
+        match value.kind() {
+            ValueKind::Number if value.is_integer() => i128::try_from(value.clone()).ok().map(Number::Whole),
+            ValueKind::Number => f64::try_from(value.clone()).ok().map(Number::Fraction),
             _ => None,
         }
     }

@@ -159,7 +159,7 @@ impl Client {
                 Err(failure) => failure,
             };
             debug!(attempt, elapsed = ?started.elapsed(), kind = failure.error.kind().as_str(), "failed");
-            if let Some(status) = failure.status.filter(|status| call.removes() && is_gone(*status)) {
+            if let Some(status) = failure.status.filter(|status| call.removes() && is_gone(*status, &failure.error)) {
                 if !maybe_done {
                     // Otherwise an earlier attempt of this call removed it, and its response was lost.
                     call.cx.warn(&format!("{}: already gone ({})", call.info.call.name, status.as_u16()));
@@ -271,9 +271,10 @@ impl Client {
     }
 }
 
-/// Returns whether a status means that the object does not exist (any more).
-fn is_gone(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+/// Returns whether a response means that the object does not exist (any more). A connector may know that its service
+/// means something else.
+fn is_gone(status: StatusCode, error: &Error) -> bool {
+    matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE) && error.kind() == ErrorKind::NotFound
 }
 
 /// Turns an error into the one of a `Create` that may have taken effect. Neither client nor engine repeats it.

@@ -202,7 +202,7 @@ fn unreadable(request: &RequestInfo<'_>, response: &Response, raw: &RawResponse)
     let is_json = response.content_type.is_json();
     let (what, hint) = match &response.fault {
         _ if quote.is_empty() => ("an empty body".to_owned(), None),
-        _ if response.is_page() => (format!("a web page ({kind}): {quote}"), None),
+        _ if response.is_page() => (format!("a web page, not JSON ({kind}): {quote}"), None),
         Some(BodyFault::Charset(why)) => (
             format!("a body that cannot be read as text ({kind}): {why}: {quote}"),
             Some("the service must send UTF-8, or declare its charset: report it to the vendor"),

@@ -193,13 +193,13 @@ impl Endpoint {
             status @ (408 | 425 | 429 | 500..) => {
                 let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
                 let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
-                return Err(Error::new(kind, self.answered(reply.status, &refusal))
+                return Err(Error::new(kind, self.answered("", reply.status, &refusal))
                     .retry(retry)
                     .hint("the sign-in is kept; try again later"));
             }
             _ if refusal.code.is_some() => return Err(self.refused(reply.status, refusal)),
             300..400 | 404 => {
-                let message = self.answered(reply.status, &refusal);
+                let message = self.answered("", reply.status, &refusal);
                 return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
             }
             400.. => return Err(self.refused(reply.status, refusal)),
@@ -232,11 +232,17 @@ impl Endpoint {
         excerpt(text.as_bytes(), &self.oauth.secrets(), &self.redactor)
     }
 
-    /// Returns the message for a response without an error code.
-    fn answered(&self, status: StatusCode, refusal: &Refusal) -> String {
+    /// Returns the message for a response without an error code. `but` follows the status.
+    fn answered(&self, but: &str, status: StatusCode, refusal: &Refusal) -> String {
         let host = url_policy::host(&self.oauth.token_url);
-        let words = refusal.words.iter().map(|words| format!(": {}", self.quote(words)));
-        format!("the login server {host} of {} answered {status}{}", self.service, words.collect::<String>())
+        let mut message = format!("the login server {host} of {} answered {status}", self.service);
+        if !but.is_empty() {
+            message += &format!(", {but}");
+        }
+        if let Some(words) = &refusal.words {
+            message += &format!(": {}", self.quote(words));
+        }
+        message
     }
 
     /// Returns the error for a login server that refuses to issue a token, with the setting to look at.
@@ -257,19 +263,12 @@ impl Endpoint {
             // A page without a code may come from a proxy on the way.
             (None, status) if !matches!(status, 401 | 403) => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
             (Some(code), _) if TEMPORARY.contains(&code) => (ErrorKind::Unavailable, "/tokenUrl", CHECK_TOKEN_URL),
-            // Without a code, or with one of its own, the login server most likely means the client.
-            (_, 401 | 403) => match self.oauth.grant {
-                Grant::Password { .. } => (
-                    ErrorKind::Config,
-                    self.oauth.grant_setting(),
-                    "check user name and password, and client ID and client secret",
-                ),
-                _ => self.invalid_client(words),
-            },
+            // Without a code, another server may have answered.
             _ => (
                 ErrorKind::Config,
                 "/tokenUrl",
-                "the sign-in is kept; look up the words of the login server in its documentation, and check the token URL",
+                "the sign-in is kept; check the token URL, then client ID and client secret, and look up the words of the \
+                 login server in its documentation",
             ),
         };
         let host = url_policy::host(&self.oauth.token_url);
@@ -280,7 +279,7 @@ impl Endpoint {
                 let message = format!("the login server {host} of {} refused: {code}", self.service);
                 (message + &words.collect::<String>(), code)
             }
-            None => (self.answered(status, &refusal), status.as_str().to_owned()),
+            None => (self.answered("but no token", status, &refusal), status.as_str().to_owned()),
         };
         let retry = if kind == ErrorKind::Unavailable { Retry::Backoff } else { Retry::Never };
         let error = Error::new(kind, message).retry(retry).setting(setting).hint(hint);

@@ -54,6 +54,23 @@ pub(super) fn url(body: &Value, pointer: &str) -> Result<Value, String> {
 }
 
 impl PageRequest {
+    /// Finds the next page of a list whose pages have the cursor or URL of the next one at a pointer, by `read`.
+    pub(super) fn after_cursor(
+        &self,
+        items: &[Value],
+        body: &Value,
+        pointer: &str,
+        read: fn(&Value, &str) -> Result<Value, String>,
+    ) -> Result<Next, String> {
+        let at = read(body, pointer)?;
+        let received = items.len() as u64;
+        let is_full = received > 0 && self.count.is_some_and(|count| received >= count);
+        // At the end of a list the member may be left out. Then the first page shows whether the pointer is right.
+        let is_doubtful = is_full && self.number() == 1 && look(body, pointer)?.is_none();
+        let maybe_incomplete = is_doubtful.then(|| format!("its first page is full and has nothing at `{pointer}`"));
+        Ok(Next { at, maybe_incomplete, ..Next::default() })
+    }
+
     /// Finds the next page of a list with offsets. Items that this page shares with the one before it are removed.
     ///
     /// The offset advances by the items that have arrived, and never by those that were asked for, so a page that is
@@ -100,8 +117,8 @@ impl PageRequest {
         Ok(Next { at, last, tail, total: total.or(before.total), maybe_incomplete, ..Next::default() })
     }
 
-    /// Returns the offset after a page on which nothing is seen: that of a page which is as long as the longest one so
-    /// far. A page may be longer than the service allows, and then items would be skipped.
+    /// Returns the offset after a page on which nothing is seen. It advances by the longest page so far: the service
+    /// may cap pages, and an advance by the number that was asked for would skip items.
     fn beyond_empty(&self) -> Result<u64, String> {
         let longest = Some(self.cursor.longest).filter(|longest| *longest > 0);
         let step = longest.or(self.count).filter(|count| *count > 0);

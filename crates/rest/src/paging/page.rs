@@ -1,7 +1,7 @@
 //! Lists that are read page by page: how to request the next page, and when the list ends.
 //!
-//! The idea: a list ends only on evidence, which its rule describes. A response that is neither a page nor such an end is
-//! an error.
+//! The idea: a list ends only on evidence, which its rule describes. A response that is neither a page nor such an end
+//! is an error.
 //!
 //! The position of the next page is a small JSON value that also holds the number of pages before it and hashes of the
 //! last one and of an earlier one. So a list that repeats itself or never ends is detected even if the host restarts in
@@ -79,6 +79,10 @@ impl Paging {
         }
         if cursor.empty >= MOST_EMPTY_PAGES {
             return too_many(format!("{MOST_EMPTY_PAGES} empty pages one after the other"));
+        }
+        if cursor.last.is_some() && cursor.longest == 0 {
+            // The position was stored by a version that did not count.
+            cursor.listed = whole(&cursor.at).ok().flatten().unwrap_or(0).saturating_add(1);
         }
         let count = self.request_count(input, &default);
         let mut link = None;
@@ -176,8 +180,9 @@ impl Paging {
                     response.previous.map(|body| self.items(request, body, &Stated::default())).transpose()?;
                 Ok(request.after_number(items, stated, trusted, previous.as_deref()))
             }
-            Rule::Cursor { next, .. } => next::cursor(body, next).map(Next::at),
-            Rule::Link { next: Some(next) } => next::url(body, next).map(Next::at),
+            Rule::Cursor { .. } | Rule::Link { .. } if stated.more == Some(false) => Ok(Next::default()),
+            Rule::Cursor { next, .. } => request.after_cursor(items, body, next, next::cursor),
+            Rule::Link { next: Some(next) } => request.after_cursor(items, body, next, next::url),
             Rule::Link { next: None } => {
                 response.link.clone().map(|link| Next::at(link.map_or(Value::Null, Value::from)))
             }
@@ -219,7 +224,7 @@ impl Paging {
                     None => Ok(()),
                     Some(place) => Err(Fault {
                         message: format!("announces a next page {place}, which the row does not read"),
-                        hint: "let `page` of the row read it, by `next`, `more` or another kind, or list it in `ignore`",
+                        hint: "let the row's `page` read it by `next`, `more` or another kind, or put it into `ignore`",
                     }),
                 }
             }
@@ -236,8 +241,7 @@ impl Paging {
         let listed = before.listed.saturating_add(items.len() as u64);
         let mut maybe_incomplete = next.maybe_incomplete;
         if next.at.is_null() {
-            let counts = matches!(self.rule, Rule::Number { .. });
-            if let Some(total) = next.total.filter(|total| counts && *total > listed) {
+            if let Some(total) = next.total.filter(|total| *total > listed) {
                 maybe_incomplete.get_or_insert(format!("it ended after {listed} of {total} items"));
             }
             return Ok(Page { items, next: None, maybe_incomplete });
@@ -311,15 +315,15 @@ impl Paging {
         Err(no_progress("is the same as the one before"))
     }
 
-    /// Returns the items of a page. An empty list is an array without elements; a null is one only if the row or another
-    /// member says so.
+    /// Returns the items of a page. An empty list is an array without elements; a null is one only if the row or
+    /// another member says so.
     fn items(&self, request: &PageRequest, body: &Value, stated: &Stated) -> Result<Vec<Value>, Fault> {
         let row = &self.row;
         let reached = if let Rule::Offset { .. } = self.rule { request.at() } else { request.cursor.listed };
         let is_end = stated.more == Some(false) || stated.total.is_some_and(|total| total <= reached);
         let found = match look(body, &row.items)? {
             Some(Value::Array(items)) => return Ok(items.clone()),
-            Some(object @ Value::Object(_)) if row.single => return Ok(vec![object.clone()]),
+            Some(object @ Value::Object(_)) if row.single && request.number() == 1 => return Ok(vec![object.clone()]),
             Some(Value::Null) if row.null_is_empty || is_end => return Ok(Vec::new()),
             Some(other) => kind_of(other),
             None => "nothing",
@@ -336,7 +340,7 @@ impl Paging {
 fn no_progress(message: &str) -> Fault {
     Fault {
         message: message.to_owned(),
-        hint: "the service seems to ignore the paging parameters: compare the operation's row with the vendor's reference",
+        hint: "the service seems to ignore the paging parameters: compare the row with the vendor's reference",
     }
 }
 

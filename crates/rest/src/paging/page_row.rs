@@ -45,8 +45,8 @@ pub struct PageRow {
     /// JSON pointer to the flag that says whether there are more items, for every kind of paging. False ends the list.
     /// True continues it, also after an empty page.
     pub more: Option<String>,
-    /// The statuses that mean "no more items": 204 for any page; for `offset` and `number` also such as 400 or 404 for a
-    /// page after the first.
+    /// The statuses that mean "no more items": 204 for any page; for `offset` and `number` also such as 400 or 404 for
+    /// a page after the first.
     #[serde(default)]
     pub end_status: Vec<u16>,
     /// JSON pointers to members that report an error unless they are empty. If absent: `error`, `errors` and the like,
@@ -55,11 +55,11 @@ pub struct PageRow {
     /// JSON pointers to members that look like the announcement of a next page, such as `/next`, and are none.
     #[serde(default)]
     pub ignore: Vec<String>,
-    /// Whether the service writes null for an empty list. Otherwise a null is an error, unless a total or the flag `more`
-    /// shows that there is nothing to list.
+    /// Whether the service writes null for an empty list. Otherwise a null is an error, unless a total or the flag
+    /// `more` shows that there is nothing to list.
     #[serde(default)]
     pub null_is_empty: bool,
-    /// Whether the service writes a list of one item as that item.
+    /// Whether the service writes a list of one item as that item, without an array.
     #[serde(default)]
     pub single: bool,
 }
@@ -71,8 +71,8 @@ pub enum PageKind {
     /// The next page begins after the items that have arrived, however many were asked for. The list ends with an empty
     /// page, or when the total is reached.
     Offset,
-    /// Pages have numbers. The list ends with an empty page, with the last page by `last`, or when the total is reached;
-    /// a page that is shorter than asked for does not end it.
+    /// Pages have numbers. The list ends with an empty page, with the last page by `last`, or when the total is
+    /// reached; a page that is shorter than asked for does not end it.
     Number,
     /// Each page returns a cursor for the next one. The list ends with a page that returns none.
     Cursor,

@@ -30,8 +30,8 @@ pub(super) enum Rule {
 }
 
 impl Paging {
-    /// Compiles the paging rule of a row. `item` is the schema of an item, `resolve` returns the name of the input that a
-    /// name in the rule stands for.
+    /// Compiles the paging rule of a row. `item` is the schema of an item, `resolve` returns the name of the input that
+    /// a name in the rule stands for.
     ///
     /// # Errors
     ///

@@ -285,7 +285,20 @@ mod tests {
                 "shop.toml:5:8",
                 "JSON pointer",
             ),
-            (row("route = \"GET /a\"\npage = { kind = \"link\", items = \"\", itmes = 1 }"), "shop.toml:5:8", "itmes"),
+            (row("route = \"GET /a\"\npage = { kind = \"link\", items = \"\", itmes = 1 }"), "shop.toml:5:37", "itmes"),
+            (
+                row("route = \"GET /a\"\npage = { kind = \"link\", items = \"\", next = \"/next\" }"),
+                "shop.toml:5:8",
+                "`next` cannot match",
+            ),
+            (
+                row(
+                    "route = \"GET /a\"\npage = { kind = \"keyset\", cursor = \"after\", key = \"/uid\", items = \"/a\" }\n\
+                    output.properties.id = { type = \"integer\" }",
+                ),
+                "shop.toml:5:8",
+                "an item has no uid; did you mean id?",
+            ),
             (row("route = \"GET /a\"\npage = { kind = \"tree\" }"), "shop.toml:5:17", "tree"),
             (row("route = \"GET /a\"\ninput.\"b c\" = {}"), "shop.toml:5:7", "name of an input"),
             (row("route = \"GET /a\"\neffect = \"maybe\""), "shop.toml:5:10", "maybe"),

@@ -18,8 +18,25 @@ pub(super) fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_range_is_read_as_it_was_written(first in 0u64..1 << 40, length in 1u64..1 << 40, rest in 0u64..1 << 40, known: bool) {
+            let (last, size) = (first + length - 1, first + length + rest);
+            let total = if known { size.to_string() } else { "*".to_owned() };
+            let value = HeaderValue::from_str(&format!("bytes {first}-{last}/{total}")).unwrap();
+            let mut headers = HeaderMap::from_iter([(header::CONTENT_RANGE, value.clone())]);
+            prop_assert_eq!(content_range(&headers), Some((Some(first), known.then_some(size))));
+            // The same header twice says nothing else; another one contradicts it.
+            headers.append(header::CONTENT_RANGE, value);
+            prop_assert!(content_range(&headers).is_some());
+            headers.append(header::CONTENT_RANGE, HeaderValue::from_static("bytes 0-0/1"));
+            prop_assert!(content_range(&headers).is_none() || (first, length, size) == (0, 1, 1));
+        }
+    }
 
     #[test]
     fn only_possible_content_ranges_are_read() {

@@ -84,14 +84,14 @@ fn damaged(host: &str, error: io::Error) -> Error {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use async_compression::tokio::write::GzipEncoder;
     use http::{HeaderValue, StatusCode};
     use tokio::io::AsyncWriteExt;
 
     use super::*;
 
-    pub(crate) async fn gzip(plain: &[u8]) -> Vec<u8> {
+    async fn gzip(plain: &[u8]) -> Vec<u8> {
         let mut encoder = GzipEncoder::new(Vec::new());
         encoder.write_all(plain).await.unwrap();
         encoder.shutdown().await.unwrap();

@@ -78,10 +78,56 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use trunkline_core::ErrorKind;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    /// Returns a time in the three forms of RFC 9110 section 5.6.7.
+    fn dates(at: SystemTime) -> [String; 3] {
+        let imf = httpdate::fmt_http_date(at);
+        let [day, date, month, year, time, _] = imf.split(' ').collect::<Vec<_>>()[..] else { panic!("{imf}") };
+        let long = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+        let long = long.iter().find(|one| one.starts_with(&day[..3])).unwrap();
+        let rfc_850 = format!("{long}, {date}-{month}-{} {time} GMT", &year[2..]);
+        let asctime = format!("{} {month} {:>2} {time} {year}", &day[..3], date.trim_start_matches('0'));
+        [imf, rfc_850, asctime]
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_read_in_each_form(seconds in 0u64..100_000, now in 1_000_000_000u64..2_000_000_000, spaces in " {0,2}") {
+            let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let wanted = Some(Duration::from_secs(seconds.min(86_400)));
+            let written = format!("{spaces}{seconds}{spaces}");
+            prop_assert_eq!(retry_after(&headers(&[("retry-after", &written)])), wanted);
+            for (date, until) in dates(at(now)).iter().zip(dates(at(now + seconds))) {
+                prop_assert_eq!(retry_after(&headers(&[("date", date), ("retry-after", &until)])), wanted, "{} {}", date, until);
+            }
+        }
+
+        #[test]
+        fn no_header_makes_a_wait_longer_than_a_day(text in "[ -~]{0,40}") {
+            prop_assert!(retry_after(&headers(&[("retry-after", &text)])).is_none_or(|wait| wait <= LONGEST_RETRY_AFTER));
+        }
+    }
+
+    #[test]
+    fn of_several_waits_the_longest_counts() {
+        for (pairs, expected) in [
+            (&[("retry-after", "1"), ("retry-after", "7")][..], Some(7_000)),
+            (&[("retry-after", "soon"), ("retry-after", "7")], Some(7_000)),
+            (&[("retry-after", "9"), ("retry-after-ms", "20"), ("retry-after-ms", "30")], Some(30)),
+            (&[("retry-after", "7, 9")], None),
+        ] {
+            let mut all = HeaderMap::new();
+            for (name, value) in pairs {
+                all.append(*name, value.parse().unwrap());
+            }
+            assert_eq!(retry_after(&all).map(|wait| wait.as_millis()), expected, "{pairs:?}");
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ async fn library(size: u64) -> (MockServer, Client) {
 
 #[tokio::test]
 async fn paging_parameters_go_into_the_query_or_the_body() {
-    for (operation, requests) in [("asset.list", 3), ("asset.search", 4)] {
+    for (operation, requests) in [("asset.list", 3), ("asset.search", 5)] {
         let (server, client) = library(120).await;
         let cx = cx();
         let pages: Vec<_> = client.pages(operation, json!({ "search": "x" }), &cx).try_collect().await.unwrap();
@@ -164,4 +164,106 @@ fn the_schema_of_a_row_is_closed() {
     assert_eq!(schema.check(&good), []);
     let bad: Value = toml::from_str(&LISTS.replace("title =", "titel =")).unwrap();
     assert!(!schema.check(&bad).is_empty());
+}
+
+/// A service with one row, whose responses are a function of the number in the input `at`.
+async fn paged(
+    page: &str,
+    respond: impl Fn(Option<u64>) -> ResponseTemplate + Send + Sync + 'static,
+) -> (MockServer, Client) {
+    let server = MockServer::start().await;
+    Mock::given(path("/things"))
+        .respond_with(move |request: &Request| respond(number(request, "at")))
+        .mount(&server)
+        .await;
+    let row = format!(
+        "[[operation]]\nname = 'thing.list'\ntitle = 'List'\nroute = 'GET /things'\npage = {{ items = '/items', {page} }}"
+    );
+    let client = Client::builder("Things", server.uri().parse().unwrap(), table(&row));
+    let client =
+        client.private_network(true).header("x-key", "canary-key".into(), None).limits(quick()).build().unwrap();
+    (server, client)
+}
+
+async fn ids(client: &Client) -> Result<Vec<u64>> {
+    let cx = cx();
+    let pages: Vec<_> = client.pages("thing.list", json!({}), &cx).try_collect().await?;
+    Ok(pages.iter().flat_map(|page| &page.items).map(|item| item["id"].as_u64().unwrap()).collect())
+}
+
+fn things(from: u64, count: u64) -> Value {
+    (from..from + count).map(|id| json!({ "id": id })).collect()
+}
+
+#[tokio::test]
+async fn an_error_status_ends_a_list_after_its_first_page_if_the_row_says_so() {
+    const NUMBER: &str = "kind = \"number\", page = \"at\"";
+    for (status, pages, ends, read) in [
+        (400, 2, "endStatus = [400]", Ok(4)),
+        (404, 2, "endStatus = [400, 404]", Ok(4)),
+        (204, 2, "endStatus = [204]", Ok(4)),
+        (204, 0, "endStatus = [204]", Ok(0)),
+        (404, 2, "endStatus = [400]", Err(ErrorKind::NotFound)),
+        (404, 2, "first = 1", Err(ErrorKind::NotFound)),
+        (404, 0, "endStatus = [404]", Err(ErrorKind::NotFound)),
+        (500, 2, "endStatus = [404]", Err(ErrorKind::Unavailable)),
+        (204, 2, "endStatus = [404]", Err(ErrorKind::Unexpected)),
+    ] {
+        let (_server, client) = paged(&format!("{NUMBER}, {ends}"), move |page| match page.unwrap() {
+            page if page <= pages => ResponseTemplate::new(200).set_body_json(json!({ "items": things(page * 2, 2) })),
+            _ => ResponseTemplate::new(status),
+        })
+        .await;
+        let found = ids(&client).await.map(|ids| ids.len()).map_err(|error| error.kind());
+        assert_eq!(found, read, "{status} after {pages} pages, {ends}");
+    }
+}
+
+#[tokio::test]
+async fn the_error_names_the_page_and_quotes_the_response_without_secrets() {
+    let (_server, client) = paged("kind = \"cursor\", cursor = \"at\", next = \"/next\"", |at| {
+        let body = match at {
+            None => json!({ "items": things(0, 2), "next": 2 }),
+            _ => json!({ "error": { "code": 42, "message": "quota of canary-key used up" } }),
+        };
+        ResponseTemplate::new(200).set_body_json(body)
+    })
+    .await;
+    let error = ids(&client).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unexpected);
+    let start = "page 2 of thing.list at Things reports an error at `/error`, with a status of success: ";
+    assert!(error.message().starts_with(start), "{error}");
+    assert!(error.message().contains("quota of *** used up"), "{error}");
+}
+
+#[tokio::test]
+async fn a_link_header_that_cannot_be_read_is_an_error() {
+    for (header, good) in [
+        ("</things?at=1>; rel=\"next\"", true),
+        ("/things?at=1; rel=\"next\"", false),
+        ("</things?at=1; rel=\"next\"", false),
+    ] {
+        let (_server, client) = paged("kind = \"link\"", move |at| {
+            let response = ResponseTemplate::new(200).set_body_json(json!({ "items": things(at.unwrap_or(0), 1) }));
+            if at.is_none() { response.insert_header("link", header) } else { response }
+        })
+        .await;
+        match ids(&client).await {
+            Ok(ids) => assert!(good && ids == [0, 1], "{header}: {ids:?}"),
+            Err(error) => assert!(!good && error.message().contains("`Link` header"), "{header}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_keyset_goes_on_from_the_last_item() {
+    let page = "kind = \"keyset\", cursor = \"at\", key = \"/id\", count = \"limit\", size = 4, more = \"/has_more\"";
+    let (server, client) = paged(page, |at| {
+        let from = at.map_or(0, |at| at + 1);
+        let count = 4.min(10 - from);
+        ResponseTemplate::new(200).set_body_json(json!({ "items": things(from, count), "has_more": from + count < 10 }))
+    })
+    .await;
+    assert_eq!(ids(&client).await.unwrap(), (0..10).collect::<Vec<_>>());
+    assert_eq!(server.received_requests().await.unwrap().len(), 3, "the flag saves the request of an empty page");
 }

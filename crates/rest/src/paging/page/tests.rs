@@ -63,7 +63,12 @@ fn given(input: &Map<String, Value>, name: &str) -> u64 {
 
 #[test]
 fn offset_ends_at_the_total_or_on_an_empty_page() {
-    let body = |total: Value| move |input: &Map<String, Value>| json!({ "a": { "b": slice(120, given(input, "offset"), given(input, "count")) }, "total": total });
+    let body = |total: Value| {
+        move |input: &Map<String, Value>| {
+            let page = slice(120, given(input, "offset"), given(input, "count"));
+            json!({ "a": { "b": page }, "total": total })
+        }
+    };
     let lengths = |total| lengths(&walk(OFFSET, body(total)).unwrap());
     assert_eq!(lengths(json!(120)), [50, 49, 21], "each page begins with the last item of the one before");
     assert_eq!(lengths(json!("120")), [50, 49, 21]);

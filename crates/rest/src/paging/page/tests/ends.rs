@@ -129,6 +129,18 @@ fn a_next_page_that_is_announced_and_not_read_is_an_error() {
 }
 
 #[test]
+fn a_full_first_page_without_the_member_for_the_next_page_is_reported() {
+    let row = format!("{CURSOR}\ncount = 'n'\nsize = 2");
+    let report = |body: Value| first(&row, &body).unwrap().maybe_incomplete;
+    assert_eq!(
+        report(json!({ "items": [1, 2], "after": "x" })).as_deref(),
+        Some("its first page is full and has nothing at `/next`")
+    );
+    assert_eq!(report(json!({ "items": [1, 2], "next": null })), None);
+    assert_eq!(report(json!({ "items": [1] })), None);
+}
+
+#[test]
 fn the_link_header_is_read_or_an_error() {
     let row = "kind = 'link'\nitems = '/items'";
     let body = json!({ "items": [1] });

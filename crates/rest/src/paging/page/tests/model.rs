@@ -250,7 +250,9 @@ prop_compose! {
             Failure::Error, Failure::ErrorBesideNothing, Failure::NoPlace, Failure::Null, Failure::Text,
         ]))),
     ) -> Service {
-        Service { kind, items, cap, size, beyond, total, more, last, counts_hidden, rounds, ignores, inclusive, failure }
+        Service {
+            kind, items, cap, size, beyond, total, more, last, counts_hidden, rounds, ignores, inclusive, failure,
+        }
     }
 }
 
@@ -267,12 +269,12 @@ fn run(cases: u32, sabotage: Sabotage) -> Result<(), String> {
 
 #[test]
 fn every_item_arrives_once_or_the_list_is_an_error() {
-    run(20_000, Sabotage::None).unwrap_or_else(|error| panic!("{error}"));
+    run(4000, Sabotage::None).unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]
 fn most_lists_are_read_without_an_error() {
-    let mut runner = TestRunner::new(Config { cases: 2000, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config { cases: 1000, failure_persistence: None, ..Config::default() });
     let sound = |service: &Service| !service.ignores && service.failure.is_none() && !service.hides_the_rest();
     let counts = std::cell::RefCell::new((0, 0, 0));
     let all = runner.run(&service().prop_filter("sound", sound), |service| {
@@ -287,7 +289,7 @@ fn most_lists_are_read_without_an_error() {
     all.unwrap();
     let (good, reported, errors) = counts.into_inner();
     println!("{good} read, {reported} reported, {errors} errors");
-    assert!(good > 1000 && errors < 300, "{good} read, {reported} reported, {errors} errors");
+    assert!(good > 500 && errors < 150, "{good} read, {reported} reported, {errors} errors");
 }
 
 /// The sabotage twins: without these protections the same check finds lists that are short in silence.
