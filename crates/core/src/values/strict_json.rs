@@ -96,3 +96,37 @@ impl<'de> Visitor<'de> for RepeatedMember {
         Ok(Value::Null)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_occurs_twice_must_have_equal_values() {
+        assert_eq!(
+            read_json(br#"{"a": 1, "b": [{"a": 1}], "a": 1}"#, RepeatedMember::AcceptedIfEqual).unwrap(),
+            json!({ "a": 1, "b": [{ "a": 1 }] })
+        );
+        for text in [r#"{"id": 1, "id": 2}"#, r#"[{"a": {"id": "x", "b": null, "id": "y"}}]"#] {
+            assert!(
+                read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual)
+                    .unwrap_err()
+                    .to_string()
+                    .contains("`id` occurs twice"),
+                "{text}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn other_documents_are_read_as_by_serde_json(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
+            let usual = serde_json::from_str::<Value>(&text).ok();
+            let ours = read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).ok();
+            prop_assert!(ours == usual || ours.is_none() && text.contains('{'), "{:?} {:?}", ours, usual);
+        }
+    }
+}

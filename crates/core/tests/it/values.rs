@@ -1,12 +1,11 @@
-//! The values that all crates share: times, digests, ids, pointers, names, and JSON with repeated members.
+//! The values that all crates share: times, digests, ids, pointers, names and sign-ins.
 
 use std::{collections::BTreeSet, time::Duration};
 
-use proptest::prelude::*;
-use serde_json::{Value, from_value, json, to_value};
+use serde_json::{from_value, json, to_value};
 use trunkline_core::{
-    Algorithm, Digest, ErrorKind, FileRef, RepeatedMember, RunId, SignIn, SignInState, Timestamp, by_similarity,
-    check_pointer, closest, pointer_name, pointer_names, pointer_part, read_json,
+    Algorithm, Digest, ErrorKind, FileRef, RunId, SignIn, SignInState, Timestamp, by_similarity, check_pointer,
+    closest, pointer_name, pointer_names, pointer_part,
 };
 
 #[test]
@@ -96,32 +95,6 @@ fn a_slip_is_recognised_and_another_word_is_not() {
 #[test]
 fn the_most_similar_name_is_first() {
     assert_eq!(by_similarity("folder", ["b", "folders", "a"].into_iter()), ["folders", "b", "a"]);
-}
-
-#[test]
-fn a_name_that_occurs_twice_must_have_equal_values() {
-    assert_eq!(
-        read_json(br#"{"a": 1, "b": [{"a": 1}], "a": 1}"#, RepeatedMember::AcceptedIfEqual).unwrap(),
-        json!({ "a": 1, "b": [{ "a": 1 }] })
-    );
-    for text in [r#"{"id": 1, "id": 2}"#, r#"[{"a": {"id": "x", "b": null, "id": "y"}}]"#] {
-        assert!(
-            read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual)
-                .unwrap_err()
-                .to_string()
-                .contains("`id` occurs twice"),
-            "{text}"
-        );
-    }
-}
-
-proptest! {
-    #[test]
-    fn other_documents_are_read_as_by_serde_json(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
-        let usual = serde_json::from_str::<Value>(&text).ok();
-        let ours = read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).ok();
-        prop_assert!(ours == usual || ours.is_none() && text.contains('{'), "{:?} {:?}", ours, usual);
-    }
 }
 
 #[test]
