@@ -66,31 +66,17 @@ pub(crate) fn redact_panics() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::io::PipeWriter;
 
-    use tracing_subscriber::fmt::MakeWriter;
     use trunkline::core::Secret;
 
     use super::*;
 
-    #[derive(Clone, Default)]
-    struct Buffer(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Buffer {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Logs a secret by mistake, in several ways.
-    fn logged<W: Write + 'static>(writer: impl for<'a> MakeWriter<'a, Writer = W> + Send + Sync + 'static) {
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(writer);
+    /// Logs a secret by mistake, in several ways, and returns the log.
+    fn logged<W: Write + 'static>(writer_to: impl Fn(PipeWriter) -> W + Send + Sync + 'static) -> String {
+        let (log, writer) = io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false);
+        let subscriber = subscriber.with_writer(move || writer_to(writer.try_clone().unwrap()));
         let secret = Secret::from("canary/of \"the\" log");
         redactor().add(&secret);
         let headers = [("authorization", format!("Bearer {}", secret.expose()))];
@@ -99,14 +85,12 @@ mod tests {
             tracing::trace!(header = ?headers, "sending");
             tracing::debug!(url = "https://dam.test/?key=canary%2Fof%20%22the%22%20log", "asking");
         });
+        io::read_to_string(log).unwrap()
     }
 
     #[test]
     fn the_log_shows_no_secret() {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        logged(move || Redacting(writer.clone()));
-        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let text = logged(Redacting);
         assert!(!text.contains("canary"), "{text}");
         assert_eq!((text.matches("***").count(), text.lines().count()), (3, 3), "{text}");
         assert!(text.contains("refused: ***") && text.contains("Bearer ***") && text.contains("?key=***"), "{text}");
@@ -115,10 +99,7 @@ mod tests {
     /// The sabotage twin: without the redactor, the same lines show the secret.
     #[test]
     fn without_the_redactor_the_log_shows_the_secret() {
-        let buffer = Buffer::default();
-        let writer = buffer.clone();
-        logged(move || writer.clone());
-        let text = String::from_utf8(buffer.0.lock().unwrap().clone()).unwrap();
+        let text = logged(|writer| writer);
         assert_eq!(text.matches("canary").count(), 3, "{text}");
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Redactor;
 
@@ -131,32 +132,12 @@ pub enum NextStep {
 }
 
 impl NextStep {
-    /// Puts `***` in place of secrets.
+    /// Puts `***` in place of secrets, in all texts that a service or a user may have chosen.
     pub(crate) fn redact(&mut self, redactor: &Redactor) {
-        self.texts().into_iter().for_each(|text| redactor.redact_in_place(text));
-    }
-
-    /// Returns all texts that a service or a user may have chosen.
-    fn texts(&mut self) -> Vec<&mut String> {
-        use NextStep::*;
-        match self {
-            Text { text } => vec![text],
-            ListConnections | ListConnectors | ListFlows | ListRuns | SaveFlow | SaveFlowInactive | ReplaceExisting => {
-                Vec::new()
-            }
-            ListActions { connector } | ShowConnectionSchema { connector } => connector.iter_mut().collect(),
-            CheckConnection { connection } => connection.iter_mut().collect(),
-            ListItems { run, status } => vec![run, status],
-            ShowActionSchema { action } => vec![action],
-            SignIn { connection } | ForceRemove { connection } => vec![connection],
-            BindConnection { flow, binding, connector } => flow.iter_mut().chain([binding]).chain(connector).collect(),
-            ActivateFlow { flow } | SetWebhookSecret { flow } => vec![flow],
-            DeactivateFlow { flow } => flow.iter_mut().collect(),
-            ResumeRun { run } | CancelRun { run } => run.iter_mut().collect(),
-            RerunRun { run, .. } => vec![run],
-            ResolveStep { run, step } => std::iter::once(run).chain(step).collect(),
-            SetOption { name } => vec![name],
-        }
+        let Ok(Value::Object(mut members)) = serde_json::to_value(&*self) else { return };
+        let texts = members.iter_mut().filter(|(name, _)| *name != "type");
+        texts.for_each(|(_, text)| *text = redactor.redact_json(text));
+        *self = serde_json::from_value(members.into()).unwrap_or_else(|_| NextStep::from("***"));
     }
 
     /// Returns one step of each variant, with its optional members and without. A door tests its wording with them.
@@ -292,10 +273,10 @@ pub(crate) fn joined(steps: &[NextStep], word: impl Fn(&NextStep) -> String) -> 
 pub(crate) struct AdviceMembers {
     /// What the user can do, as one text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) hint: Option<String>,
+    hint: Option<String>,
     /// The same as data, one by one, if there is more than texts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) next: Vec<NextStep>,
+    next: Vec<NextStep>,
 }
 
 impl AdviceMembers {

@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AdviceMembers, Error, ErrorDetail, ErrorKind, Fact, NextStep, Parts, Retry, pairs};
+use super::{AdviceMembers, Error, ErrorDetail, ErrorKind, Fact, Parts, Retry, pairs};
 
 fn is_never(retry: &Retry) -> bool {
     *retry == Retry::Never
@@ -44,10 +44,8 @@ struct Written<'a> {
 struct Read {
     kind: ErrorKind,
     message: String,
-    #[serde(default)]
-    hint: Option<String>,
-    #[serde(default)]
-    next: Vec<NextStep>,
+    #[serde(flatten)]
+    advice: AdviceMembers,
     #[serde(default)]
     retry: Retry,
     #[serde(default, deserialize_with = "pairs::deserialize")]
@@ -75,10 +73,10 @@ impl JsonSchema for Error {
 
 impl<'de> Deserialize<'de> for Error {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Read { kind, message, hint, next, retry, context, details } = Read::deserialize(deserializer)?;
+        let Read { kind, message, advice, retry, context, details } = Read::deserialize(deserializer)?;
         let recorded = |(key, value): &Fact| ErrorDetail::of_recorded_fact(kind, key, value);
         let details = details.unwrap_or_else(|| context.iter().filter_map(recorded).collect());
-        let next = AdviceMembers { hint, next }.into_steps();
+        let next = advice.into_steps();
         Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, source: None })))
     }
 }

@@ -1,11 +1,11 @@
-//! The values that all crates share: times, digests, ids, pointers and names.
+//! The values that all crates share: times, digests, ids, pointers, names and sign-ins.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{from_value, json, to_value};
 use trunkline_core::{
-    Algorithm, Digest, ErrorKind, FileRef, RunId, SignIn, SignInState, Timestamp, by_similarity,
-    check_pointer, closest, pointer_name, pointer_names, pointer_part,
+    Algorithm, Digest, ErrorKind, FileRef, RunId, SignIn, SignInState, Timestamp, by_similarity, check_pointer,
+    closest, pointer_name, pointer_names, pointer_part,
 };
 
 #[test]

@@ -60,17 +60,24 @@ impl SourceFile {
     }
 
     pub(crate) fn media_type(&self) -> &'static str {
-        match self.extension {
-            "jpg" => "image/jpeg",
-            "tif" => "image/tiff",
-            "pdf" => "application/pdf",
-            _ => "video/mp4",
-        }
+        media_type(&self.filename)
     }
 
     /// Returns the entity tag of the original.
     pub(crate) fn etag(&self) -> String {
         format!("\"{:016x}-{:x}\"", self.key, self.size)
+    }
+}
+
+/// Returns the media type of a file of this name.
+pub(crate) fn media_type(filename: &str) -> &'static str {
+    match filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
+        Some("jpg" | "jpeg") => "image/jpeg",
+        Some("tif" | "tiff") => "image/tiff",
+        Some("png") => "image/png",
+        Some("pdf") => "application/pdf",
+        Some("mp4") => "video/mp4",
+        _ => "application/octet-stream",
     }
 }
 

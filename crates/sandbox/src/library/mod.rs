@@ -2,4 +2,4 @@
 
 mod library;
 
-pub(crate) use library::{FileCondition, Library, SourceFile, mix};
+pub(crate) use library::{FileCondition, Library, SourceFile, media_type, mix};

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::response::{ApiResponse, ApiResult, AuthContext, page};
 use crate::app::{App, BLOB_LIFETIME, blob_url};
 use crate::http::{ApiError, Call};
+use crate::library::{media_type, mix};
 use crate::state::{Asset, EPOCH, now, stem, timestamp};
 
 const ORG_UNIT: Uuid = Uuid::from_u128(0x5a0d_0002_7c1e_4b3a_9f00_0000_0000_0001);
@@ -69,7 +70,7 @@ pub(crate) fn home() -> Value {
 
 /// Returns the GUID that is derived from a user name.
 pub(crate) fn user_id(user: &str) -> Uuid {
-    let bits = user.bytes().fold(7u64, |hash, byte| crate::library::mix(hash ^ u64::from(byte)));
+    let bits = user.bytes().fold(7u64, |hash, byte| mix(hash ^ u64::from(byte)));
     uuid::Builder::from_random_bytes((u128::from(bits) << 64 | u128::from(!bits)).to_be_bytes()).into_uuid()
 }
 
@@ -190,17 +191,6 @@ pub(crate) fn asset_type(filename: &str) -> &'static str {
         Some("psd" | "ai" | "indd") => "Adobe",
         Some("pdf" | "doc" | "docx" | "xls" | "xlsx" | "ppt" | "pptx" | "txt") => "Document",
         _ => "Other",
-    }
-}
-
-fn media_type(filename: &str) -> &'static str {
-    match filename.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).as_deref() {
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("tif" | "tiff") => "image/tiff",
-        Some("png") => "image/png",
-        Some("pdf") => "application/pdf",
-        Some("mp4") => "video/mp4",
-        _ => "application/octet-stream",
     }
 }
 
