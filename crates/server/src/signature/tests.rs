@@ -42,8 +42,11 @@ impl Case<'_> {
     }
 }
 
+/// A sender, and the headers and the body of its call.
+type SentCall = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 /// Calls of senders, signed as their documentation says, by another implementation. The dates of all are [`NOW`].
-const SENDERS: [(&str, &[(&str, &str)], &str); 15] = [
+const SENDERS: [SentCall; 15] = [
     (
         "bitbucket",
         &[("x-hub-signature", "sha256=180289dea4c6ed5be94fd8f490f83d42a8012eaacecabc012b207689df0b56af")],
