@@ -127,6 +127,25 @@ const SENDERS: [SentCall; 15] = [
     ),
 ];
 
+/// Senders with an example that they have published, see below.
+const PUBLISHED: [&str; 5] = ["github", "slack", "mux", "standard-webhooks", "svix"];
+
+/// Every sender of the schema is tested here, and has a row in the table of the documentation.
+#[test]
+fn every_sender_is_tested_and_documented() {
+    let schema = Flow::schema().to_string();
+    let names = schema.split_once("\"sender\":").unwrap().1.split_once(']').unwrap().0;
+    let names = names.split_once("\"enum\":[").unwrap().1.split(',').map(|name| name.trim_matches('"'));
+    let names: Vec<_> = names.filter(|name| *name != "null").collect();
+    let tested = SENDERS.iter().map(|(name, ..)| *name).chain(PUBLISHED);
+    let tested: std::collections::BTreeSet<_> = tested.collect();
+    assert_eq!(names.iter().copied().collect::<std::collections::BTreeSet<_>>(), tested);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flows.md")).unwrap();
+    for name in names {
+        assert!(page.contains(&format!("\n| `{name}` | ")), "docs/flows.md has no row for {name}");
+    }
+}
+
 /// Senders that sign no time.
 const UNTIMED: [&str; 8] = ["bitbucket", "dropbox", "intercom", "meta", "shopify", "typeform", "woocommerce", "github"];
 
