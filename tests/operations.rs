@@ -144,9 +144,10 @@ fn every_route_carries_out_an_operation_or_has_a_reason_why_not() {
 }
 
 /// The sources of doors that write JSON of their own, with the reason.
-const OWN_JSON: [(&str, &str); 7] = [
+const OWN_JSON: [(&str, &str); 8] = [
     ("cli/src/demo.rs", "`demo` is not an operation"),
     ("cli/src/sandbox.rs", "`sandbox` is not an operation"),
+    ("server/src/delivery.rs", "webhooks are not operations"),
     ("server/src/health.rs", "`/health` is not an operation"),
     ("server/src/next_step.rs", "how the HTTP API words errors"),
     ("server/src/response.rs", "how the HTTP API frames errors"),
@@ -168,6 +169,7 @@ fn no_door_shapes_json_of_its_own() {
     let folder = project().join("crates");
     let mut paths = Vec::new();
     ["cli/src", "server/src"].iter().for_each(|door| files(&folder.join(door), &mut paths));
+    paths.retain(|path| !path.ends_with("tests.rs"));
     paths.sort();
     assert!(paths.len() > 30, "{paths:?}");
     let shapes = |path: &PathBuf| own_json(&fs::read_to_string(path).unwrap()) > 0;

@@ -11,6 +11,7 @@ mod keys;
 mod ledger;
 mod own_connector;
 mod pipes;
+mod proxies;
 mod readers;
 mod runs;
 mod scopes;

@@ -29,7 +29,7 @@ async fn endless() -> (MockServer, Arc<AtomicUsize>) {
 }
 
 /// Writes a connector with a list, and returns the path of its folder.
-fn connector(cli: &Cli, server: &MockServer) -> String {
+pub(super) fn connector(cli: &Cli, server: &MockServer) -> String {
     let folder = cli.home().join("connectors/list/operations");
     std::fs::create_dir_all(&folder).unwrap();
     let manifest = format!(

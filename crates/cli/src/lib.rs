@@ -96,7 +96,7 @@ pub fn main(registry: Registry) -> ExitCode {
                 result = run(arguments, registry, http.clone(), &output) => result,
                 code = stop_signal(), if !is_server => Ok(code),
                 // A server continues without a reader of what it prints at its start.
-                () = stdout::failed(), if !is_server => Ok(exit::READER_GONE.into()),
+                () = stdout::failed(), if !is_server => Ok(stdout::READER_GONE.into()),
             };
             // A token refresh in flight is waited for: if its response is not stored, the connection may lose its
             // sign-in.

@@ -26,8 +26,6 @@ pub(crate) mod exit {
     pub(crate) const PARTIAL: u8 = 4;
     pub(crate) const FAILED: u8 = 5;
     pub(crate) const INTERRUPTED: u8 = 130;
-    /// As of a process that SIGPIPE ends.
-    pub(crate) const READER_GONE: u8 = 141;
     pub(crate) const TERMINATED: u8 = 143;
 }
 

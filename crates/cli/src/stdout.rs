@@ -9,7 +9,8 @@ use std::{
 
 use trunkline::core::{CancellationToken, Error, ErrorKind, Result};
 
-use crate::output::exit;
+/// The exit code of a command whose reader has closed the pipe, as of a process that SIGPIPE ends.
+pub(crate) const READER_GONE: u8 = 141;
 
 /// The first write that failed.
 static FAILURE: OnceLock<io::Error> = OnceLock::new();
@@ -53,7 +54,7 @@ pub(crate) async fn failed() {
 /// `store` if the output is lost for another reason, such as a full disk.
 pub(crate) fn ended() -> Option<Result<ExitCode>> {
     FAILURE.get().map(|error| match error.kind() {
-        io::ErrorKind::BrokenPipe => Ok(exit::READER_GONE.into()),
+        io::ErrorKind::BrokenPipe => Ok(READER_GONE.into()),
         _ => Err(Error::new(ErrorKind::Store, format!("the output cannot be written: {error}"))
             .hint("the command itself may have succeeded: look before you repeat it")),
     })

@@ -77,7 +77,7 @@ pub enum Trigger {
     /// Each time of a schedule.
     Schedule(Box<Schedule>),
     /// Each request to a URL.
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     /// New items of a list.
     Poll(Box<Poll>),
 }
@@ -94,7 +94,7 @@ impl Trigger {
                 Schedule::read(&schedule, reader).map(Box::new).map(Trigger::Schedule)
             }
             TriggerDocument { webhook: Some(webhook), .. } => {
-                Some(Trigger::Webhook(Webhook::read(webhook, output, reader)))
+                Some(Trigger::Webhook(Box::new(Webhook::read(webhook, output, reader))))
             }
             TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Box::new).map(Trigger::Poll),
             _ => {

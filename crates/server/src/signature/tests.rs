@@ -42,8 +42,11 @@ impl Case<'_> {
     }
 }
 
+/// A sender, and the headers and the body of its call.
+type SentCall = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
 /// Calls of senders, signed as their documentation says, by another implementation. The dates of all are [`NOW`].
-const SENDERS: [(&str, &[(&str, &str)], &str); 15] = [
+const SENDERS: [SentCall; 15] = [
     (
         "bitbucket",
         &[("x-hub-signature", "sha256=180289dea4c6ed5be94fd8f490f83d42a8012eaacecabc012b207689df0b56af")],
@@ -123,6 +126,25 @@ const SENDERS: [(&str, &[(&str, &str)], &str); 15] = [
         BODY,
     ),
 ];
+
+/// Senders with an example that they have published, see below.
+const PUBLISHED: [&str; 5] = ["github", "slack", "mux", "standard-webhooks", "svix"];
+
+/// Every sender of the schema is tested here, and has a row in the table of the documentation.
+#[test]
+fn every_sender_is_tested_and_documented() {
+    let schema = Flow::schema().to_string();
+    let names = schema.split_once("\"sender\":").unwrap().1.split_once(']').unwrap().0;
+    let names = names.split_once("\"enum\":[").unwrap().1.split(',').map(|name| name.trim_matches('"'));
+    let names: Vec<_> = names.filter(|name| *name != "null").collect();
+    let tested = SENDERS.iter().map(|(name, ..)| *name).chain(PUBLISHED);
+    let tested: std::collections::BTreeSet<_> = tested.collect();
+    assert_eq!(names.iter().copied().collect::<std::collections::BTreeSet<_>>(), tested);
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/flows.md")).unwrap();
+    for name in names {
+        assert!(page.contains(&format!("\n| `{name}` | ")), "docs/flows.md has no row for {name}");
+    }
+}
 
 /// Senders that sign no time.
 const UNTIMED: [&str; 8] = ["bitbucket", "dropbox", "intercom", "meta", "shopify", "typeform", "woocommerce", "github"];
