@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use trunkline_core::{Error, Redactor, Timestamp};
+use trunkline_core::{Error, ErrorKind, Redactor, Timestamp};
 use trunkline_store::TriggerFinding;
 
 /// The maximum number of findings; further ones are counted together.
@@ -15,7 +15,11 @@ const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
 
 /// The findings of one check of a trigger, by their message.
 #[derive(Debug, Default)]
-pub(crate) struct Findings(BTreeMap<String, Found>);
+pub(crate) struct Findings {
+    all: BTreeMap<String, Found>,
+    /// The number of items that cannot be the input of a run.
+    pub(crate) refused: usize,
+}
 
 #[derive(Debug, Default)]
 struct Found {
@@ -34,7 +38,7 @@ impl Findings {
 
     /// Adds something that concerns the trigger as a whole.
     pub(crate) fn trigger(&mut self, message: String, hint: Option<String>) {
-        self.0.entry(message).or_insert(Found { hint, place: None, items: None });
+        self.all.entry(message).or_insert(Found { hint, place: None, items: None });
     }
 
     /// Adds an item that is left out because of this error, on the page of this number.
@@ -43,6 +47,17 @@ impl Findings {
         let place = format!("page {page}{}", item.map(|item| format!(", item {item}")).unwrap_or_default());
         let hint = error.advice().map(|hint| hint.to_string());
         self.item(format!("left out of the list: {}", error.message()), hint, place);
+    }
+
+    /// Adds an item that cannot be the input of a run.
+    pub(crate) fn refused(&mut self, error: &Error, key: &str) {
+        self.refused += 1;
+        let hint = error.advice().map(|hint| hint.to_string());
+        let message = match error.kind() {
+            ErrorKind::Limit => "left out of the list: the item is too large for the input of a run".to_owned(),
+            _ => format!("left out of the list: the flow does not take the item: {}", error.message()),
+        };
+        self.item(message, hint, format!("key {key}"));
     }
 
     /// Adds an item whose key occurred before in the list.
@@ -59,15 +74,15 @@ impl Findings {
     }
 
     fn item(&mut self, message: String, hint: Option<String>, place: String) {
-        let full = self.0.len() >= MAX_FINDINGS && !self.0.contains_key(&message);
+        let full = self.all.len() >= MAX_FINDINGS && !self.all.contains_key(&message);
         let message = if full { "left out of the list for other reasons".to_owned() } else { message };
-        let found = self.0.entry(message).or_insert(Found { hint, place: Some(place), items: None });
+        let found = self.all.entry(message).or_insert(Found { hint, place: Some(place), items: None });
         *found.items.get_or_insert(0) += 1;
     }
 
     /// Returns the message of a finding.
     pub(crate) fn first_reason(&self) -> Option<&str> {
-        self.0.keys().next().map(String::as_str)
+        self.all.keys().next().map(String::as_str)
     }
 
     /// Returns what is known of a trigger after a check. If the check did not read its list `to_the_end`, items that
@@ -81,7 +96,7 @@ impl Findings {
     ) -> Vec<TriggerFinding> {
         let redact = |text: String| redactor.redact(&text).into_owned();
         let mut all = Vec::new();
-        for (message, Found { hint, place, items }) in self.0 {
+        for (message, Found { hint, place, items }) in self.all {
             let message = redact(message);
             let since = before.iter().find(|one| one.message == message).map_or(now, |one| one.since);
             let (hint, place) = (hint.map(redact), place.map(redact));

@@ -22,6 +22,8 @@ use crate::{dispatcher::Dispatcher, findings::Findings};
 const MAX_ITEMS: usize = 100;
 /// The maximum number of new items held in memory, if the list has the newest first.
 const MAX_HELD: usize = 10_000;
+/// The maximum number of items that are found one by one not to be the input of a run, before the flow is the cause.
+const MAX_REFUSED: usize = 1_000;
 /// The maximum number of pages read in one look.
 const MAX_PAGES: usize = 10_000;
 
@@ -103,7 +105,7 @@ impl Look<'_> {
         let count = items.len();
         let new = memory.unknown(items).await?;
         if !self.poll.newest_first() {
-            return Ok(!self.start_for(memory, new).await?);
+            return Ok(!self.start_for(memory, new, &mut reading.findings).await?);
         }
         // Only known items are evidence that all items behind them are known.
         let all_known = new.is_empty() && count > 0;
@@ -141,7 +143,8 @@ impl Look<'_> {
                 return Ok(Looked { findings, to_the_end, incomplete });
             }
         }
-        let everything_started = self.start_for(&memory, newest.into_iter().rev().collect()).await?;
+        let newest = newest.into_iter().rev().collect();
+        let everything_started = self.start_for(&memory, newest, &mut findings).await?;
         if is_baseline {
             let (flow, items) = (&self.saved.name, existing.len());
             tracing::info!(flow, items, "first look at its list: these items do not count as new");
@@ -151,23 +154,45 @@ impl Look<'_> {
         Ok(Looked { findings, to_the_end, incomplete: None })
     }
 
-    /// Starts runs for new items. Returns whether runs were started for all of them.
-    async fn start_for(&self, memory: &FeedMemory, items: Vec<PolledItem>) -> Result<bool> {
-        for chunk in items.chunks(MAX_ITEMS) {
-            let (keys, items): (Vec<_>, Vec<_>) =
-                chunk.iter().map(|item| (item.key.typed.clone(), item.value.clone())).unzip();
-            let (count, input) = (items.len(), json!({ "items": items }));
-            let event = memory.taking(keys);
-            let new = NewRun::of_saved(self.saved.clone(), self.flow.clone(), input);
-            match self.dispatcher.dispatch(new, Cause::Trigger(&event)).await? {
-                StartOutcome::Run(run) => {
-                    tracing::info!(flow = self.saved.name, %run, items = count, "started by new items");
+    /// Starts runs for new items. Returns whether no item is left for the next look.
+    ///
+    /// If items cannot be the input of a run, because they are too large or the flow does not take them, the others
+    /// are: the items are divided until it is known which ones.
+    async fn start_for(&self, memory: &FeedMemory, items: Vec<PolledItem>, findings: &mut Findings) -> Result<bool> {
+        let mut parts: Vec<_> = items.chunks(MAX_ITEMS).rev().collect();
+        while let Some(part) = parts.pop() {
+            match self.start(memory, part).await {
+                Ok(true) => {}
+                // They are still new in the next look, or another process has started a run for them.
+                Ok(false) => return Ok(false),
+                Err(error) if !matches!(error.kind(), ErrorKind::Limit | ErrorKind::InvalidInput) => return Err(error),
+                Err(error) if findings.refused == MAX_REFUSED => return Err(error),
+                Err(error) if part.len() == 1 => {
+                    findings.refused(&error, &part[0].key.typed);
                 }
-                // The items are still new in the next look, or another process has started a run for them.
-                StartOutcome::Skipped | StartOutcome::Duplicate(_) => return Ok(false),
+                Err(_) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                }
             }
         }
         Ok(true)
+    }
+
+    /// Starts a run for these items. Returns whether it was started.
+    async fn start(&self, memory: &FeedMemory, items: &[PolledItem]) -> Result<bool> {
+        let (keys, items): (Vec<_>, Vec<_>) =
+            items.iter().map(|item| (item.key.typed.clone(), item.value.clone())).unzip();
+        let (count, input) = (items.len(), json!({ "items": items }));
+        let event = memory.taking(keys);
+        let new = NewRun::of_saved(self.saved.clone(), self.flow.clone(), input);
+        match self.dispatcher.dispatch(new, Cause::Trigger(&event)).await? {
+            StartOutcome::Run(run) => {
+                tracing::info!(flow = self.saved.name, %run, items = count, "started by new items");
+                Ok(true)
+            }
+            StartOutcome::Skipped | StartOutcome::Duplicate(_) => Ok(false),
+        }
     }
 }
 

@@ -170,7 +170,7 @@ impl<'a> Each<'a> {
     fn identify(&self, value: Value, scope: &Scope) -> ListedItem {
         let index = self.reading.index;
         let key = match self.list.templates.key {
-            Some(key) => key.render(&scope.with("item", &value)).and_then(|key| ItemKey::of(&key)),
+            Some(key) => ItemKey::evaluate(key, &scope.with("item", &value)),
             None => ItemKey::of(&index.into()),
         };
         let (key, fault) = match key {

@@ -43,7 +43,7 @@ pub async fn poll_page(poll: &Poll, connected: &Connected, from: Option<Value>) 
     let page = connected.page(&action.action, action.input.render(&scope)?, from, &cx).await?;
     let mut polled = PolledPage { next: page.next, maybe_incomplete: page.maybe_incomplete, ..PolledPage::default() };
     for (index, value) in page.items.into_iter().enumerate() {
-        match poll.key().render(&scope.with("item", &value)).and_then(|key| ItemKey::of(&key)) {
+        match ItemKey::evaluate(poll.key(), &scope.with("item", &value)) {
             Ok(key) => polled.items.push(PolledItem { key, value }),
             Err(error) => {
                 let error = error.with("pointer", "/trigger/poll/key").with("item", index + 1);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_flow::kind_of;
+use trunkline_flow::{Scope, Template, kind_of};
 use uuid::Uuid;
 
 /// The form in which a run writes the keys of its items. A run keeps the form that it began with.
@@ -51,7 +51,20 @@ impl ItemKey {
             other => kind_of(other),
         };
         Err(Error::new(ErrorKind::InvalidInput, format!("the key of the item is {found}, which identifies nothing"))
-            .hint("let `key` yield a text or a number that every item has and no two items share"))
+            .hint(CURE))
+    }
+
+    /// Returns the key that an expression yields for the item in this scope.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if the value cannot identify an item, and the error of an expression that cannot be evaluated.
+    pub(crate) fn evaluate(key: &Template, scope: &Scope) -> Result<ItemKey> {
+        match key.render(scope) {
+            Ok(key) => ItemKey::of(&key),
+            // The hint of the expression is about a value that may be missing. A key may not.
+            Err(error) => Err(Error::new(error.kind(), error.message()).hint(CURE).source(error)),
+        }
     }
 
     /// Returns the key in a form.
@@ -73,6 +86,8 @@ impl ItemKey {
     }
 }
 
+/// What to do about an item without a key.
+const CURE: &str = "let `key` yield a text or a number that every item has and no two items share";
 /// What the text begins with that stands for an item without a key.
 pub(crate) const NO_KEY: &str = "#";
 

@@ -138,3 +138,61 @@ async fn the_health_of_the_server_counts_flows_with_findings() {
     room.look().await.unwrap();
     assert_eq!(body().await["findings"], 1);
 }
+
+/// An item that cannot be the input of a run, because of its size or because the flow does not take it, is left out alone.
+#[tokio::test]
+async fn an_item_that_no_run_can_have_as_its_input_is_left_out_alone() {
+    let schema = json!({ "type": "object", "properties": { "items": { "type": "array", "items": {
+        "type": "object", "properties": { "n": { "type": "integer" } } } } } });
+    let big = json!({ "id": "big", "text": "x".repeat(5 << 20) });
+    let cases = [
+        ("too large", big, None, "too large"),
+        ("not taken", json!({ "id": "odd", "n": "one" }), Some(schema), "does not take the item"),
+    ];
+    for (name, bad, input, reason) in cases {
+        for at in [0, 7, 119] {
+            let name = format!("{name} {at}");
+            let room = room(&name).await;
+            let mut flow = watching(json!({ "existing": "take" }));
+            flow.as_object_mut().unwrap().extend(input.clone().map(|input| ("input".to_owned(), input)));
+            room.save(&flow, "feed").await;
+            listing(&name, |list| {
+                list.items = (0..119).map(|id| json!({ "id": id, "n": id })).collect();
+                list.items.insert(at, bad.clone());
+            });
+            for _ in 0..2 {
+                room.look().await.unwrap();
+                let findings = room.findings().await;
+                assert_eq!((room.got().await.len(), findings.len(), findings[0].items), (119, 1, Some(1)), "{name}");
+                assert!(findings[0].message.contains(reason), "{findings:?}");
+            }
+        }
+    }
+}
+
+/// Many items that fit one by one, and not together, start several runs.
+#[tokio::test]
+async fn items_that_are_too_large_together_start_several_runs() {
+    let room = room("large").await;
+    room.save(&watching(json!({ "existing": "take" })), "feed").await;
+    listing("large", |list| {
+        list.items = (0..30).map(|id| json!({ "id": id, "text": "x".repeat(300_000) })).collect();
+    });
+    room.look().await.unwrap();
+    assert_eq!((room.got().await.len(), room.findings().await), (30, vec![]));
+}
+
+#[tokio::test]
+async fn a_flow_that_takes_no_item_says_why() {
+    let room = room("takes none").await;
+    let mut flow = watching(json!({ "existing": "take" }));
+    flow["input"] = json!({ "type": "object", "properties": { "who": { "type": "string" } }, "required": ["who"] });
+    room.save(&flow, "feed").await;
+    add("takes none", 0..3);
+    room.look().await.unwrap();
+    let findings = room.findings().await;
+    assert!(findings[0].items == Some(3) && findings[0].message.contains("does not take the item"), "{findings:?}");
+    // More of them are an error of the trigger.
+    add("takes none", 3..2000);
+    room.look().await.unwrap_err();
+}
