@@ -28,7 +28,7 @@ use crate::{
 const PLACES: [&str; 6] = ["", "/payload", "/payload/assets", "/payload/persons", "/payload/analyticData", "/tasks"];
 
 /// A list has ended, or failed, long before as many pages.
-const MOST_PAGES: usize = 100;
+const MOST_PAGES: usize = 300;
 
 /// A list as the service serves it.
 #[derive(Clone)]
@@ -107,10 +107,9 @@ impl Shelf {
             Broken::NoPlace => json!({ "message": "the index is being built" }),
             Broken::Text => json!("maintenance"),
             Broken::Announcement => {
-                let mut body = self.body(Vec::new());
+                let mut body = Shelf::new(self.place, 0).body(Vec::new());
                 if body.is_object() {
                     body["next"] = json!("another-page");
-                    body["recordCount"] = Value::Null;
                 }
                 return ("link: </base/other>; rel=\"next\"\r\n", body);
             }

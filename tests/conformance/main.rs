@@ -28,7 +28,7 @@ use tokio::{
     sync::{Mutex, OnceCell},
     time::timeout,
 };
-use trunkline_core::{Context, Effect, ErrorKind};
+use trunkline_core::Effect;
 use trunkline_tests::Dice;
 
 use crate::{

@@ -149,7 +149,10 @@ async fn nothing_is_created_if_the_list_to_look_in_has_no_list() {
         for (action, input) in [
             ("webhook.subscribe", json!({ "address": "https://example.com/hook", "events": ["Asset.StatusUpdated"] })),
             ("asset.package", json!({ "assetIds": [asset], "zipFileName": "a.zip" })),
-            ("asset.set_categories", json!({ "assetId": asset, "categories": ["Library\\New"], "createMissing": true })),
+            (
+                "asset.set_categories",
+                json!({ "assetId": asset, "categories": ["Library\\New"], "createMissing": true }),
+            ),
         ] {
             let error = rig.run(action, input).await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unexpected, "{action}, {body}: {error:?}");

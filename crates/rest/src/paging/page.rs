@@ -144,7 +144,7 @@ impl Paging {
         if !is_end && let Some(pointer) = reported_error(row, response.body) {
             return Err(Fault {
                 message: format!("reports an error at `{pointer}`, with a status of success"),
-                hint: "if that member is not an error, name those that are in `errors` of the row's `page`",
+                hint: "if this member does not mean an error, set `errors` of the row's `page` to those that do",
             });
         }
         let (stated, mut items) = match is_end {

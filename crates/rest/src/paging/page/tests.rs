@@ -1,9 +1,9 @@
 use super::*;
-use crate::paging::PageRow;
+use crate::paging::{PageRow, list_changes::item_identity};
 use serde_json::json;
 
-mod ends;
-mod model;
+mod end_tests;
+mod model_tests;
 
 fn read(paging: &Paging, request: &PageRequest, body: &Value) -> Result<Page, Fault> {
     paging.read(request, &PageResponse { status: 200, body, link: Ok(None), previous: None })
@@ -273,5 +273,3 @@ fn a_cursor_of_an_earlier_version_is_still_read() {
     let late = json!({ "at": 49, "page": MOST_PAGES, "seen": "" });
     assert_eq!(paging.request(&mut Map::new(), none, Some(late)).err().unwrap().kind(), ErrorKind::Limit);
 }
-
-use crate::paging::list_changes::item_identity;

@@ -226,10 +226,12 @@ fn an_unchanged_cursor_with_an_empty_page_ends_the_list() {
     assert!(fault.message.contains("just read"), "with items it is not an end: {fault:?}");
 }
 
+/// Returns the items of a page and the next cursor, from the number of pages before it, which stands in the cursor.
+type Respond<'a> = dyn Fn(u64) -> (Value, Value) + 'a;
+
 #[test]
 fn a_list_without_progress_is_an_error() {
-    // Each response depends on the number of pages before it, which stands in the cursor.
-    let cursor = |respond: &dyn Fn(u64) -> (Value, Value)| {
+    let cursor = |respond: &Respond<'_>| {
         walk(CURSOR, |input| {
             let at = input.get("after").and_then(Value::as_str).and_then(|at| at.split('-').next()?.parse().ok());
             let (items, next) = respond(at.unwrap_or(0));
@@ -239,9 +241,10 @@ fn a_list_without_progress_is_an_error() {
     };
     let page = |n: u64| json!([{ "id": n, "url": "x" }, { "id": n + 1, "url": "x" }]);
     let signed = |n: u64| json!([{ "id": 1, "url": n }, { "id": 2, "url": n }]);
-    let turned =
-        |n: u64| if n % 2 == 0 { json!([{ "id": 1 }, { "id": 2 }]) } else { json!([{ "id": 2 }, { "id": 1 }]) };
-    let cases: [(&str, &dyn Fn(u64) -> (Value, Value)); 9] = [
+    let turned = |n: u64| {
+        if n.is_multiple_of(2) { json!([{ "id": 1 }, { "id": 2 }]) } else { json!([{ "id": 2 }, { "id": 1 }]) }
+    };
+    let cases: [(&str, &Respond<'_>); 9] = [
         ("the same page with new cursors", &|n| (page(1), json!(format!("{}-x", n + 1)))),
         ("the same page with other URLs", &|n| (signed(n), json!(format!("{}-x", n + 1)))),
         ("the same page in another order", &|n| (turned(n), json!(format!("{}-x", n + 1)))),
