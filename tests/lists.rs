@@ -16,7 +16,7 @@ use trunkline_core::{
     ActionEntry, ActionSpec, AnyAction, AnyClient, CheckReport, Connected, Connection, ConnectionContext, Connector,
     Context, MemoryVault, Page, Registry, Result, async_trait,
 };
-use trunkline_engine::{Engine, MemoryJournal, Run, RunEvent, RunStatus};
+use trunkline_engine::{Engine, ItemOutcome, MemoryJournal, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 use trunkline_rest::{Client, ClientLimits, Table};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
@@ -265,7 +265,8 @@ async fn read(action: &str, list: List, registry: &Registry) -> Read {
     let run = running.wait().await.unwrap();
     let mut ends = BTreeMap::<u64, usize>::new();
     let visit = &mut |event| {
-        if let RunEvent::ItemFinished { key, .. } = event {
+        // An item that is listed again is skipped, as an item of its own.
+        if let RunEvent::ItemFinished { key, outcome: ItemOutcome::Done, .. } = event {
             *ends.entry(key.parse().unwrap()).or_default() += 1;
         }
     };

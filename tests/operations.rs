@@ -149,9 +149,9 @@ const OWN_JSON: [(&str, &str); 8] = [
     ("cli/src/sandbox.rs", "`sandbox` is not an operation"),
     ("server/src/delivery.rs", "webhooks are not operations"),
     ("server/src/health.rs", "`/health` is not an operation"),
+    ("server/src/look.rs", "the inputs of runs that a trigger starts"),
     ("server/src/next_step.rs", "how the HTTP API words errors"),
     ("server/src/response.rs", "how the HTTP API frames errors"),
-    ("server/src/scheduler.rs", "the inputs of runs that a trigger starts"),
     ("server/src/webhook.rs", "webhooks are not operations"),
 ];
 
@@ -169,7 +169,7 @@ fn no_door_shapes_json_of_its_own() {
     let folder = project().join("crates");
     let mut paths = Vec::new();
     ["cli/src", "server/src"].iter().for_each(|door| files(&folder.join(door), &mut paths));
-    paths.retain(|path| !path.ends_with("tests.rs"));
+    paths.retain(|path| !path.to_string_lossy().ends_with("tests.rs"));
     paths.sort();
     assert!(paths.len() > 30, "{paths:?}");
     let shapes = |path: &PathBuf| own_json(&fs::read_to_string(path).unwrap()) > 0;

@@ -130,19 +130,21 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
             vec![name, version, activity(one).into(), trigger, bindings, time(one.updated_at)]
         });
         let mut text = table(&["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
-        text.extend(all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow, one))));
+        text.extend(
+            all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow.name, one))),
+        );
         text
     });
     Ok(())
 }
 
 /// Returns the lines about something that was found about the trigger of a flow.
-fn finding(flow: &SavedFlow, found: &TriggerFinding) -> String {
-    let TriggerFinding { message, hint, place, items, since, .. } = found;
+fn finding(flow: &str, found: &TriggerFinding) -> String {
+    let TriggerFinding { what, hint, place, items, since, .. } = found;
     let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
     let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
     let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-    format!("\n{}: {items}{message}{place}, since {}{hint}", flow.name, time(*since))
+    format!("\n{flow}: {items}{what}{place}, since {}{hint}", time(*since))
 }
 
 fn count_of(items: u64) -> String {
@@ -168,4 +170,28 @@ fn webhook_text(path: &str) -> String {
 
 fn activity(flow: &SavedFlow) -> &'static str {
     if flow.active { "active" } else { "inactive" }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_finding_says_what_is_left_out_where_since_when_and_what_to_do() {
+        for (items, place, expected) in [
+            (Some(1), Some("page 1, item 2"), "1 item, left out (page 1, item 2), since"),
+            (Some(12), None, "12 items, left out, since"),
+            (None, None, "left out, since"),
+        ] {
+            let found: TriggerFinding = serde_json::from_value(json!({
+                "what": "left out", "hint": "set `key`", "place": place, "items": items,
+                "since": "2026-11-30T10:00:00Z", "seen": "2026-11-30T10:00:00Z"
+            }))
+            .unwrap();
+            let text = finding("watch", &found);
+            assert_eq!(text, format!("\nwatch: {expected} 2026-11-30 10:00:00\n  hint: set `key`"));
+        }
+    }
 }

@@ -32,19 +32,25 @@ impl Findings {
     /// Returns the findings of a trigger that failed.
     pub(crate) fn of(error: &Error) -> Findings {
         let mut findings = Findings::default();
-        findings.trigger(format!("the trigger failed: {error}"), error.advice().map(|hint| hint.to_string()));
+        let hint = error.advice().map(|hint| hint.to_string());
+        findings.all.insert(format!("the trigger failed: {error}"), Found { hint, place: None, items: None });
         findings
     }
 
-    /// Adds something that concerns the trigger as a whole.
-    pub(crate) fn trigger(&mut self, message: String, hint: Option<String>) {
-        self.all.entry(message).or_insert(Found { hint, place: None, items: None });
+    /// Adds that the list may be incomplete, for this reason, in a look that `was_to_be_first`.
+    pub(crate) fn incomplete(&mut self, reason: String, was_to_be_first: bool) {
+        let hint = "if it is so in every look, give its action an input that lists less, or let all items count as new \
+                    with `existing`";
+        let (message, hint) = match was_to_be_first {
+            true => ("the list may be incomplete, so this was not its first look", Some(hint.to_owned())),
+            false => ("the list may be incomplete", None),
+        };
+        self.all.insert(message.to_owned(), Found { hint, place: Some(reason), items: None });
     }
 
-    /// Adds an item that is left out because of this error, on the page of this number.
-    pub(crate) fn left_out(&mut self, error: &Error, page: usize) {
-        let item = error.facts().find(|(name, _)| *name == "item").map(|(_, number)| number);
-        let place = format!("page {page}{}", item.map(|item| format!(", item {item}")).unwrap_or_default());
+    /// Adds the item of this number that is left out because of this error, on the page of this number.
+    pub(crate) fn left_out(&mut self, error: &Error, page: usize, item: usize) {
+        let place = format!("page {page}, item {item}");
         let hint = error.advice().map(|hint| hint.to_string());
         self.item(format!("left out of the list: {}", error.message()), hint, place);
     }
@@ -96,14 +102,14 @@ impl Findings {
     ) -> Vec<TriggerFinding> {
         let redact = |text: String| redactor.redact(&text).into_owned();
         let mut all = Vec::new();
-        for (message, Found { hint, place, items }) in self.all {
-            let message = redact(message);
-            let since = before.iter().find(|one| one.message == message).map_or(now, |one| one.since);
+        for (what, Found { hint, place, items }) in self.all {
+            let what = redact(what);
+            let since = before.iter().find(|one| one.what == what).map_or(now, |one| one.since);
             let (hint, place) = (hint.map(redact), place.map(redact));
-            all.push(TriggerFinding { message, hint, place, items, since, seen: now });
+            all.push(TriggerFinding { what, hint, place, items, since, seen: now });
         }
         let is_kept = |one: &&TriggerFinding| {
-            let found_again = all.iter().any(|now| now.message == one.message);
+            let found_again = all.iter().any(|now| now.what == one.what);
             !to_the_end && one.items.is_some() && !found_again && now.since(one.seen).as_millis() < u128::from(KEEP)
         };
         let kept: Vec<_> = before.iter().filter(is_kept).cloned().collect();
@@ -115,7 +121,7 @@ impl Findings {
 /// Returns whether findings have to be written again.
 pub(crate) fn changed(before: &[TriggerFinding], now: &[TriggerFinding]) -> bool {
     let same = |(before, now): (&TriggerFinding, &TriggerFinding)| {
-        before.message == now.message
+        before.what == now.what
             && before.items == now.items
             && now.seen.since(before.seen).as_millis() < u128::from(REFRESH)
     };

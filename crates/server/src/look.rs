@@ -34,7 +34,7 @@ pub(crate) struct Look<'a> {
     pub(crate) saved: &'a SavedFlow,
     pub(crate) flow: &'a Flow,
     pub(crate) poll: &'a Poll,
-    /// The digest of the items of the latest look that may have been incomplete and so was not the first one.
+    /// The digest of the keys of the latest look that may have been incomplete and so was not the first one.
     pub(crate) incomplete: Option<u64>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Looked {
     pub(crate) findings: Findings,
     /// Whether the list was read to its end, so that nothing is left that was found before and not now.
     pub(crate) to_the_end: bool,
-    /// The digest of the items, if this was not the first look because it may have been incomplete.
+    /// The digest of the keys, if this was not the first look because it may have been incomplete.
     pub(crate) incomplete: Option<u64>,
 }
 
@@ -107,7 +107,7 @@ impl Look<'_> {
         if !self.poll.newest_first() {
             return Ok(!self.start_for(memory, new, &mut reading.findings).await?);
         }
-        // Only known items are evidence that all items behind them are known.
+        // Only known items show that all items behind them are known.
         let all_known = new.is_empty() && count > 0;
         reading.newest.extend(new);
         // Items that are left out are still new in the next look.
@@ -137,8 +137,7 @@ impl Look<'_> {
         if let Some(reason) = maybe_incomplete {
             // A list that may be incomplete in every look is as complete as it gets if it has the same items twice.
             let incomplete = digest.filter(|digest| self.incomplete != Some(*digest));
-            let left = if incomplete.is_some() { "; this was not its first look, so nothing is new yet" } else { "" };
-            findings.trigger(format!("the list may be incomplete ({reason}){left}"), None);
+            findings.incomplete(reason, incomplete.is_some());
             if incomplete.is_some() {
                 return Ok(Looked { findings, to_the_end, incomplete });
             }
@@ -200,8 +199,8 @@ impl Reading {
     /// Returns the items of a page that were not on it, or on an earlier page, before. The others, and those without a
     /// key, become findings.
     fn distinct(&mut self, page: PolledPage, number: usize) -> Vec<PolledItem> {
-        for error in page.refused {
-            self.findings.left_out(&error, number);
+        for (item, error) in page.refused {
+            self.findings.left_out(&error, number, item);
         }
         self.maybe_incomplete = self.maybe_incomplete.take().or(page.maybe_incomplete);
         let mut distinct = Vec::with_capacity(page.items.len());
@@ -218,10 +217,10 @@ impl Reading {
         distinct
     }
 
-    /// Returns a digest of all items.
+    /// Returns a digest of all keys.
     fn digest(&self) -> u64 {
-        let items = self.seen.iter().map(|(key, item)| digest(&json!([key, item])));
-        items.fold(self.seen.len() as u64, |all, item| all.wrapping_add(item))
+        let keys = self.seen.keys().map(|key| digest(&key.as_str().into()));
+        keys.fold(self.seen.len() as u64, u64::wrapping_add)
     }
 }
 

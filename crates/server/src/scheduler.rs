@@ -219,12 +219,12 @@ impl Scheduler {
     async fn report(&self, name: &str, findings: Findings, to_the_end: bool) -> Result<bool> {
         let flows = self.runtime.flows();
         let before = flows.saved_flow(name).await?.findings;
-        let now = findings.merge(&before, to_the_end, self.runtime.now(), &self.runtime.redactor());
+        let now = findings.merge(&before, to_the_end, self.runtime.now(), self.runtime.redactor());
         let mut is_news = false;
-        for one in now.iter().filter(|one| before.iter().all(|known| known.message != one.message)) {
+        for one in now.iter().filter(|one| before.iter().all(|known| known.what != one.what)) {
             is_news = true;
-            if let TriggerFinding { message, hint, place, items: Some(items), .. } = one {
-                tracing::warn!(flow = name, items, place, hint, "{message}");
+            if let TriggerFinding { what, hint, place, items: Some(items), .. } = one {
+                tracing::warn!(flow = name, items, place, hint, "{what}");
             }
         }
         if now.is_empty() && !before.is_empty() {

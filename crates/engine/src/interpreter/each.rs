@@ -19,7 +19,7 @@ use crate::{
         interpreter::{End, Interpreter},
         item_record::{FinishedItem, ListedItems},
         list::List,
-        repeats::{Repeat, Repeats},
+        repeats::Repeats,
     },
     run::{ItemKey, ItemOutcome, ListPosition, failure::stops_the_run, key_form::repeated},
 };
@@ -210,7 +210,7 @@ impl<'a> Each<'a> {
         }
         let repeat = self.repeats.compare(key, &item.value);
         // A list shifts while it is read, so an item may be on two pages.
-        if !on_page && repeat != Repeat::Different && selection.changed.is_none() {
+        if !on_page && selection.changed.is_none() {
             selection.changed =
                 Some(format!("{key} was on two pages (if it is so in every run, the key does not identify one item)"));
         }

@@ -12,8 +12,8 @@ use crate::run::ItemKey;
 pub struct PolledPage {
     /// The items that have a key.
     pub items: Vec<PolledItem>,
-    /// The errors of the items that have none, one for each.
-    pub refused: Vec<Error>,
+    /// The items that have none: the number of each on its page, from 1, and its error.
+    pub refused: Vec<(usize, Error)>,
     /// The cursor of the next page; nothing after the last page.
     pub next: Option<Value>,
     /// The evidence, if items of the list may be missing.
@@ -46,8 +46,7 @@ pub async fn poll_page(poll: &Poll, connected: &Connected, from: Option<Value>) 
         match ItemKey::evaluate(poll.key(), &scope.with("item", &value)) {
             Ok(key) => polled.items.push(PolledItem { key, value }),
             Err(error) => {
-                let error = error.with("pointer", "/trigger/poll/key").with("item", index + 1);
-                polled.refused.push(error);
+                polled.refused.push((index + 1, error.with("pointer", "/trigger/poll/key")));
             }
         }
     }

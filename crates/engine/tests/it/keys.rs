@@ -1,14 +1,17 @@
 //! Keys of items: every item of a list has an outcome, whatever its key is.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Value, json};
 use trunkline_core::StepPath;
 use trunkline_engine::{Engine, EventLog, Flush, Journal, Ledger, MemoryJournal, Run, RunEvent, RunStatus};
 use trunkline_flow::Flow;
 
-use crate::support::{call, flow, lab::Lab, slots, world};
+use crate::support::{call, flow, lab::Lab, world};
 
 const DIFFERENT: &str = "another item of the list has the same key; let `key` identify one item";
 const EQUAL: &str = "the same item occurs again in the list";
@@ -291,4 +294,49 @@ async fn a_rerun_with_a_corrected_key_processes_the_items_that_had_none() {
     assert!(found.done <= 1 && found.total() >= 2, "{found:?}");
     let corrected = rerun("{{ item.id | default(item.n) or item.n }}", &corrected).await;
     assert_eq!(ledger(&corrected).faults(), 0, "{corrected:?}");
+}
+
+/// Any list of keys: as many items are done as there are different keys, and every other item is skipped or fails.
+#[tokio::test]
+async fn of_any_keys_each_is_processed_once_and_every_item_is_counted() {
+    let good = [json!(1), json!("1"), json!(1.5), json!("1.5"), json!(true), json!("true"), json!("a"), json!("a#2")];
+    let bad = [json!(null), json!(""), json!([1]), json!({ "a": 1 })];
+    let mut dice = trunkline_testkit::dice::Dice::default();
+    for round in 0..60 {
+        let mut list = Vec::new();
+        let (mut keys, mut faults) = (BTreeSet::new(), BTreeSet::new());
+        for _ in 0..dice.roll(0, 30) {
+            let number = usize::try_from(dice.roll(0, 12)).unwrap();
+            let id = good.iter().chain(&bad).nth(number).unwrap();
+            let item = json!({ "id": id, "n": dice.roll(0, 2) });
+            match number < good.len() {
+                true => keys.insert(id.to_string()),
+                false => faults.insert(item.to_string()),
+            };
+            list.push(item);
+        }
+        let more = json!({ "concurrency": 1 + round % 3, "once": round % 2 == 0 });
+        let found = ledger(&run(&engine(), &listing(more), &json!(list)).await);
+        let counted = (found.done, found.faults(), found.total());
+        assert_eq!(counted, (keys.len() as u64, faults.len() as u64, list.len() as u64), "{list:?}: {found:?}");
+    }
+}
+
+/// Numbers beyond 64 bits: whichever way they are read, no item vanishes.
+#[tokio::test]
+async fn items_whose_keys_are_big_numbers_are_all_counted() {
+    for pair in [
+        ["18446744073709551617", "18446744073709551618"],
+        ["-9223372036854775809", "-9223372036854775810"],
+        ["9007199254740993", "9007199254740992"],
+        ["12345678901234567.89", "12345678901234567.88"],
+        ["123456789012345678901234567890", "\"123456789012345678901234567890\""],
+        ["1e400", "\"1e400\""],
+    ] {
+        let ids: Vec<_> = pair.iter().filter_map(|id| serde_json::from_str::<Value>(id).ok()).collect();
+        let different: BTreeSet<_> = ids.iter().map(Value::to_string).collect();
+        let list = ids.iter().enumerate().map(|(n, id)| json!({ "id": id, "n": n })).collect();
+        let found = ledger(&run(&engine(), &listing(json!({})), &list).await);
+        assert_eq!((found.done, found.total()), (different.len() as u64, ids.len() as u64), "{pair:?}: {found:?}");
+    }
 }

@@ -203,9 +203,9 @@ impl Room {
     }
 }
 
-mod first_looks;
-mod items;
-mod memories;
+mod first_look_tests;
+mod item_tests;
+mod memory_tests;
 
 /// Adds numbers at the beginning of a list.
 fn add(name: &str, numbers: std::ops::Range<u64>) {

@@ -41,7 +41,7 @@ pub struct SavedFlow {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TriggerFinding {
     /// What is so, such as why items of a list start no run.
-    pub message: String,
+    pub what: String,
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

@@ -123,8 +123,8 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
     for name in ["copy", "other"] {
         flows.save_flow(flow(name, "v1", &[], true), false).await.unwrap();
     }
-    let finding = |message: &str, items: Option<u64>| TriggerFinding {
-        message: message.into(),
+    let finding = |what: &str, items: Option<u64>| TriggerFinding {
+        what: what.into(),
         hint: Some("look at it".into()),
         place: items.map(|items| format!("item {items}")),
         items,

@@ -1,4 +1,4 @@
-//! Items that cannot be told apart keep no other item from starting a run, and are reported with their flow.
+//! Items without a key, or with the key of another item, keep no other item from starting a run, and are reported with their flow.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn cases() -> Vec<Case> {
 }
 
 fn found(findings: &[TriggerFinding]) -> Vec<(&str, u64)> {
-    let mut found: Vec<_> = findings.iter().map(|one| (&*one.message, one.items.unwrap_or_default())).collect();
+    let mut found: Vec<_> = findings.iter().map(|one| (&*one.what, one.items.unwrap_or_default())).collect();
     found.sort_unstable();
     found
 }
@@ -85,7 +85,7 @@ async fn a_trigger_that_fails_says_so_until_it_works_again() {
     listing("failing", |list| list.fails_at = Some(0));
     room.look().await.unwrap_err();
     let first = room.findings().await;
-    assert!(first[0].message.contains("the index is being built") && first[0].items.is_none(), "{first:?}");
+    assert!(first[0].what.contains("the index is being built") && first[0].items.is_none(), "{first:?}");
     room.look().await.unwrap_err();
     assert_eq!(room.findings().await, first, "it is not new");
     listing("failing", |list| list.fails_at = None);
@@ -109,7 +109,7 @@ async fn a_bad_item_on_a_page_that_is_not_read_any_more_is_still_reported() {
     assert_eq!(room.got().await.len(), 50);
 }
 
-/// A page without a known item is no evidence that everything behind it is known.
+/// A page without a known item does not show that everything behind it is known.
 #[tokio::test]
 async fn a_page_of_bad_items_does_not_hide_the_new_items_behind_it() {
     let room = room("hidden").await;
@@ -164,7 +164,7 @@ async fn an_item_that_no_run_can_have_as_its_input_is_left_out_alone() {
                 room.look().await.unwrap();
                 let findings = room.findings().await;
                 assert_eq!((room.got().await.len(), findings.len(), findings[0].items), (119, 1, Some(1)), "{name}");
-                assert!(findings[0].message.contains(reason), "{findings:?}");
+                assert!(findings[0].what.contains(reason), "{findings:?}");
             }
         }
     }
@@ -191,7 +191,7 @@ async fn a_flow_that_takes_no_item_says_why() {
     add("takes none", 0..3);
     room.look().await.unwrap();
     let findings = room.findings().await;
-    assert!(findings[0].items == Some(3) && findings[0].message.contains("does not take the item"), "{findings:?}");
+    assert!(findings[0].items == Some(3) && findings[0].what.contains("does not take the item"), "{findings:?}");
     // More of them are an error of the trigger.
     add("takes none", 3..2000);
     room.look().await.unwrap_err();

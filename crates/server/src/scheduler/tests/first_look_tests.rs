@@ -79,13 +79,13 @@ async fn a_list_that_is_the_same_twice_is_complete_enough() {
     add("overstated", 0..50);
     listing("overstated", |list| list.maybe_incomplete = Some("it ended after 50 of 60 items".into()));
     room.look().await.unwrap();
-    assert!(room.findings().await[0].message.contains("not its first look"));
+    assert!(room.findings().await[0].what.contains("not its first look"));
     room.look().await.unwrap();
     add("overstated", 50..53);
     room.look().await.unwrap();
     assert_eq!(room.got().await.len(), 3);
     let findings = room.findings().await;
-    assert!(findings[0].message.contains("it ended after 50 of 60 items"), "{findings:?}");
+    assert_eq!(findings[0].place.as_deref(), Some("it ended after 50 of 60 items"));
 }
 
 #[tokio::test]
