@@ -8,7 +8,7 @@
 const MAX_DIGITS: usize = 17;
 
 /// The advice where a number cannot be kept.
-pub const NUMBER_HINT: &str = "declare it as text, and write it in quotes";
+pub const NUMBER_HINT: &str = "declare it as text, in quotes";
 
 /// Returns why the value that a JSON number stands for cannot be kept, or `None` if it can be kept or if the text is not
 /// a JSON number. A number that is kept may be written in another way: `1.10` as `1.1`, and `1e2` as `100.0`.
@@ -28,7 +28,7 @@ pub fn lossy_number(text: &str) -> Option<&'static str> {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     if exponent == "0" && !text.contains(['.', 'e', 'E']) {
         let fits = text.parse::<i64>().is_ok() || text.parse::<u64>().is_ok();
-        return (is_number(text) && !fits).then_some("it is a whole number of more than 64 bits");
+        return (is_number(text) && !fits).then_some("it has more than 64 bits");
     }
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let digits = digits.trim_start_matches('0').trim_end_matches('0');
@@ -45,6 +45,16 @@ pub fn lossy_number(text: &str) -> Option<&'static str> {
     let same_digits = kept_mantissa.chars().filter(char::is_ascii_digit).eq(digits.chars());
     let same_size = magnitude(mantissa, exponent).is_some_and(|size| kept_exponent.parse() == Ok(size));
     (!same_digits || !same_size).then_some("a floating-point number of 64 bits does not hold all its digits")
+}
+
+/// Returns the message that a number is refused. `place` is its JSON pointer, and may be empty.
+pub fn lossy_number_message(number: &str, place: &str, reason: &str) -> String {
+    let number = match number.char_indices().nth(40) {
+        Some((end, _)) => format!("{}..", &number[..end]),
+        None => number.to_owned(),
+    };
+    let place = if place.is_empty() { String::new() } else { format!(" at {place}") };
+    format!("the number {number}{place} cannot be kept exactly: {reason}; {NUMBER_HINT}")
 }
 
 /// Returns the power of ten of a number's first digit that is not zero.
