@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::values::{
     lossy_numbers::{Lossy, LossyNumbers},
-    number::NUMBER_HINT,
+    number::lossy_number_message,
 };
 
 /// What happens to a member that occurs twice in an object.
@@ -77,12 +77,9 @@ fn refused(json: &[u8], lossy: &Lossy<'_>) -> serde_json::Error {
     let before = &json[..lossy.offset];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let place = if lossy.pointer.is_empty() { String::new() } else { format!(" at {}", lossy.pointer) };
+    let message = lossy_number_message(lossy.text, &lossy.pointer, lossy.reason);
     // Serde reads line and column from the end of the message.
-    Error::custom(format_args!(
-        "the number {}{place} cannot be kept exactly, because {}; {NUMBER_HINT} at line {line} column {column}",
-        lossy.text, lossy.reason
-    ))
+    Error::custom(format_args!("{message} at line {line} column {column}"))
 }
 
 impl<'de> DeserializeSeed<'de> for RepeatedMember {

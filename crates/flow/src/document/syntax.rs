@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
 use serde_json::{Map, Value, value::RawValue};
 use trunkline_core::{
-    Diagnostic, NUMBER_HINT, RepeatedMember, SourceLocation, lossy_number, pointer_names, pointer_part, read_json,
+    Diagnostic, RepeatedMember, SourceLocation, lossy_number, lossy_number_message, pointer_names, pointer_part,
+    read_json,
 };
 
 /// The deepest nesting of a YAML document. The JSON parser has the same limit.
@@ -201,9 +202,7 @@ impl<'a> YamlReader<'a> {
 fn scalar(text: &str) -> Result<Value, String> {
     match (text, lossy_number(text)) {
         ("" | "~", _) => Ok(Value::Null),
-        (number, Some(reason)) => {
-            Err(format!("the number {number} cannot be kept exactly, because {reason}; {NUMBER_HINT}"))
-        }
+        (number, Some(reason)) => Err(lossy_number_message(number, "", reason)),
         (word, None) => Ok(match read_json(word.as_bytes(), RepeatedMember::Refused) {
             Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => value,
             _ => word.into(),

@@ -88,8 +88,11 @@ fn a_filter_fails_on_a_text_or_list_beyond_its_limits() {
     assert_eq!(yields("input.long | split(',') | length", &few).unwrap(), json!(1001));
 }
 
-/// Inputs of filters whose input has a standard: what each takes, and what it refuses (none).
-const STANDARDS: &[(&str, &[(&str, Option<&str>)])] = &[
+/// Inputs of an expression as JSON, each with its result, or with nothing if it is refused.
+type Inputs = &'static [(&'static str, Option<&'static str>)];
+
+/// Filters whose input has a standard: what each takes, and what it refuses.
+const STANDARDS: &[(&str, Inputs)] = &[
     // RFC 3339 and RFC 9557, and the dates of ISO 8601.
     (
         "input.v | date('%Y-%m-%dT%H:%M:%S')",
