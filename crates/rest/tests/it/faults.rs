@@ -326,7 +326,7 @@ async fn an_invalid_response_is_reported_with_a_short_excerpt_without_secrets() 
         ("white space", "application/json", b" \r\n ".to_vec()),
         ("a text", "text/plain", b"ok".to_vec()),
         ("Latin 1", "application/json", b"{\"name\":\"\xe5ngstr\xf6m\"}".to_vec()),
-        ("half a UTF-16", "application/json; charset=utf-16", b"{\x00\"\x00a\x00\"\x00:\x001\x00}".to_vec()),
+        ("half a UTF-16", "application/json; charset=utf-16", vec![0x00, 0xd8, 0x00]),
         ("bytes", "application/octet-stream", vec![0, 159, 146, 150]),
         ("half a document", "application/json", b"{\"a\":[1,2".to_vec()),
         ("more than one document", "application/json", b"{\"a\":1}{\"a\":2}".to_vec()),

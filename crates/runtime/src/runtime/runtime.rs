@@ -180,15 +180,19 @@ impl Runtime {
     ///
     /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
-        let mut checked = Vec::new();
+        let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
         for document in documents {
             let connection = self.registry.current(&Connection::from_value(document)?)?;
             if let Ok(registered) = self.registry.connector(connection.connector_name()) {
                 registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
             }
-            Diagnostic::accept("the connection", &self.registry.check_settings(&connection))?;
+            findings.extend(self.registry.check_settings(&connection).into_iter().map(|found| match one {
+                true => found,
+                false => Diagnostic { message: format!("{}: {}", connection.name, found.message), ..found },
+            }));
             checked.push(connection);
         }
+        Diagnostic::accept(if one { "the connection" } else { "the connections" }, &findings)?;
         let mut names = Vec::new();
         for connection in checked {
             let settings = self.registry.connector(connection.connector_name())?.settings();

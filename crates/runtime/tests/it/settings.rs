@@ -2,9 +2,16 @@
 //! without a secret of theirs.
 
 use serde_json::{Value, json};
-use trunkline::{Runtime, core::ErrorKind};
+use trunkline::{
+    Runtime,
+    core::{Connection, ErrorKind},
+    operations::{
+        Caller,
+        connections::{ConnectionName, ExportConnections, ExportQuery, GetConnection},
+    },
+};
 
-use crate::{FakeTransport, ports, runtime, shop};
+use crate::{FakeTransport, ports, read, runtime, shop};
 
 fn quiet() -> Runtime {
     runtime(&ports(FakeTransport::new(|_| panic!("nothing is sent"))))
@@ -109,4 +116,39 @@ async fn right_settings_are_saved_and_used_without_their_secrets() {
     ] {
         runtime.add_connection(document.clone()).await.unwrap_or_else(|error| panic!("{document}: {error:?}"));
     }
+}
+
+#[tokio::test]
+async fn the_faults_of_all_connections_are_reported_together() {
+    let named = |name: &str, url: &str| with(json!({ "name": name, "endpointUrl": url }));
+    let runtime = quiet();
+    let all = vec![
+        named("query", "https://api.example.com/v1?key=1"),
+        named("good", "https://api.example.com"),
+        named("user", "https://anna:canary@api.example.com"),
+        named("port", "https://api.example.com:99999"),
+    ];
+    let error = runtime.add_connections(all).await.unwrap_err();
+    for words in ["/endpointUrl: query: ", "/endpointUrl: user: ", "/endpointUrl: port: "] {
+        assert!(error.message().contains(words), "{error:?}");
+    }
+    assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+    assert!(runtime.connections().connections().await.unwrap().is_empty(), "nothing was saved");
+}
+
+/// Earlier versions have saved such URLs.
+#[tokio::test]
+async fn a_password_in_a_saved_url_is_not_shown() {
+    let ports = ports(FakeTransport::new(|_| panic!("nothing is sent")));
+    let runtime = runtime(&ports);
+    let saved = Connection::from_value(with(json!({ "endpointUrl": "https://anna:canary@api.test/v1" }))).unwrap();
+    let settings = runtime.registry().connector("http").unwrap().settings();
+    ports.connections.put_connection(&saved, settings).await.unwrap();
+    let owner = Caller::owner();
+    let shown = runtime.execute::<GetConnection>(&owner, ConnectionName { name: "shop".into() }).await.unwrap();
+    assert_eq!(shown["endpointUrl"], "https://anna:***@api.test/v1");
+    let exported = runtime.execute::<ExportConnections>(&owner, ExportQuery { name: None }).await.unwrap();
+    assert!(!serde_json::to_string(&exported).unwrap().contains("canary"));
+    let error = read(&runtime, "/a").await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && !format!("{error:?}").contains("canary"), "{error:?}");
 }
