@@ -65,6 +65,7 @@ fn client(options: TransportOptions) -> Result<reqwest::Client> {
     set_crypto();
     let builder = reqwest::Client::builder();
     let builder = if options.decompress { builder.gzip(true) } else { builder.no_gzip() };
+    let builder = if resolver::passes_proxies_by() { builder.no_proxy() } else { builder };
     let built = builder
         .redirect(Policy::none())
         .referer(false)
