@@ -72,7 +72,9 @@ impl HttpTransport for ReqwestTransport {
 /// Makes a client. It follows no redirects, because a custom header with a key would be sent along.
 fn client(key: ClientKey) -> Result<reqwest::Client> {
     set_crypto();
-    let built = reqwest::Client::builder()
+    let builder = reqwest::Client::builder();
+    let builder = if resolver::passes_proxies_by() { builder.no_proxy() } else { builder };
+    let built = builder
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())

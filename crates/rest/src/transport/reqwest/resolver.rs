@@ -72,6 +72,13 @@ fn allowed_addresses(
     if resolved && allowed.is_empty() { Err(PrivateAddress { host: host.to_owned() }) } else { Ok(allowed) }
 }
 
+/// Returns whether the environment says that no proxy is used: `NO_PROXY=*`. The client itself takes the star for host
+/// names only, not for addresses.
+pub(super) fn passes_proxies_by() -> bool {
+    let set = env::var("NO_PROXY").or_else(|_| env::var("no_proxy"));
+    set.is_ok_and(|value| value.trim() == "*")
+}
+
 /// Returns the host names of the proxies in these variables. A variable without a value names none.
 fn proxies(set: impl IntoIterator<Item = (String, OsString)>) -> Result<BTreeSet<String>> {
     let mut hosts = BTreeSet::new();
