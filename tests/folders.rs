@@ -8,7 +8,8 @@ use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::path};
 fn tasks(request: &Request) -> ResponseTemplate {
     let page = request.url.query_pairs().find(|(name, _)| name == "page").map_or(1, |(_, page)| page.parse().unwrap());
     let all = json!([[{ "id": 1 }, { "id": 2 }], [{ "id": 3 }]]);
-    ResponseTemplate::new(200).set_body_json(json!({ "tasks": all.get(page - 1usize) }))
+    let tasks = all.get(page - 1usize).cloned().unwrap_or(json!([]));
+    ResponseTemplate::new(200).set_body_json(json!({ "tasks": tasks }))
 }
 
 #[tokio::test]
