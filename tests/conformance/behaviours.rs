@@ -38,10 +38,7 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     pub(crate) fn judge(&self, ended: &ActionOutcome<'_>) -> Verdict {
-        match &ended.result {
-            Ok(other) => Err(format!("reported a success: {other}")),
-            Err(_) => (self.judge)(ended),
-        }
+        (self.judge)(ended)
     }
 }
 
@@ -85,6 +82,15 @@ pub(crate) fn failed(ended: &ActionOutcome<'_>, allowed: &[ErrorKind]) -> Verdic
     match &ended.result {
         Err(error) if allowed.contains(&error.kind()) && !error.message().is_empty() => Ok(()),
         other => Err(format!("({:?}) ended with {other:?}, not with one of {allowed:?}", ended.effect())),
+    }
+}
+
+/// Requires success for a delete of something that is gone, and the error for others.
+pub(crate) fn gone(ended: &ActionOutcome<'_>) -> Verdict {
+    match &ended.result {
+        Err(error) if ended.effect() == Effect::Delete => Err(format!("failed: {error:?}")),
+        Ok(_) if ended.effect() == Effect::Delete => Ok(()),
+        _ => failed(ended, &[ErrorKind::NotFound]),
     }
 }
 
@@ -146,7 +152,11 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
     vec![
         refusal!("a 400", 400, InvalidInput, 1..=1, "a refusal is final"),
         refusal!("a 403", 403, Permission, 1..=1, "a refusal is final"),
-        refusal!("a 404", 404, NotFound, 1..=1, "a refusal is final"),
+        Behaviour {
+            name: "a 404",
+            reply: answer(404, "", "{\"message\":\"no\"}"),
+            judge: |ended| gone(ended).and_then(|()| requests(ended, 1..=1, "a refusal is final")),
+        },
         refusal!("a 409", 409, Conflict, 1..=1, "a refusal is final"),
         unclear("a lost answer", Reply::Whole(Vec::new())),
         unclear("a failure of the service", answer(500, "", "{\"message\":\"boom\"}")),
