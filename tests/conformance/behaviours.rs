@@ -12,7 +12,6 @@ use crate::{
 /// Actions with another correct reaction: action, behaviour, reason. An exception that is not needed fails the suite.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "an answer cut short", "a later step reads the bytes, and continues after the cut"),
-    ("download", "another page", "a page can be a file"),
     ("download", "broken JSON", "any bytes can be a file"),
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "a later step reads the bytes"),
