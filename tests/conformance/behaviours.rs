@@ -19,8 +19,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("asset.wait_until_processed", "a 404", "a new asset may not be visible yet"),
     ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),
-    ("direct_link.export", "another page", "the same"),
-    ("direct_link.export", "broken JSON", "the same"),
+    ("direct_link.export", "broken JSON", "as for every file"),
     ("direct_link.export", "an answer that says it is huge", "the same"),
     ("direct_link.export", "a beginning and nothing more", "the same"),
 ];
