@@ -12,7 +12,6 @@ use crate::{
 /// Actions with another correct reaction: action, behaviour, reason. An exception that is not needed fails the suite.
 pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "an answer cut short", "a later step reads the bytes, and continues after the cut"),
-    ("download", "another page", "a page can be a file"),
     ("download", "broken JSON", "any bytes can be a file"),
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "a later step reads the bytes"),
@@ -20,8 +19,7 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("asset.wait_until_processed", "a 404", "a new asset may not be visible yet"),
     ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),
-    ("direct_link.export", "another page", "the same"),
-    ("direct_link.export", "broken JSON", "the same"),
+    ("direct_link.export", "broken JSON", "as for every file"),
     ("direct_link.export", "an answer that says it is huge", "the same"),
     ("direct_link.export", "a beginning and nothing more", "the same"),
 ];
@@ -38,10 +36,7 @@ pub(crate) struct Behaviour {
 
 impl Behaviour {
     pub(crate) fn judge(&self, ended: &ActionOutcome<'_>) -> Verdict {
-        match &ended.result {
-            Ok(other) => Err(format!("reported a success: {other}")),
-            Err(_) => (self.judge)(ended),
-        }
+        (self.judge)(ended)
     }
 }
 
@@ -85,6 +80,15 @@ pub(crate) fn failed(ended: &ActionOutcome<'_>, allowed: &[ErrorKind]) -> Verdic
     match &ended.result {
         Err(error) if allowed.contains(&error.kind()) && !error.message().is_empty() => Ok(()),
         other => Err(format!("({:?}) ended with {other:?}, not with one of {allowed:?}", ended.effect())),
+    }
+}
+
+/// Requires success for a delete of something that is gone, and the error for others.
+pub(crate) fn gone(ended: &ActionOutcome<'_>) -> Verdict {
+    match &ended.result {
+        Err(error) if ended.effect() == Effect::Delete => Err(format!("failed: {error:?}")),
+        Ok(_) if ended.effect() == Effect::Delete => Ok(()),
+        _ => failed(ended, &[ErrorKind::NotFound]),
     }
 }
 
@@ -146,7 +150,11 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
     vec![
         refusal!("a 400", 400, InvalidInput, 1..=1, "a refusal is final"),
         refusal!("a 403", 403, Permission, 1..=1, "a refusal is final"),
-        refusal!("a 404", 404, NotFound, 1..=1, "a refusal is final"),
+        Behaviour {
+            name: "a 404",
+            reply: answer(404, "", "{\"message\":\"no\"}"),
+            judge: |ended| gone(ended).and_then(|()| requests(ended, 1..=1, "a refusal is final")),
+        },
         refusal!("a 409", 409, Conflict, 1..=1, "a refusal is final"),
         unclear("a lost answer", Reply::Whole(Vec::new())),
         unclear("a failure of the service", answer(500, "", "{\"message\":\"boom\"}")),

@@ -6,7 +6,7 @@ use serde_json::Value;
 use trunkline_core::{Effect, ErrorKind};
 
 use crate::{
-    behaviours::{Verdict, failed},
+    behaviours::{Verdict, failed, gone},
     service::{Reply, answer},
     subject::ActionOutcome,
 };
@@ -32,11 +32,6 @@ fn done(ended: &ActionOutcome<'_>) -> Verdict {
         Err(error) => Err(format!("failed: {error:?}")),
         Ok(_) => Ok(()),
     }
-}
-
-/// Requires success for a delete of something that is gone, and the error for others.
-fn gone(ended: &ActionOutcome<'_>) -> Verdict {
-    if ended.effect() == Effect::Delete { done(ended) } else { failed(ended, &[ErrorKind::NotFound]) }
 }
 
 /// Returns the table of cases; `body` is that of a success.
