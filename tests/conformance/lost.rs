@@ -3,7 +3,7 @@
 //! second one would be.
 
 use serde_json::Value;
-use trunkline_core::ErrorKind;
+use trunkline_core::{Effect, ErrorKind};
 
 use crate::{
     behaviours::{Verdict, failed, gone},
