@@ -15,7 +15,6 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "broken JSON", "any bytes can be a file"),
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "a later step reads the bytes"),
-    ("download", "an error inside a 200", "the same"),
     ("asset.wait_until_processed", "a 404", "a new asset may not be visible yet"),
     ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Schema},
+    core::{Connection, Error, ErrorKind, Schema},
     operations::{Caller, OperationOutput, Role, operations},
 };
 
@@ -73,7 +73,12 @@ async fn a_check_reports_wrong_settings_as_findings() {
     let runtime = runtime();
     let mut wrong = document("dam");
     wrong["endpointUrl"] = "http://api.example.com".into();
-    execute(&runtime, "connections.add", json!({ "connections": wrong })).await;
+    let refused = error(&runtime, "connections.add", json!({ "connections": wrong.clone() })).await;
+    assert!(refused.to_string().contains("/endpointUrl"), "{refused}");
+    // An earlier version has saved it.
+    let saved = Connection::from_value(wrong).unwrap();
+    let settings = runtime.registry().connector(saved.connector_name()).unwrap().settings();
+    runtime.connections().put_connection(&saved, settings).await.unwrap();
     let report = execute(&runtime, "connections.check", json!({ "name": "dam" })).await;
     assert_eq!((&report["connection"], &report["ok"]), (&json!("dam"), &json!(false)));
     assert_eq!(report["findings"][0]["pointer"], "/endpointUrl", "{report}");

@@ -46,7 +46,7 @@ type Case = (&'static str, Value, u64, Vec<(&'static str, u64)>, Vec<(&'static s
 
 /// Lists, with the number of items that are done, and the reasons of those that are skipped and that fail.
 fn cases() -> Vec<Case> {
-    let missing = "{{ item.id }} cannot be evaluated: there is no such value";
+    let missing = "{{ item.id }} cannot be evaluated: item has no member id";
     let nothing = |what: &str| format!("the key of the item is {what}, which identifies nothing").leak() as &str;
     vec![
         (
@@ -289,10 +289,10 @@ async fn a_rerun_with_a_corrected_key_processes_the_items_that_had_none() {
     };
     let same = rerun("{{ item.id }}", &first).await;
     assert_eq!((ledger(&same).done, ledger(&same).faults()), (0, 2), "they still have no key");
-    let corrected = rerun("{{ item.id or item.n }}", &same).await;
+    let corrected = rerun("{{ item.id | default(item.n) }}", &same).await;
     let found = ledger(&corrected);
     assert!(found.done <= 1 && found.total() >= 2, "{found:?}");
-    let corrected = rerun("{{ item.id | default(item.n) or item.n }}", &corrected).await;
+    let corrected = rerun("{{ item.n }}", &corrected).await;
     assert_eq!(ledger(&corrected).faults(), 0, "{corrected:?}");
 }
 

@@ -192,7 +192,7 @@ impl Runtime {
             }));
             checked.push(connection);
         }
-        Diagnostic::accept(if one { "the connection" } else { "the connections" }, &findings)?;
+        Diagnostic::accept(if one { "the connection" } else { "the list of connections" }, &findings)?;
         let mut names = Vec::new();
         for connection in checked {
             let settings = self.registry.connector(connection.connector_name())?.settings();

@@ -6,7 +6,7 @@ type Case = (&'static str, Value, &'static [&'static str], &'static [(&'static s
 
 const DIFFERENT: &str = "left out of the list: another item of it has the same key";
 const EQUAL: &str = "the same item occurs again in the list; it starts one run";
-const MISSING: &str = "left out of the list: {{ item.id }} cannot be evaluated: there is no such value";
+const MISSING: &str = "left out of the list: {{ item.id }} cannot be evaluated: item has no member id";
 const NULL: &str = "left out of the list: the key of the item is null, which identifies nothing";
 const EMPTY: &str = "left out of the list: the key of the item is an empty text, which identifies nothing";
 const LISTED: &str = "left out of the list: the key of the item is a list, which identifies nothing";
