@@ -38,7 +38,7 @@ pub use steps::{
     step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
 };
 pub use trigger::{
-    Encoding, InitialItems, KeyForm, Missed, Overlap, Poll, Schedule, Signature, SignatureAlgorithm, TimestampPlace,
-    Trigger, Webhook, WebhookMethod, WebhookResponseMode,
+    Encoding, InitialItems, Missed, Overlap, Poll, Schedule, Signature, SignatureAlgorithm, SigningKeyForm,
+    TimestampPlace, Trigger, Webhook, WebhookMethod, WebhookResponseMode,
 };
 pub use values::json_kinds::kind_of;

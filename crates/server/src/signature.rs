@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Sha256, Sha512};
 use trunkline_core::{RepeatedMember, Timestamp, read_json};
-use trunkline_flow::{Encoding, KeyForm, Signature, SignatureAlgorithm, TimestampPlace};
+use trunkline_flow::{Encoding, Signature, SignatureAlgorithm, SigningKeyForm, TimestampPlace};
 
 use crate::request::header;
 
@@ -139,11 +139,11 @@ fn is_valid<M: Mac + KeyInit>(key: &[u8], signed: &[u8], signature: &[u8]) -> bo
 }
 
 /// Returns the key of the HMAC, or `None` if the secret is not in this form.
-fn key(form: KeyForm, secret: &str) -> Option<Vec<u8>> {
+fn key(form: SigningKeyForm, secret: &str) -> Option<Vec<u8>> {
     match form {
-        KeyForm::Text => Some(secret.as_bytes().to_vec()),
-        KeyForm::Base64 => BASE64.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok(),
-        KeyForm::Hex => HEXLOWER_PERMISSIVE.decode(secret.as_bytes()).ok(),
+        SigningKeyForm::Text => Some(secret.as_bytes().to_vec()),
+        SigningKeyForm::Base64 => BASE64.decode(secret.strip_prefix("whsec_").unwrap_or(secret)).ok(),
+        SigningKeyForm::Hex => HEXLOWER_PERMISSIVE.decode(secret.as_bytes()).ok(),
     }
 }
 

@@ -12,7 +12,7 @@ mod webhook_method;
 pub use overlap::Overlap;
 pub(crate) use overlap::OverlapDocument;
 pub use schedule::{Missed, Schedule};
-pub use signature::{Encoding, KeyForm, Signature, SignatureAlgorithm, TimestampPlace};
+pub use signature::{Encoding, Signature, SignatureAlgorithm, SigningKeyForm, TimestampPlace};
 pub(crate) use trigger::TriggerDocument;
 pub use trigger::{InitialItems, Poll, Trigger};
 pub use webhook::{Webhook, WebhookResponseMode};

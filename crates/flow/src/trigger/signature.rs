@@ -34,7 +34,7 @@ pub(crate) struct SignatureDocument {
     /// The encoding of the signature: `hex` by default.
     pub(crate) encoding: Option<Encoding>,
     /// How the saved secret becomes the key: `text` by default.
-    pub(crate) key: Option<KeyForm>,
+    pub(crate) key: Option<SigningKeyForm>,
     /// The signed content: `{body}`, which is the bytes of the request's body, with text, `{timestamp}`, `{delivery}`,
     /// `{method}`, `{url}` and `{header:NAME}` around it where the sender signs them too.
     pub(crate) signed: Option<String>,
@@ -112,7 +112,7 @@ pub enum Encoding {
 /// How the saved secret becomes the key of the HMAC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyForm {
+pub enum SigningKeyForm {
     /// The bytes of the text.
     #[default]
     Text,
@@ -147,7 +147,7 @@ pub struct Signature {
     /// The encoding of a signature.
     pub encoding: Encoding,
     /// How the saved secret becomes the key.
-    pub key: KeyForm,
+    pub key: SigningKeyForm,
     /// The signed content, with its places in braces.
     pub signed: String,
     /// Where the time of sending is, if it is checked.
@@ -182,7 +182,7 @@ impl Sender {
             ..of
         };
         let standard = |name: &str| SignatureDocument {
-            key: Some(KeyForm::Base64),
+            key: Some(SigningKeyForm::Base64),
             timestamp: Some(format!("{name}-timestamp")),
             signed: Some(format!("{{header:{name}-id}}.{{timestamp}}.{{body}}")),
             ..after("v1,", base64(of(&format!("{name}-signature"))))
