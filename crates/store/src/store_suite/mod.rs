@@ -1,4 +1,4 @@
-//! A test suite for implementations of [`ConnectionStore`] and [`FlowStore`]: the behaviours that a host relies on.
+//! A test suite for implementations of [`ConnectionStore`](crate::ConnectionStore) and [`FlowStore`](crate::FlowStore): the behaviours that a host relies on.
 //!
 //! Any crate can run it over its own store. Add this crate with the feature `suite` to the `[dev-dependencies]`, and
 //! call [`run`] in a test with a function that makes an empty store:
