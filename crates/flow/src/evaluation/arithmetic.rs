@@ -29,7 +29,7 @@ pub(super) fn size_fault() -> Fault {
 /// Returns the number with the opposite sign.
 pub(super) fn negative(value: &Dynamic) -> Result<Dynamic, Fault> {
     match Number::of(value) {
-        Some(Number::Whole(number)) => whole(number.checked_neg(), "-"),
+        Some(Number::Whole(number)) => whole(number.checked_neg(), &format!("-{number}")),
         Some(Number::Fraction(number)) => Ok((-number).into()),
         None => Err(Fault::new(format!("- needs a number, not {}", Kinds::of_dynamic(value))).hint(TO_NUMBER_HINT)),
     }
@@ -95,6 +95,9 @@ fn numbers(operator: Operator, left: Number, right: Number) -> Result<Dynamic, F
             Operator::Divide | Operator::Power => {}
         }
     }
+    if operator == Operator::Power && right.float().fract() == 0.0 {
+        return power(left, right.float(), &text);
+    }
     match (left.decimal(), right.decimal()) {
         (Some(one), Some(other)) if operator != Operator::Power => decimal(operator, one, other, &text),
         _ => float(operator, left, right, &text),
@@ -110,7 +113,7 @@ fn floor(one: i128, other: i128) -> i128 {
 fn whole(number: Option<i128>, text: &str) -> Result<Dynamic, Fault> {
     let too_large = || {
         Fault::new(format!("{text} is a whole number of more than 64 bits"))
-            .hint("use smaller numbers, or compute with a fraction: x * 1.0")
+            .hint("compute in a larger unit: whole numbers go from -2^63 to 2^64 - 1")
     };
     let number = number.ok_or_else(too_large)?;
     match (i64::try_from(number), u64::try_from(number)) {
@@ -151,13 +154,69 @@ fn float(operator: Operator, left: Number, right: Number, text: &str) -> Result<
         Operator::Remainder => one - other * (one / other).floor(),
         Operator::Power => one.powf(other),
     };
+    if result.is_nan() && operator == Operator::Power {
+        return Err(Fault::new(format!("{text} has no real result: the root of a negative number"))
+            .hint("test the base first: x ** y if x >= 0 else 0"));
+    }
     let zero =
         result == 0.0 && one != 0.0 && matches!(operator, Operator::Multiply | Operator::Divide | Operator::Power);
     let exact = [one, other, result].iter().all(|number| number.is_finite() && number.abs() < MAX_EXACT);
     if exact && !zero { Ok(result.into()) } else { Err(loses_digits(text)) }
 }
 
+/// The digits of a decimal before the zeros that an exponent of ten stands for: from 1 up to 10.
+type Scientific = (Decimal, i64);
+
+fn scientific(number: Number) -> Option<Scientific> {
+    let text = match number {
+        Number::Whole(number) => format!("{number:e}"),
+        Number::Fraction(number) => format!("{number:e}"),
+    };
+    let (digits, exponent) = text.split_once('e')?;
+    Some((Decimal::from_str_exact(digits).ok()?, exponent.parse().ok()?))
+}
+
+fn times(one: Scientific, other: Scientific) -> Option<Scientific> {
+    let digits = one.0.checked_mul(other.0)?;
+    let exponent = one.1.checked_add(other.1)?;
+    match digits.abs() >= Decimal::TEN {
+        true => Some((digits.checked_div(Decimal::TEN)?, exponent.checked_add(1)?)),
+        false => Some((digits, exponent)),
+    }
+}
+
+/// A power with a whole exponent: products of decimals, with 28 digits each.
+fn power(base: Number, exponent: f64, text: &str) -> Result<Dynamic, Fault> {
+    if base.is_zero() && exponent < 0.0 {
+        return Err(Fault::new(format!("{text} divides by zero")).hint("test the base first: x ** y if x != 0 else 0"));
+    }
+    if base.is_zero() {
+        return Ok((if exponent == 0.0 { 1.0 } else { 0.0 }).into());
+    }
+    let result = || {
+        let mut rest = if exponent.abs() < MAX_EXACT { exponent.abs() as u64 } else { return None };
+        let (mut factor, mut product) = (scientific(base)?, (Decimal::ONE, 0));
+        while rest > 0 {
+            if rest % 2 == 1 {
+                product = times(product, factor)?;
+            }
+            rest /= 2;
+            if rest > 0 {
+                factor = times(factor, factor)?;
+            }
+        }
+        let (digits, size) = match exponent < 0.0 {
+            true => (Decimal::ONE.checked_div(product.0)?, -product.1),
+            false => product,
+        };
+        let number: f64 = format!("{digits}e{size}").parse().ok()?;
+        let exact = || Number::Fraction(number).decimal() == Decimal::from_scientific(&format!("{digits}e{size}")).ok();
+        (number.is_normal() && (number.abs() < MAX_EXACT || size <= 28 && exact())).then_some(number)
+    };
+    result().map(Dynamic::from).ok_or_else(|| loses_digits(text))
+}
+
 fn loses_digits(text: &str) -> Fault {
     Fault::new(format!("{text} has no result with all its digits: a number with a fraction is exact up to 2^53"))
-        .hint("compute with whole numbers only, or in a larger unit")
+        .hint("compute in a larger unit if the result is large, in a smaller one if it is close to 0")
 }

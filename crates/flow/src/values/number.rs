@@ -65,7 +65,8 @@ impl std::fmt::Display for Number {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Number::Whole(number) => number.fmt(f),
-            Number::Fraction(number) => number.fmt(f),
+            // Short, such as 1e308.
+            Number::Fraction(number) => write!(f, "{number:?}"),
         }
     }
 }
