@@ -257,10 +257,10 @@ mod tests {
     #[test]
     fn yaml_is_json_with_fewer_quotes() {
         let yaml = "name: x # comment\nno: [no, 0x10, 2026-11-21, 1e3, -7, .5, true, null, ~, 9007199254740993]\n\
-                    text: |\n  {{ item }}\n  two\nempty:\nquoted: ['7', \"\\n\", !!str 7]\ndefaults: &d { a: 1 }\nuse: *d\n";
+                    text: |\n  {{ item }}\n  two\nempty:\nquoted: ['7', \"\\n\", !!str 7]\nforms: [+5, 1., 0o17, .inf]\ndefaults: &d { a: 1 }\nuse: *d\n";
         let expected = json!({
             "name": "x", "no": ["no", "0x10", "2026-11-21", 1e3, -7, ".5", true, null, null, 9_007_199_254_740_993_u64],
-            "text": "{{ item }}\ntwo\n", "empty": null, "quoted": ["7", "\n", "7"], "defaults": { "a": 1 },
+            "text": "{{ item }}\ntwo\n", "empty": null, "quoted": ["7", "\n", "7"], "forms": ["+5", "1.", "0o17", ".inf"], "defaults": { "a": 1 },
             "use": { "a": 1 }
         });
         assert_eq!(read("flow.yaml", yaml).unwrap(), expected);

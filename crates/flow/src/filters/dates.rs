@@ -3,13 +3,14 @@
 use std::{borrow::Cow, sync::LazyLock};
 
 use jiff::{
-    Timestamp, Zoned,
+    SignedDuration, Timestamp, Zoned,
     civil::DateTime,
     fmt::{
+        rfc2822,
         strtime::{self, BrokenDownTime},
-        temporal::DateTimeParser,
+        temporal::{DateTimeParser, Pieces},
     },
-    tz::{TimeZone, TimeZoneDatabase},
+    tz::{Offset, TimeZone, TimeZoneDatabase},
 };
 use minijinja::{Error, Value};
 
@@ -22,6 +23,13 @@ const MAX_LENGTH: usize = 256;
 /// Numbers below this are seconds since 1970, all others milliseconds. As seconds, it is in the year 5138.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
+/// A time that was read.
+enum Time {
+    Instant(Zoned),
+    /// The civil time in the wanted zone, at the very end of the calendar, where the library of time has no instants.
+    Civil(DateTime),
+}
+
 pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
     for text in [Some(call.text()?), call.text_at(0), call.text_at(2)].into_iter().flatten() {
         if text.len() > MAX_LENGTH {
@@ -29,8 +37,14 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
         }
     }
     let named = call.text_at(1).map(zone).transpose().map_err(|reason| call.error(reason))?;
-    let time = match call.value.as_str() {
-        Some(text) => read(text, call.text_at(2), named.as_ref()).map_err(|error| {
+    let text: Option<Cow<'_, str>> = match (call.value.as_str(), call.text_at(2)) {
+        (Some(text), _) => Some(text.into()),
+        // The digits of a number have the form: 20240501 and %Y%m%d.
+        (None, Some(_)) => Some(i64::try_from(call.value.clone())?.to_string().into()),
+        (None, None) => None,
+    };
+    let time = match text {
+        Some(text) => read(&text, call.text_at(2), named.as_ref()).map_err(|error| {
             let form = call.text_at(2).map_or_else(String::new, |form| format!(" of the form {form:?}"));
             call.error(format!("{text:?} is not a date{form}: {error}"))
         })?,
@@ -40,23 +54,46 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
                 true => Timestamp::from_second(number),
                 false => Timestamp::from_millisecond(number),
             };
-            time.map_err(|error| call.error(error))?.to_zoned(TimeZone::UTC)
+            Time::Instant(time.map_err(|_| call.error(OUT_OF_RANGE))?.to_zoned(TimeZone::UTC))
         }
     };
-    let time = match named {
-        Some(zone) => time.with_time_zone(zone),
-        None => time,
+    let time = match (time, named) {
+        (Time::Instant(time), Some(zone)) => BrokenDownTime::from(&time.with_time_zone(zone)),
+        (Time::Instant(time), None) => BrokenDownTime::from(&time),
+        (Time::Civil(time), zone) => {
+            let mut civil = BrokenDownTime::from(time);
+            civil.set_offset(zone.is_none_or(|zone| zone == TimeZone::UTC).then_some(Offset::UTC));
+            civil
+        }
     };
     let format = call.text_at(0).unwrap_or_default();
-    written(format, &time).map(Value::from).map_err(|error| call.error(error))
+    written(format, time).map(Value::from).map_err(|error| call.error(error))
 }
 
 /// Returns a time in this form. A form without directives, such as YYYY-MM-DD, would be the same text for every time.
-fn written(form: &str, time: &Zoned) -> Result<String, String> {
+fn written(form: &str, time: BrokenDownTime) -> Result<String, String> {
     if !form.contains('%') {
         return Err(format!("the form {form:?} has no directive of strftime, such as %Y-%m-%d"));
     }
+    no_locale(form)?;
     strtime::format(form, time).map_err(|error| format!("the form {form:?}: {error}"))
+}
+
+/// Fails on directives whose text depends on the language of a machine.
+fn no_locale(form: &str) -> Result<(), String> {
+    match has_directive(form, &['c', 'x']) {
+        true => Err(format!("the form {form:?}: %c and %x differ between machines; write %F %T or %m/%d/%y")),
+        false => Ok(()),
+    }
+}
+
+/// Fails if a date cannot be read by this form.
+fn readable(form: &str) -> Result<(), String> {
+    no_locale(form)?;
+    match has_directive(form, &['I', 'l']) && !has_directive(form, &['p', 'P']) {
+        true => Err(format!("the form {form:?} has an hour of twelve without AM or PM: add %p, or write %H")),
+        false => Ok(()),
+    }
 }
 
 fn zone(name: &str) -> Result<TimeZone, String> {
@@ -66,36 +103,32 @@ fn zone(name: &str) -> Result<TimeZone, String> {
 /// Fails if the form of the date, or its time zone, is known before a run and cannot work.
 pub(crate) fn check(arguments: &[Option<&str>]) -> Result<(), String> {
     let argument = |index: usize| arguments.get(index).copied().flatten();
-    if let Some(form) = argument(0).filter(|form| form.len() <= MAX_LENGTH)
-        && let Err(error) = written(form, &Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC))
-    {
-        return Err(error);
+    if let Some(form) = argument(0).filter(|form| form.len() <= MAX_LENGTH) {
+        written(form, BrokenDownTime::from(&Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC)))?;
     }
-    if let Some(form) = argument(2)
-        && has_directive(form, &['I', 'l'])
-        && !has_directive(form, &['p', 'P'])
-    {
-        return Err(format!("the form {form:?}: {HALF_DAY}"));
-    }
+    argument(2).map_or(Ok(()), readable)?;
     argument(1).map_or(Ok(()), |name| zone(name).map(drop))
 }
 
-/// Reads a text as a time. Without a form: a time of RFC 3339 or RFC 9557, or a date or a date and a time of day of
-/// ISO 8601. A text without an offset or zone is in `zone`, or else in UTC.
-fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned, jiff::Error> {
-    let zone = zone.cloned().unwrap_or(TimeZone::UTC);
+/// Reads a text as a time. Without a form: a time of RFC 3339, RFC 9557 or RFC 2822 (and so of RFC 9110), or a date or a
+/// date and a time of day of ISO 8601. A text without an offset or zone is in `zone`, or else in UTC.
+fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Time, String> {
+    let wanted = zone.cloned().unwrap_or(TimeZone::UTC);
+    let words = |error: jiff::Error| error.to_string();
     if let Some(form) = form {
-        let read = BrokenDownTime::parse(form, text)?;
-        if let Ok(time) = read.to_timestamp() {
-            return Ok(time.to_zoned(TimeZone::UTC));
-        }
+        readable(form)?;
+        let read = BrokenDownTime::parse(form, text).map_err(words)?;
         if read.iana_time_zone().is_some() {
-            return read.to_zoned_with(&ZONES);
+            return read.to_zoned_with(&ZONES).map(Time::Instant).map_err(words);
         }
-        if read.hour().is_some() && read.meridiem().is_none() && has_directive(form, &['I', 'l']) {
-            return Err(jiff::Error::from_args(format_args!("{HALF_DAY}")));
+        if let Some(time) = read.timestamp() {
+            return Ok(Time::Instant(time.to_zoned(TimeZone::UTC)));
         }
-        return read.to_datetime()?.to_zoned(zone);
+        let time = read.to_datetime().map_err(words)?;
+        return match read.offset().or_else(|| ends_in_utc(form).then_some(Offset::UTC)) {
+            Some(offset) => at_offset(time, offset, &wanted),
+            None => Ok(in_zone(time, wanted)),
+        };
     }
     let text = nanoseconds(text);
     let text = &*text;
@@ -104,10 +137,15 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
         .split_once('[')
         .is_some_and(|(_, annotation)| !annotation.split(']').next().unwrap_or_default().contains('='))
     {
-        return DateTimeParser::new().parse_zoned_with(&ZONES, text);
+        return DateTimeParser::new().parse_zoned_with(&ZONES, text).map(Time::Instant).map_err(words);
     }
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Ok(time.to_zoned(TimeZone::UTC));
+    if let Ok(time) = text.parse::<Timestamp>().or_else(|_| rfc2822::DateTimeParser::new().parse_timestamp(text)) {
+        return Ok(Time::Instant(time.to_zoned(TimeZone::UTC)));
+    }
+    if let Ok(pieces) = Pieces::parse(text)
+        && let (Some(time), Some(offset)) = (pieces.time(), pieces.to_numeric_offset())
+    {
+        return at_offset(pieces.date().to_datetime(time), offset, &wanted);
     }
     let of_form = |(form, length): &(&str, usize)| {
         (text.len() == *length)
@@ -115,21 +153,47 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Zoned
             .flatten()
     };
     match (text.parse::<DateTime>(), WEEK_AND_ORDINAL_DATES.iter().find_map(of_form)) {
-        (Ok(time), _) => time.to_zoned(zone),
-        (Err(_), Some(date)) => date.to_zoned(zone),
-        (Err(error), None) => Err(error),
+        (Ok(time), _) => Ok(in_zone(time, wanted)),
+        (Err(_), Some(date)) => Ok(in_zone(date.into(), wanted)),
+        (Err(error), None) => Err(words(error)),
     }
+}
+
+fn in_zone(time: DateTime, zone: TimeZone) -> Time {
+    time.to_zoned(zone).map_or(Time::Civil(time), Time::Instant)
+}
+
+/// A time with an offset, at the end of the calendar only if the wanted zone is UTC.
+fn at_offset(time: DateTime, offset: Offset, wanted: &TimeZone) -> Result<Time, String> {
+    match offset.to_timestamp(time) {
+        Ok(time) => Ok(Time::Instant(time.to_zoned(TimeZone::UTC))),
+        Err(_) if *wanted != TimeZone::UTC => Err(OUT_OF_RANGE.to_owned()),
+        Err(_) => time
+            .checked_sub(SignedDuration::from_secs(offset.seconds().into()))
+            .map(Time::Civil)
+            .map_err(|_| OUT_OF_RANGE.to_owned()),
+    }
+}
+
+/// Returns whether a form has a time of day, and after it the letters Z, GMT or UTC as a text.
+fn ends_in_utc(form: &str) -> bool {
+    let before = ["Z", "GMT", "UTC"].iter().find_map(|name| form.trim_end().strip_suffix(name));
+    before.is_some_and(|before| {
+        !before.ends_with(['%', '^', '#']) && has_directive(before, &['H', 'I', 'k', 'l', 'T', 'R', 'r', 'X'])
+    })
 }
 
 /// The dates of ISO 8601 with a week or with the day of the year, and their lengths: 2024-W18-3 and 2024-122.
 const WEEK_AND_ORDINAL_DATES: [(&str, usize); 3] = [("%G-W%V-%u", 10), ("%GW%V%u", 8), ("%Y-%j", 8)];
 
-const HALF_DAY: &str = "its form has an hour of twelve without AM or PM: add %p, or write %H";
+const OUT_OF_RANGE: &str = "times in a time zone, and numbers, must be from -9999-01-03 to 9999-12-30T22:00:00Z";
 
 /// Returns whether a form has one of these directives.
 fn has_directive(form: &str, letters: &[char]) -> bool {
+    let form = form.replace("%%", "");
     let mut directives = form.split('%').skip(1);
-    directives.any(|rest| rest.trim_start_matches(['-', '_', '0', '^', '#']).starts_with(letters))
+    let is_flag = |letter: char| matches!(letter, '-' | '_' | '^' | '#') || letter.is_ascii_digit();
+    directives.any(|rest| rest.trim_start_matches(is_flag).starts_with(letters))
 }
 
 /// Returns the text without digits beyond nanoseconds: RFC 3339 allows any number of them, and no form shows them.

@@ -1,6 +1,7 @@
 //! Filters of lists, objects and values of any kind.
 
 use minijinja::{Error, Value, filters, value::Serde};
+use rust_decimal::Decimal;
 use serde_json::Value as Json;
 use trunkline_core::{check_pointer, lossy_number, pointer_names};
 
@@ -9,7 +10,7 @@ use crate::{
     values::{
         conversion::{text_of, to_json},
         json_kinds::Kinds,
-        number::{MAX_EXACT, Number},
+        number::Number,
     },
 };
 
@@ -32,7 +33,10 @@ pub(super) fn length(call: &FilterCall<'_>) -> Result<Value, Error> {
 
 pub(super) fn int(call: &FilterCall<'_>) -> Result<Value, Error> {
     let given = match call.value.as_str() {
-        Some(_) => parsed(call)?,
+        Some(text) => match written_whole(text.trim()) {
+            Some(whole) => return Ok(whole),
+            None => parsed(call)?,
+        },
         None if Kinds::of_dynamic(&call.value) == Kinds::BOOLEAN => return Ok(u8::from(call.value.is_true()).into()),
         None => call.value.clone(),
     };
@@ -40,10 +44,26 @@ pub(super) fn int(call: &FilterCall<'_>) -> Result<Value, Error> {
         (Some(Number::Fraction(number)), Some(text)) if number.fract() != 0.0 => {
             Err(call.error(format!("{:?} is not a whole number; use the filters number and round first", brief(text))))
         }
-        (Some(Number::Fraction(number)), _) if number.abs() < MAX_EXACT => Ok((number as i64).into()),
-        (Some(Number::Fraction(_)), _) => Err(call.error("the number is too large for all its digits to be known")),
+        (Some(Number::Fraction(number)), _) => {
+            let whole = Number::Fraction(number.trunc()).decimal().and_then(whole);
+            whole.ok_or_else(|| call.error(format!("{number:?} is a whole number of more than 64 bits")))
+        }
         _ => Ok(given),
     }
+}
+
+/// Returns the whole number that a text in the form of JSON has, such as 1e18 and 9007199254740993.0, if it has one.
+fn written_whole(text: &str) -> Option<Value> {
+    serde_json::from_str::<serde_json::Number>(text).ok()?;
+    let digits = Decimal::from_str_exact(text.split(['e', 'E']).next()?).ok()?;
+    let has_exponent = text.contains(['e', 'E']);
+    whole(if has_exponent { Decimal::from_scientific(text).ok()? } else { digits })
+}
+
+/// Returns the decimal as a whole number, if it is one of at most 64 bits.
+fn whole(decimal: Decimal) -> Option<Value> {
+    let number = i128::try_from(decimal).ok().filter(|_| decimal.is_integer())?;
+    i64::try_from(number).map(Value::from).or_else(|_| u64::try_from(number).map(Value::from)).ok()
 }
 
 pub(super) fn number(call: &FilterCall<'_>) -> Result<Value, Error> {
