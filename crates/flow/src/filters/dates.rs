@@ -50,11 +50,14 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
         })?,
         None => {
             let number = i64::try_from(call.value.clone())?;
-            let time = match number.unsigned_abs() < FIRST_MILLISECONDS.unsigned_abs() {
-                true => Timestamp::from_second(number),
-                false => Timestamp::from_millisecond(number),
+            let since_1970 = match number.unsigned_abs() < FIRST_MILLISECONDS.unsigned_abs() {
+                true => SignedDuration::from_secs(number),
+                false => SignedDuration::from_millis(number),
             };
-            Time::Instant(time.map_err(|_| call.error(OUT_OF_RANGE))?.to_zoned(TimeZone::UTC))
+            let time = DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since_1970);
+            let time = time.map_err(|_| call.error(OUT_OF_RANGE))?;
+            let wanted = named.clone().unwrap_or(TimeZone::UTC);
+            at_offset(time, Offset::UTC, &wanted).map_err(|reason| call.error(reason))?
         }
     };
     let time = match (time, named) {
@@ -62,7 +65,7 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
         (Time::Instant(time), None) => BrokenDownTime::from(&time),
         (Time::Civil(time), zone) => {
             let mut civil = BrokenDownTime::from(time);
-            civil.set_offset(zone.is_none_or(|zone| zone == TimeZone::UTC).then_some(Offset::UTC));
+            civil.set_offset(Some(edge_offset(&zone.unwrap_or(TimeZone::UTC), time)));
             civil
         }
     };
@@ -110,8 +113,8 @@ pub(crate) fn check(arguments: &[Option<&str>]) -> Result<(), String> {
     argument(1).map_or(Ok(()), |name| zone(name).map(drop))
 }
 
-/// Reads a text as a time. Without a form: a time of RFC 3339, RFC 9557 or RFC 2822 (and so of RFC 9110), or a date or a
-/// date and a time of day of ISO 8601. A text without an offset or zone is in `zone`, or else in UTC.
+/// Reads a text as a time. Without a form: a time of RFC 3339, RFC 9557 or RFC 2822 (and so of RFC 9110), or a date or
+/// a date and a time of day of ISO 8601. A text without an offset or zone is in `zone`, or else in UTC.
 fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Time, String> {
     let wanted = zone.cloned().unwrap_or(TimeZone::UTC);
     let words = |error: jiff::Error| error.to_string();
@@ -137,7 +140,9 @@ fn read(text: &str, form: Option<&str>, zone: Option<&TimeZone>) -> Result<Time,
         .split_once('[')
         .is_some_and(|(_, annotation)| !annotation.split(']').next().unwrap_or_default().contains('='))
     {
-        return DateTimeParser::new().parse_zoned_with(&ZONES, text).map(Time::Instant).map_err(words);
+        let at_edge = || Pieces::parse(text).is_ok_and(|pieces| pieces.date().year().abs() == 9999);
+        let zoned = DateTimeParser::new().parse_zoned_with(&ZONES, text).map(Time::Instant);
+        return zoned.map_err(|error| if at_edge() { OUT_OF_RANGE.to_owned() } else { words(error) });
     }
     if let Ok(time) = text.parse::<Timestamp>().or_else(|_| rfc2822::DateTimeParser::new().parse_timestamp(text)) {
         return Ok(Time::Instant(time.to_zoned(TimeZone::UTC)));
@@ -163,16 +168,21 @@ fn in_zone(time: DateTime, zone: TimeZone) -> Time {
     time.to_zoned(zone).map_or(Time::Civil(time), Time::Instant)
 }
 
-/// A time with an offset, at the end of the calendar only if the wanted zone is UTC.
+/// A time with an offset, at the end of the calendar only if the wanted zone is as UTC then.
 fn at_offset(time: DateTime, offset: Offset, wanted: &TimeZone) -> Result<Time, String> {
     match offset.to_timestamp(time) {
         Ok(time) => Ok(Time::Instant(time.to_zoned(TimeZone::UTC))),
-        Err(_) if *wanted != TimeZone::UTC => Err(OUT_OF_RANGE.to_owned()),
+        Err(_) if edge_offset(wanted, time) != Offset::UTC => Err(OUT_OF_RANGE.to_owned()),
         Err(_) => time
             .checked_sub(SignedDuration::from_secs(offset.seconds().into()))
             .map(Time::Civil)
             .map_err(|_| OUT_OF_RANGE.to_owned()),
     }
+}
+
+/// The offset of a zone at the end, or at the beginning, of the calendar.
+fn edge_offset(zone: &TimeZone, time: DateTime) -> Offset {
+    zone.to_offset(if time.year() > 0 { Timestamp::MAX } else { Timestamp::MIN })
 }
 
 /// Returns whether a form has a time of day, and after it the letters Z, GMT or UTC as a text.
@@ -186,7 +196,8 @@ fn ends_in_utc(form: &str) -> bool {
 /// The dates of ISO 8601 with a week or with the day of the year, and their lengths: 2024-W18-3 and 2024-122.
 const WEEK_AND_ORDINAL_DATES: [(&str, usize); 3] = [("%G-W%V-%u", 10), ("%GW%V%u", 8), ("%Y-%j", 8)];
 
-const OUT_OF_RANGE: &str = "times in a time zone, and numbers, must be from -9999-01-03 to 9999-12-30T22:00:00Z";
+const OUT_OF_RANGE: &str =
+    "such a time must be from -9999-01-03 to 9999-12-30T22:00:00Z; only times in UTC may be later";
 
 /// Returns whether a form has one of these directives.
 fn has_directive(form: &str, letters: &[char]) -> bool {

@@ -32,10 +32,10 @@ const fn example(expression: &'static str, input: &'static str, yields: &'static
 pub const FILTERS: &[Filter] = &[
     Filter {
         name: "date",
-        about: "A date or time in another form. It is read from a text such as 2024-05-01T12:00:00Z or Wed, 01 May 2024 \
-                12:00:00 GMT, from seconds (numbers below 10^11) or milliseconds (all others) since 1970, or from a text \
-                or digits of the form `from`. Forms are those of strftime; `zone` is an IANA \
-                name. A time without a zone or offset is in `zone`, or else in UTC.",
+        about: "A date or time in another form. It is read from a text such as 2024-05-01T12:00:00Z or Wed, 01 May \
+                2024 12:00:00 GMT, from seconds (numbers below 10^11) or milliseconds (all others) since 1970, or from a \
+                text or digits of the form `from`. Forms are those of strftime; `zone` is an IANA name. A time without \
+                a zone or offset is in `zone`, or else in UTC.",
         takes: TEXT.or(Kinds::INTEGER),
         arguments: &[needed("format", TEXT), optional("zone", TEXT), optional("from", TEXT)],
         gives: Gives::Kinds(TEXT),
