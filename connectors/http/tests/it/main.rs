@@ -283,7 +283,8 @@ async fn reads_get_no_key_and_a_key_from_the_flow_is_kept() {
     }
     let key = |api: &str, idempotency: &str| {
         json!({ "name": "shop", "connector": "http-v1.0", "endpointUrl":
-        "https://x.example", "authentication": "apiKey", "apiKeyHeader": api, "apiKey": "k", "idempotencyHeader": idempotency })
+        "https://x.example", "authentication": "apiKey", "apiKeyHeader": api, "apiKey": "k",
+        "idempotencyHeader": idempotency })
     };
     for (api, idempotency, setting) in [
         ("X-Shop", "Authorization", "/idempotencyHeader"),
