@@ -28,7 +28,7 @@ pub struct Settings {
     /// # Idempotency Header
     /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does
     /// more than read then sends its step's key, which is the same in every attempt.
-    #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
+    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
     idempotency_header: Option<String>,
     #[serde(flatten)]
     http: HttpSettings,
@@ -64,7 +64,8 @@ enum Authentication {
         /// # Username
         username: String,
         /// # Password
-        password: Secret,
+        /// Leave it out if the service takes a key as the user name.
+        password: Option<Secret>,
     },
     /// # API key
     /// Sends a key in a header that the service defines.
@@ -73,7 +74,7 @@ enum Authentication {
         /// # Header
         /// Name of the header that takes the key.
         #[serde(default = "api_key_header")]
-        #[schemars(regex(pattern = "^[A-Za-z0-9-]+$"))]
+        #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
         api_key_header: String,
         /// # API Key
         api_key: Secret,
@@ -141,7 +142,9 @@ impl Authentication {
         Ok(match self {
             Authentication::None {} => Auth::None,
             Authentication::Bearer { token } => Auth::Bearer(token),
-            Authentication::Basic { username, password } => Auth::Basic { username, password },
+            Authentication::Basic { username, password } => {
+                Auth::Basic { username, password: password.unwrap_or_else(|| "".into()) }
+            }
             Authentication::ApiKey { api_key_header, api_key } => Auth::ApiKey { header: api_key_header, key: api_key },
             Authentication::OAuth2 { flows, client, issuer: _, scopes } => {
                 Auth::OAuth(client.oauth(flows.grant(), &scopes)?)

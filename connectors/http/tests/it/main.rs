@@ -145,6 +145,19 @@ async fn every_authentication_sends_its_credentials() {
             Some("Basic dTpw"),
             Some("/password"),
         ),
+        (json!({ "authentication": "basic", "username": "u" }), "authorization", Some("Basic dTo="), Some("/username")),
+        (
+            json!({ "authentication": "apiKey", "apiKeyHeader": "x_shop.key~1", "apiKey": "k" }),
+            "x_shop.key~1",
+            Some("k"),
+            Some("/apiKey"),
+        ),
+        (
+            json!({ "authentication": "apiKey", "apiKeyHeader": "Cookie", "apiKey": "k" }),
+            "cookie",
+            Some("k"),
+            Some("/apiKey"),
+        ),
         (json!({ "authentication": "apiKey", "apiKey": "k" }), "x-api-key", Some("k"), Some("/apiKey")),
         (
             json!({ "authentication": "apiKey", "apiKeyHeader": "X-Shop", "apiKey": "k" }),
@@ -199,7 +212,12 @@ async fn settings_are_checked_for_the_chosen_authentication() {
         pointers
     };
     assert_eq!(found(json!({})), ["/authentication"]);
-    assert_eq!(found(json!({ "authentication": "basic", "username": "u" })), ["/password"]);
+    assert_eq!(found(json!({ "authentication": "basic", "password": "p" })), ["/username"]);
+    for odd in ["", "X Key", "X-Key:", "X-Schlüssel"] {
+        let document =
+            json!({ "authentication": "apiKey", "apiKeyHeader": odd, "apiKey": "k", "idempotencyHeader": odd });
+        assert_eq!(found(document), ["/apiKeyHeader", "/idempotencyHeader"], "{odd}");
+    }
     assert_eq!(found(json!({ "authentication": "none", "token": "t" })), ["/token"]);
     assert_eq!(
         found(json!({ "authentication": "oauth2", "flows": "refresh_token", "clientId": "c", "tokenUrl": 7 })),
@@ -249,7 +267,7 @@ async fn reads_get_no_key_and_a_key_from_the_flow_is_kept() {
     let server = service(ResponseTemplate::new(200).set_body_json(json!({}))).await;
     let document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": server.uri(), "authentication": "bearer", "token": "canary-token", "idempotencyHeader": "X-Key" });
-    let connected = connect(&Registry::discover().unwrap(), document.clone());
+    let connected = connect(&Registry::discover().unwrap(), document);
     for (method, headers, key) in [
         ("GET", json!({}), None),
         ("HEAD", json!({}), None),
@@ -263,13 +281,26 @@ async fn reads_get_no_key_and_a_key_from_the_flow_is_kept() {
         let seen = server.received_requests().await.unwrap().pop().unwrap();
         assert_eq!(header(&seen, "x-key"), key, "{method}");
     }
-    for odd in ["Authorization", "Content-Type"] {
-        let mut document = document.clone();
-        document["idempotencyHeader"] = json!(odd);
+    let key = |api: &str, idempotency: &str| {
+        json!({ "name": "shop", "connector": "http-v1.0", "endpointUrl":
+        "https://x.example", "authentication": "apiKey", "apiKeyHeader": api, "apiKey": "k",
+        "idempotencyHeader": idempotency })
+    };
+    for (api, idempotency, setting) in [
+        ("X-Shop", "Authorization", "/idempotencyHeader"),
+        ("X-Shop", "Content-Type", "/idempotencyHeader"),
+        ("X-Shop", "x-shop", "/idempotencyHeader"),
+        ("Content-Length", "X-Key", "/apiKeyHeader"),
+        ("accept-encoding", "X-Key", "/apiKeyHeader"),
+        ("Transfer-Encoding", "X-Key", "/apiKeyHeader"),
+        ("Host", "X-Key", "/apiKeyHeader"),
+        ("Expect", "X-Key", "/apiKeyHeader"),
+    ] {
+        let document = key(api, idempotency);
         let connection = Connection::from_value(document).unwrap();
         let registry = Registry::discover().unwrap();
         let made = registry.connect(&connection, Arc::new(MemoryVault::default()), &|_| unreachable!("no references"));
         let error = made.err().unwrap();
-        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some("/idempotencyHeader")), "{odd}");
+        assert_eq!((error.kind(), error.setting_pointer()), (ErrorKind::Config, Some(setting)), "{api} {idempotency}");
     }
 }

@@ -9,7 +9,7 @@ use trunkline_core::{ConnectionContext, Error, ErrorKind, Result, Secret};
 
 use crate::{
     oauth::{ClientParts, Grant, OAuth, Token, Tokens},
-    transport::{SsrfPolicy, TokenProblem, secret_header},
+    transport::{SsrfPolicy, TokenProblem, header_carries_keys, secret_header},
 };
 
 /// The authentication scheme of a connection.
@@ -25,7 +25,7 @@ pub enum Auth {
     Basic {
         /// The user name. It must not contain a colon.
         username: String,
-        /// The password.
+        /// The password; some services take a key as the user name, and an empty password.
         password: Secret,
     },
     /// A key in a header that the service defines.
@@ -100,13 +100,17 @@ impl Signer {
                     return Err(Error::new(ErrorKind::Config, message).setting("/username"));
                 }
                 let encoded = BASE64_STANDARD.encode(format!("{username}:{}", password.expose()));
-                let signer = fixed(header::AUTHORIZATION, &format!("Basic {encoded}"), "/password")?;
+                // Without a password, the user name is the key.
+                let setting = if password.expose().is_empty() { "/username" } else { "/password" };
+                let signer = fixed(header::AUTHORIZATION, &format!("Basic {encoded}"), setting)?;
                 (signer, vec![password, encoded.into()])
             }
             Auth::ApiKey { header, key } => {
-                let name = header
-                    .parse::<HeaderName>()
-                    .map_err(|_| Error::new(ErrorKind::Config, format!("`{header}` is not a valid header name")))?;
+                let name = header.parse().ok().filter(header_carries_keys).ok_or_else(|| {
+                    Error::new(ErrorKind::Config, format!("`{header}` is not a header that can carry an API key"))
+                        .setting("/apiKeyHeader")
+                        .hint("write the name from the service's reference, such as X-API-Key")
+                })?;
                 (fixed(name, key.expose(), "/apiKey")?, vec![key])
             }
             Auth::OAuth(oauth) => {
@@ -122,6 +126,14 @@ impl Signer {
         match self {
             Signer::Tokens(tokens) => Some(tokens),
             Signer::Fixed { .. } => None,
+        }
+    }
+
+    /// Returns whether the credentials are in this header.
+    pub(crate) fn uses(&self, name: &HeaderName) -> bool {
+        match self {
+            Signer::Fixed { headers, .. } => headers.contains_key(name),
+            Signer::Tokens(_) => *name == header::AUTHORIZATION,
         }
     }
 

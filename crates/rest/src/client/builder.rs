@@ -233,7 +233,7 @@ impl ClientBuilder {
         secrets.iter().for_each(|secret| redactor.add(secret));
         let bounds = Bounds::new(&self.limits, self.at_once, self.rate);
         let headers = headers(self.plain_headers, &self.secret_headers)?;
-        let idempotency_header = self.idempotency_header.map(idempotency_header).transpose()?;
+        let idempotency_header = self.idempotency_header.map(|name| idempotency_header(name, &signer)).transpose()?;
         Ok(Client(Arc::new(Inner {
             budget: environment.budgets().shared(&self.service, identity, bounds),
             service: self.service,
@@ -262,8 +262,8 @@ fn is_host_pattern(host: &str) -> bool {
     host == "*" || (!name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_')))
 }
 
-fn idempotency_header(name: String) -> Result<HeaderName> {
-    let free = name.parse().ok().filter(|_| header_is_free(&name));
+fn idempotency_header(name: String, signer: &Signer) -> Result<HeaderName> {
+    let free = name.parse().ok().filter(|header| header_is_free(&name) && !signer.uses(header));
     free.ok_or_else(|| {
         Error::new(ErrorKind::Config, format!("`{name}` is not a header that can carry an idempotency key"))
             .setting("/idempotencyHeader")

@@ -74,14 +74,13 @@ impl OAuth {
     pub(crate) fn check(&self, ssrf: &SsrfPolicy) -> Result<()> {
         url_policy::check_base("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
         ssrf.check("token URL", &self.token_url).map_err(|error| error.setting("/tokenUrl"))?;
-        if let Some(url) = &self.authorization_url {
-            let checked = url_policy::check("authorization URL", url);
-            checked
-                .and_then(|()| url_policy::check_browser("authorization URL", url))
-                .map_err(|error| error.setting("/authorizationUrl"))?;
-        }
-        if let Some(url) = &self.redirect_uri {
-            url_policy::check_browser("redirect URI", url).map_err(|error| error.setting("/redirectUri"))?;
+        for (what, url, setting) in [
+            ("authorization URL", &self.authorization_url, "/authorizationUrl"),
+            ("redirect URI", &self.redirect_uri, "/redirectUri"),
+        ] {
+            let Some(url) = url else { continue };
+            let checked = url_policy::check(what, url).and_then(|()| url_policy::check_browser(what, url));
+            checked.map_err(|error| error.setting(setting))?;
         }
         if let Some(url) = &self.revocation_url {
             url_policy::check_base("revocation URL", url).map_err(|error| error.setting("/revocationUrl"))?;

@@ -52,6 +52,10 @@ pub(super) fn segments_of(name: &str, value: Option<&Value>, slashes: Slashes) -
     let mut encoded = Vec::with_capacity(parts.len());
     for part in &parts {
         match problem(part) {
+            // Within one segment, `//` stays what it is, as in the id `https://example.com/`.
+            Some(Problem::Other(_)) if part.is_empty() && slashes == Slashes::Encode && parts.len() > 1 => {
+                encoded.push(String::new());
+            }
             None => encoded.push(utf8_percent_encode(part, RESERVED).to_string()),
             Some(Problem::Slash) if slashes == Slashes::Refuse => {
                 let advice = "nothing was sent; if the service takes slashes here, declare with `slashes` whether they \

@@ -30,6 +30,11 @@ pub(crate) fn header_is_free(name: &str) -> bool {
     name.parse::<HeaderName>().is_ok_and(|name| !OWN_HEADERS.contains(&name.as_str()))
 }
 
+/// Returns whether a header may carry the key of a connection: it is free, or it is one that carries credentials.
+pub(crate) fn header_carries_keys(name: &HeaderName) -> bool {
+    header_is_free(name.as_str()) || [header::AUTHORIZATION, header::COOKIE].contains(name)
+}
+
 /// Returns a header value for a secret: HTTP/2 does not index it, and it prints as `Sensitive`.
 ///
 /// # Errors

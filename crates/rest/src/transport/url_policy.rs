@@ -9,8 +9,8 @@ use url::{Host, Url};
 
 use super::headers::header_text;
 
-/// Checks that a URL is https (or http on this machine) and has no user name or password. `what` names the URL in the
-/// error.
+/// Checks that a URL is https (or http on this machine), and has no port 0, user name or password. `what` names the URL
+/// in the error.
 ///
 /// # Errors
 ///
@@ -28,6 +28,12 @@ pub(crate) fn check(what: &str, url: &Url) -> Result<()> {
         ("http", _) => refuse("is http, which others on the network can read"),
         _ => refuse("is not an https URL"),
     }?;
+    if url.port() == Some(0) {
+        let message = format!("the {what} has the port 0, which no server listens on");
+        return Err(Error::new(ErrorKind::Config, message)
+            .with("host", host(url))
+            .hint("write the port of the service"));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         let message = format!("the {what} contains a user name or password");
         return Err(Error::new(ErrorKind::Config, message)
@@ -138,6 +144,8 @@ mod tests {
             "https://:pw@api.example.com",
             "https://api.example.com/?a=b",
             "https://api.example.com/#x",
+            "https://api.example.com:0/",
+            "http://127.0.0.1:0",
         ] {
             assert!(!accepted(bad), "{bad}");
         }

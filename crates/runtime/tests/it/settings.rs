@@ -58,6 +58,9 @@ async fn wrong_settings_are_refused_when_a_connection_is_saved() {
         login("/authorizationUrl", "ftp://login.test/authorize"),
         login("/revocationUrl", "https://login.test/revoke?a=canary"),
         login("/redirectUri", "https://host.test/callback#top"),
+        login("/redirectUri", "http://host.test/callback"),
+        login("/redirectUri", "javascript:alert(1)"),
+        login("/redirectUri", "https://host.test:0/callback"),
         login("/redirectUri", "https://anna:canary@host.test/callback"),
     ];
     cases.extend(
