@@ -8,7 +8,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, error::Category};
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json_as};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, TextPlaces, read_json_as};
 
 use crate::{
     paging::next_link,
@@ -129,7 +129,7 @@ impl RequestInfo<'_> {
 /// The hook of a connector: an error, or `None` to let the status decide.
 pub(crate) type Classify = fn(&Response) -> Option<Error>;
 
-fn read_text(text: &str, texts: &[String]) -> Result<Value, BodyFault> {
+fn read_text(text: &str, texts: &TextPlaces) -> Result<Value, BodyFault> {
     read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, texts)
         .map_err(|error| BodyFault::Json { is_cut: error.classify() == Category::Eof, why: error.to_string() })
 }
