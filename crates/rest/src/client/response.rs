@@ -187,7 +187,8 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
         // A text that looks like a number stays a text.
         _ if expects == ExpectedBody::Text && is_text && !html && !is_json => text(),
         _ if expects == ExpectedBody::Any && is_text => text(),
-        Some(_) if !html => response.body.unwrap_or_default(),
+        // PHP declares JSON as a page unless it is told otherwise.
+        Some(body) if !html || body.is_object() || body.is_array() => response.body.unwrap_or_default(),
         _ => return Err(unreadable(request, &response, &raw)),
     };
     Ok(AcceptedResponse { status: raw.status, headers: raw.headers, body })
