@@ -96,7 +96,7 @@ pub use values::ids::{RunId, StepPath};
 pub use values::number::{NUMBER_HINT, lossy_number, lossy_number_message};
 pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use values::spelling::{by_similarity, closest};
-pub use values::strict_json::{RepeatedMember, read_json, read_json_as};
+pub use values::strict_json::{RepeatedMember, TextPlaces, read_json, read_json_as};
 pub use values::timestamp::Timestamp;
 pub use values::url_text::hide_url_passwords;
 pub use vault::sign_in::{ReauthCause, SignIn, SignInState};

@@ -184,6 +184,9 @@ async fn a_page_to_sign_in_is_not_a_file() {
     let server = MockServer::start().await;
     let page = || ResponseTemplate::new(200).set_body_raw("<form>Sign in</form>", "text/html; charset=utf-8");
     let to_login = ResponseTemplate::new(302).insert_header("location", "/login?next=%2Fv1%2Fmoved.html");
+    let to_page = ResponseTemplate::new(302).insert_header("location", "/login.html");
+    Mock::given(path("/v1/pic5.jpg")).respond_with(to_page).mount(&server).await;
+    Mock::given(path("/login.html")).respond_with(page()).mount(&server).await;
     for at in ["/v1/files/7", "/v1/boat.jpg", "/v1/report.html", "/login"] {
         Mock::given(path(at)).respond_with(page()).mount(&server).await;
     }
@@ -195,7 +198,7 @@ async fn a_page_to_sign_in_is_not_a_file() {
         json!({ "path": "/files/7" }),
         json!({ "path": "/boat.jpg" }),
         json!({ "path": "/files/7", "name": "boat.jpg" }),
-        json!({ "path": "/moved.html" }),
+        json!({ "path": "/pic5.jpg" }),
     ] {
         let error = download(&shop, input.clone()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unexpected, "{input}");

@@ -4,8 +4,8 @@
 pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
-pub(crate) mod lossy_numbers;
 pub(crate) mod number;
+pub(crate) mod number_tokens;
 pub(crate) mod pointer;
 pub(crate) mod spelling;
 pub(crate) mod strict_json;

@@ -72,7 +72,7 @@ fn magnitude(mantissa: &str, exponent: &str) -> Option<i64> {
 }
 
 /// Returns whether a text is a number by the grammar of RFC 8259 section 6.
-fn is_number(text: &str) -> bool {
+pub(crate) fn is_number(text: &str) -> bool {
     serde_json::from_str::<&serde_json::value::RawValue>(text).is_ok_and(|raw| raw.get() == text)
         && text.starts_with(|first: char| first == '-' || first.is_ascii_digit())
 }

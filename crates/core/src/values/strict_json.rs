@@ -11,8 +11,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use crate::values::{
-    lossy_numbers::{Lossy, LossyNumbers},
-    number::lossy_number_message,
+    number::{is_number, lossy_number_message},
+    number_tokens::{NumberToken, NumberTokens},
 };
 
 /// What happens to a member that occurs twice in an object.
@@ -31,32 +31,59 @@ pub enum RepeatedMember {
 /// A syntax error, a member that occurs twice in an object and is not accepted, or a number that cannot be kept as it is
 /// written. The error has line and column.
 pub fn read_json(bytes: &[u8], repeated: RepeatedMember) -> serde_json::Result<Value> {
-    read_json_as(bytes, repeated, &[])
+    read_json_as(bytes, repeated, &TextPlaces::default())
 }
 
-/// Like [`read_json`], with places that are declared as text: a number there that cannot be kept becomes a text with the
-/// same digits. A place is a JSON pointer in which `*` stands for each item or member.
+/// The places in a document that are declared as text. A place is a JSON pointer in which `*` stands for each item or
+/// member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TextPlaces {
+    /// Places at which a number is a text, as it is written.
+    pub texts: Vec<String>,
+    /// Places that may hold a number: it stays one, unless it is at a place for text as well and cannot be kept.
+    pub numbers: Vec<String>,
+}
+
+impl TextPlaces {
+    /// Returns whether a number becomes a text. Of several places for it, those with the fewest `*` count.
+    fn covers(&self, token: &NumberToken<'_>) -> bool {
+        let closest = |places: &[String]| {
+            let fitting = places.iter().filter(|place| is_at(&token.pointer, place));
+            fitting.map(|place| place.split('/').filter(|part| *part != "*").count()).max()
+        };
+        let text = closest(&self.texts);
+        text.is_some() && (token.reason.is_some() || (is_number(token.text) && text > closest(&self.numbers)))
+    }
+}
+
+/// Like [`read_json`], with places that are declared as text: a number there becomes a text with the same characters, so
+/// that its type does not depend on its digits.
 ///
 /// ```
-/// # use trunkline_core::{RepeatedMember, read_json_as};
-/// let text = br#"[{ "id": 18446744073709551617 }]"#;
-/// let value = read_json_as(text, RepeatedMember::Refused, &["/*/id".to_owned()])?;
-/// assert_eq!(value[0]["id"], "18446744073709551617");
+/// # use trunkline_core::{RepeatedMember, TextPlaces, read_json_as};
+/// let text = br#"[{ "id": 18446744073709551617 }, { "id": 1.10 }]"#;
+/// let places = TextPlaces { texts: vec!["/*/id".to_owned()], ..TextPlaces::default() };
+/// let value = read_json_as(text, RepeatedMember::Refused, &places)?;
+/// assert_eq!((&value[0]["id"], &value[1]["id"]), (&"18446744073709551617".into(), &"1.10".into()));
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 ///
 /// # Errors
 ///
 /// As [`read_json`].
-pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, texts: &[String]) -> serde_json::Result<Value> {
+pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces) -> serde_json::Result<Value> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
-    for lossy in LossyNumbers::new(bytes) {
-        if !texts.iter().any(|place| is_at(&lossy.pointer, place)) {
-            return Err(refused(bytes, &lossy));
+    let has_texts = !places.texts.is_empty();
+    for token in if has_texts { NumberTokens::all(bytes) } else { NumberTokens::lossy(bytes) } {
+        if !places.covers(&token) {
+            match token.reason {
+                Some(reason) => return Err(refused(bytes, &token, reason)),
+                None => continue,
+            }
         }
-        quoted.extend_from_slice(&bytes[copied..lossy.offset]);
-        quoted.extend_from_slice(format!("\"{}\"", lossy.text).as_bytes());
-        copied = lossy.offset + lossy.text.len();
+        quoted.extend_from_slice(&bytes[copied..token.offset]);
+        quoted.extend_from_slice(format!("\"{}\"", token.text).as_bytes());
+        copied = token.offset + token.text.len();
     }
     let rest = &bytes[copied..];
     let text: Cow<'_, [u8]> = if copied == 0 { rest.into() } else { [&quoted, rest].concat().into() };
@@ -73,11 +100,11 @@ fn is_at(pointer: &str, place: &str) -> bool {
         && parts.zip(wanted).all(|(part, wanted)| wanted == "*" || part == wanted)
 }
 
-fn refused(json: &[u8], lossy: &Lossy<'_>) -> serde_json::Error {
-    let before = &json[..lossy.offset];
+fn refused(json: &[u8], token: &NumberToken<'_>, reason: &str) -> serde_json::Error {
+    let before = &json[..token.offset];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let message = lossy_number_message(lossy.text, &lossy.pointer, lossy.reason);
+    let message = lossy_number_message(token.text, &token.pointer, reason);
     // Serde reads line and column from the end of the message.
     Error::custom(format_args!("{message} at line {line} column {column}"))
 }
@@ -175,14 +202,21 @@ mod tests {
     }
 
     #[test]
-    fn a_large_number_is_text_where_text_is_declared() {
-        let places = ["/items/*/id".to_owned(), "/next".into(), "/a~1b/*/*".into()];
+    fn a_number_is_text_where_text_is_declared() {
+        let places = TextPlaces {
+            texts: vec!["/items/*/id".into(), "/next".into(), "/a~1b/*/*".into()],
+            numbers: vec!["/next".into()],
+        };
         let read = |text: &str| read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, &places);
-        let text = r#"{ "items": [{ "id": 18446744073709551617 }, { "id": 7, "n": 1.5 }, { "id": -1e400 }],
-            "next": 12345678901234567.890, "a/b": { "x": [123456789012345678901] } }"#;
-        let expected = json!({ "items": [{ "id": "18446744073709551617" }, { "id": 7, "n": 1.5 }, { "id": "-1e400" }],
-            "next": "12345678901234567.890", "a/b": { "x": ["123456789012345678901"] } });
+        let text = r#"{ "items": [{ "id": 18446744073709551617 }, { "id": 7, "n": 1.5 }, { "id": -1e400 }, { "id": 1.10 }],
+            "next": 12345678901234567.890, "a/b": { "x": [123456789012345678901, 1e2, true] } }"#;
+        let expected = json!({ "items": [{ "id": "18446744073709551617" }, { "id": "7", "n": 1.5 }, { "id": "-1e400" },
+            { "id": "1.10" }], "next": "12345678901234567.890", "a/b": { "x": ["123456789012345678901", "1e2", true] } });
         assert_eq!(read(text).unwrap(), expected);
+        assert_eq!(read(r#"{"next": 7}"#).unwrap(), json!({ "next": 7 }));
+        for bad in ["01", "1.", "-", "+1", "1.2.3", "7 8", "7\"a\""] {
+            assert!(read(&format!(r#"{{"items": [{{"id": {bad}}}]}}"#)).is_err(), "{bad}");
+        }
         for other in [r#"{"id": 1e400}"#, r#"{"items": [{"n": 1e400}]}"#, r#"{"next": [1e400]}"#, "1e400"] {
             assert!(read(other).unwrap_err().to_string().contains("declare it as text"), "{other}");
         }
@@ -193,7 +227,7 @@ mod tests {
         fn other_documents_are_read_as_by_serde_json(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
             let usual = serde_json::from_str::<Value>(&text).ok();
             let ours = read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).ok();
-            let lossy = LossyNumbers::new(text.as_bytes()).next().is_some();
+            let lossy = NumberTokens::lossy(text.as_bytes()).next().is_some();
             prop_assert!(ours == usual || ours.is_none() && (text.contains('{') || lossy), "{:?} {:?}", ours, usual);
         }
     }

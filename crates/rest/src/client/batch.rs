@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
-use trunkline_core::{Context, Effect, Error, ErrorKind, Result};
+use trunkline_core::{Context, Effect, Error, ErrorKind, Result, TextPlaces};
 
 use super::{
     handle::Client,
@@ -57,7 +57,14 @@ impl Client {
         };
         let effect = effect_of(parts.iter().map(|(operation, _)| operation.effect()));
         let route = format!("POST {path}");
-        let call = Call { name: "bulk", route: &route, effect, expects: ExpectedBody::Bytes, ends: &[], texts: &[] };
+        let call = Call {
+            name: "bulk",
+            route: &route,
+            effect,
+            expects: ExpectedBody::Bytes,
+            ends: &[],
+            texts: &TextPlaces::default(),
+        };
         let accepted = self.execute(&call, request, cx).await?;
         let text = accepted.body.as_str().unwrap_or_default();
         let responses = read_parts(text);

@@ -13,7 +13,7 @@ use http::Method;
 use serde_json::Value;
 use trunkline_core::{
     CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Severity,
-    StageOutcome,
+    StageOutcome, TextPlaces,
 };
 use url::{Position, Url};
 
@@ -55,7 +55,7 @@ impl Client {
                 effect: Effect::Read,
                 expects: ExpectedBody::Bytes,
                 ends: &[],
-                texts: &[],
+                texts: &TextPlaces::default(),
             };
             match Target::path(path).request(&self.0.base, &self.0.headers, Verb::Get, Body::Bytes(Bytes::new())) {
                 Ok(request) => self.execute(&call, request, &self.check_context()).await.err(),

@@ -8,7 +8,7 @@ use std::{borrow::Cow, time::Duration};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, error::Category};
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, read_json_as};
+use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, TextPlaces, read_json_as};
 
 use crate::{
     paging::next_link,
@@ -129,7 +129,7 @@ impl RequestInfo<'_> {
 /// The hook of a connector: an error, or `None` to let the status decide.
 pub(crate) type Classify = fn(&Response) -> Option<Error>;
 
-fn read_text(text: &str, texts: &[String]) -> Result<Value, BodyFault> {
+fn read_text(text: &str, texts: &TextPlaces) -> Result<Value, BodyFault> {
     read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, texts)
         .map_err(|error| BodyFault::Json { is_cut: error.classify() == Category::Eof, why: error.to_string() })
 }
@@ -187,7 +187,8 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
         // A text that looks like a number stays a text.
         _ if expects == ExpectedBody::Text && is_text && !html && !is_json => text(),
         _ if expects == ExpectedBody::Any && is_text => text(),
-        Some(_) if !html => response.body.unwrap_or_default(),
+        // PHP declares JSON as a page unless it is told otherwise.
+        Some(body) if !html || body.is_object() || body.is_array() => response.body.unwrap_or_default(),
         _ => return Err(unreadable(request, &response, &raw)),
     };
     Ok(AcceptedResponse { status: raw.status, headers: raw.headers, body })

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
-use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, Result, TextPlaces, async_trait};
 
 use super::call::{CallResponse, GROUP, body};
 use crate::{
@@ -103,7 +103,14 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
             ResponseForm::Text => ExpectedBody::Any,
         };
         let route = input.target.route(input.method);
-        let call = Call { name: Self::NAME, route: &route, effect: input.effect(), expects, ends: &[], texts: &[] };
+        let call = Call {
+            name: Self::NAME,
+            route: &route,
+            effect: input.effect(),
+            expects,
+            ends: &[],
+            texts: &TextPlaces::default(),
+        };
         let accepted = client.execute(&call, request, cx).await?;
         Ok(accepted.into())
     }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, marker::PhantomData, sync::Arc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, async_trait};
+use trunkline_core::{Action, Connector, Context, Effect, Error, ErrorKind, FileRef, Result, TextPlaces, async_trait};
 
 use super::call::{CallResponse, GROUP};
 use crate::{
@@ -93,7 +93,14 @@ pub struct FilePost<'a> {
 pub async fn post_file(client: &Client, post: FilePost<'_>, cx: &Context) -> Result<Value> {
     let FilePost { action, effect, target, file, form_field } = post;
     let route = target.route(Verb::Post);
-    let call = Call { name: action, route: &route, effect, expects: ExpectedBody::Text, ends: &[], texts: &[] };
+    let call = Call {
+        name: action,
+        route: &route,
+        effect,
+        expects: ExpectedBody::Text,
+        ends: &[],
+        texts: &TextPlaces::default(),
+    };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
     let request =
         target.request(&client.0.base, &client.0.headers, Verb::Post, Body::file(file, form, Arc::default(), cx))?;
@@ -127,7 +134,7 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
             effect: verb.effect(),
             expects: ExpectedBody::Text,
             ends: &[],
-            texts: &[],
+            texts: &TextPlaces::default(),
         };
         let sent = Arc::default();
         let body = Body::file(input.file, form, Arc::clone(&sent), cx);

@@ -1,7 +1,8 @@
 //! What a login server says when it issues no token: an error by RFC 6749 section 5.2, or one of the other forms that
 //! login servers have.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 use crate::transport::{ContentType, RawResponse, text};
 
@@ -20,18 +21,26 @@ const WORDS: &[&str] = &[
     "detail",
     "details",
     "msg",
+    "errmsg",
     "title",
     "faultstring",
     "error",
+    "reason",
 ];
 
 /// The members that hold the error itself: an object, or a list of errors.
 const WRAPPERS: &[&str] = &["error", "errors", "fault", "detail", "data"];
 
+/// The members that hold a number other than zero in an error, beside words.
+const NUMBERS: &[&str] = &["errcode", "code", "error_code", "errorCode", "errorcode"];
+
+/// The members of a response that is no refusal.
+const TOKENS: &[&str] = &["access_token", "refresh_token", "id_token", "accessToken", "token"];
+
 /// A response without a token.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// The error code, if the response is an error in JSON.
+    /// The error code, if the response is an error in JSON or in a form.
     pub(super) code: Option<String>,
     /// The words of the login server. They are neither short nor redacted.
     pub(super) words: Option<String>,
@@ -43,15 +52,12 @@ impl Refusal {
     pub(super) fn of(response: &RawResponse) -> Refusal {
         let body = text(&response.body, &ContentType::of(&response.headers)).unwrap_or_default();
         let is_success = response.status.is_success();
-        let document = match serde_json::from_str::<Value>(&body) {
-            Ok(document) => document,
-            Err(_) if is_success => return Refusal::default(),
-            Err(_) => return Refusal { code: None, words: Some(body.into_owned()).filter(|body| !body.is_empty()) },
+        let document = match serde_json::from_str::<Value>(&body).ok().or_else(|| form(&body)) {
+            Some(document) => document,
+            None if is_success => return Refusal::default(),
+            None => return Refusal { code: None, words: Some(body.into_owned()).filter(|body| !body.is_empty()) },
         };
         let is_error = ["error", "errors", "fault"].iter().any(|name| document.get(name).is_some_and(is_set));
-        if is_success && (!is_error || document.get("access_token").is_some_and(is_set)) {
-            return Refusal::default();
-        }
         let mut nodes = vec![&document];
         let mut at = 0;
         while let Some(node) = nodes.get(at).copied() {
@@ -63,17 +69,43 @@ impl Refusal {
             }
             at += 1;
         }
-        let find = |names: &[&str], fits: fn(&str) -> bool| {
+        let find = |names: &[&str], fits: &dyn Fn(&str) -> bool| {
             let texts = nodes.iter().flat_map(|node| names.iter().filter_map(|name| node.get(name)?.as_str()));
             texts.map(str::trim).find(|text| fits(text)).map(str::to_owned)
         };
-        let code = find(CODES, is_code).map(|code| code.to_ascii_lowercase());
+        let code = find(CODES, &is_code).map(|code| code.to_ascii_lowercase());
         // A text in the place of an object.
         let bare = || nodes.iter().find_map(|node| node.as_str()).map(str::to_owned);
-        let words = find(WORDS, |text| !text.is_empty() && !text.starts_with("http")).or_else(bare);
-        let words = words.filter(|words| code.as_deref() != Some(&words.to_ascii_lowercase()));
-        Refusal { code: code.or_else(|| is_success.then(|| "error".to_owned())), words }
+        let is_words = |text: &str| {
+            !text.is_empty() && !text.starts_with("http") && code.as_deref() != Some(&text.to_ascii_lowercase())
+        };
+        let words = find(WORDS, &is_words).or_else(bare);
+        if !is_success {
+            return Refusal { code, words };
+        }
+        let number = NUMBERS.iter().find_map(|name| document.get(name)?.as_i64().filter(|code| is_failure(*code)));
+        let number = number.filter(|_| words.is_some()).map(|number| number.to_string());
+        let is_no_success = ["success", "ok"].iter().any(|name| document.get(name) == Some(&Value::Bool(false)));
+        let has_token = nodes.iter().any(|node| TOKENS.iter().any(|name| node.get(name).is_some_and(is_set)));
+        if has_token || !(is_error || is_no_success || number.is_some()) {
+            return Refusal::default();
+        }
+        Refusal { code: code.or(number).or_else(|| Some("error".to_owned())), words }
     }
+}
+
+/// Reads an error in a form: `error=invalid_client&error_description=no+such+client`.
+fn form(body: &str) -> Option<Value> {
+    let body = body.trim();
+    let is_form = !body.contains(|c: char| c.is_whitespace() || c == '<');
+    let members: Map<_, _> =
+        form_urlencoded::parse(body.as_bytes()).map(|(name, text)| (name.into(), text.into())).collect();
+    (is_form && members.get("error").is_some_and(is_set)).then_some(Value::Object(members))
+}
+
+/// Returns whether a number in the place of a code reports a failure. Some services repeat the status of a success.
+fn is_failure(code: i64) -> bool {
+    code != 0 && !(200..300).contains(&code)
 }
 
 fn is_set(value: &Value) -> bool {
@@ -149,6 +181,9 @@ mod tests {
     fn a_body_that_is_not_json_is_quoted_unless_it_may_be_a_token() {
         let page = "<html>Unauthorized</html>";
         assert_eq!(of(401, "text/html", page), (None, Some(page.into())));
+        let form = "error=invalid_client&error_description=it+ran+out";
+        let expected = (Some("invalid_client".into()), Some("it ran out".into()));
+        assert_eq!(of(400, "application/x-www-form-urlencoded", form), expected);
         assert_eq!(of(403, "text/plain; charset=iso-8859-1", &b"verk\xf6rt"[..]), (None, Some("verkört".into())));
         for body in ["access_token=canary&token_type=bearer", page, "", "canary", "{\"access_token\":\"canary\"}"] {
             assert_eq!(of(200, "text/plain", body), (None, None), "{body}");
@@ -162,6 +197,16 @@ mod tests {
             (json!({ "error": { "code": "invalid_client" } }), Some("invalid_client")),
             (json!({ "errors": ["it ran out"] }), Some("error")),
             (json!({ "error": true }), Some("error")),
+            (json!({ "success": false, "message": "it ran out" }), Some("error")),
+            (json!({ "ok": false, "error": "invalid_auth" }), Some("invalid_auth")),
+            (json!({ "errcode": 40001, "errmsg": "it ran out" }), Some("40001")),
+            (json!({ "code": 40001, "msg": "it ran out" }), Some("40001")),
+            (json!({ "code": 40001, "reason": "it ran out" }), Some("40001")),
+            (json!({ "code": 40001 }), None),
+            (json!({ "code": 0, "msg": "canary" }), None),
+            (json!({ "code": 200, "msg": "canary", "data": {} }), None),
+            (json!({ "code": 1, "msg": "canary", "data": { "access_token": "canary" } }), None),
+            (json!({ "success": false, "access_token": "canary" }), None),
             (json!({ "error": null, "message": "canary" }), None),
             (json!({ "errors": [], "access_token": "canary" }), None),
             (json!({ "error": "", "access_token": "canary" }), None),

@@ -18,8 +18,9 @@ use http::{HeaderValue, StatusCode, header};
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
     HttpRequest as TokenHttpRequest, HttpResponse as TokenHttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardRevocableToken, TokenUrl,
-    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
+    RequestTokenError, ResourceOwnerPassword, ResourceOwnerUsername, Scope, StandardRevocableToken, TokenResponse,
+    TokenUrl,
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
 };
 use trunkline_core::{Error, ErrorDetail, ErrorKind, Redactor, Result, Retry, Secret};
 use url::Url;
@@ -161,7 +162,10 @@ impl Endpoint {
             };
             let granted = response.map_err(|error| self.to_error(error, http.status.load(Ordering::Relaxed)))?;
             granted.secrets().for_each(|secret| self.redactor.add(&secret));
-            Ok(granted)
+            match granted.token_type() {
+                BasicTokenType::Bearer => Ok(granted),
+                other => Err(self.with_login_server(self.not_bearer(other.as_ref()))),
+            }
         })
     }
 
@@ -210,8 +214,8 @@ impl Endpoint {
         let mut response = TokenHttpResponse::new(body);
         // Any 2xx status with a token is accepted.
         *response.headers_mut() = reply.headers;
-        if content_type.is_json() {
-            // `oauth2` knows one of the types of JSON.
+        if content_type.is_json() || content_type.media_type.starts_with("text/") {
+            // `oauth2` knows one of the types of JSON, and some servers send it as a text.
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
         Ok(response)
@@ -226,6 +230,15 @@ impl Endpoint {
         let message = format!("the login server {host} of {} answered {status}, but no token", self.service);
         let error = Error::new(ErrorKind::Unavailable, message).retry(Retry::Backoff);
         self.with_login_server(error.setting("/tokenUrl").hint(CHECK_TOKEN_URL))
+    }
+
+    /// Returns the error for a token of another type, which calls cannot carry.
+    fn not_bearer(&self, kind: &str) -> Error {
+        let (host, kind) = (url_policy::host(&self.oauth.token_url), self.quote(kind));
+        let message = format!("the login server {host} of {} granted a token of the type {kind}", self.service);
+        Error::new(ErrorKind::Config, message)
+            .setting("/tokenUrl")
+            .hint("only bearer tokens can be used: ask the vendor for the token URL that grants them")
     }
 
     fn quote(&self, text: &str) -> String {

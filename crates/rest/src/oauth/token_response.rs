@@ -5,7 +5,10 @@
 use std::{fmt, time::Duration};
 
 use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error as _, IgnoredAny},
+};
 use serde_json::Value;
 use trunkline_core::{Result, Secret};
 
@@ -17,7 +20,7 @@ const UNKNOWN_LIFETIME: u64 = 300;
 pub(crate) struct GrantedTokens {
     #[serde(deserialize_with = "visible")]
     access_token: AccessToken,
-    #[serde(deserialize_with = "bearer")]
+    #[serde(default = "bearer", deserialize_with = "kind")]
     token_type: BasicTokenType,
     #[serde(default, deserialize_with = "lifetime")]
     expires_in: Option<u64>,
@@ -28,6 +31,9 @@ pub(crate) struct GrantedTokens {
     id_token: Value,
     #[serde(default, skip_serializing)]
     scope: Value,
+    /// Makes serde refuse a list, which it else reads by the order of the members.
+    #[serde(flatten, skip_serializing)]
+    _others: IgnoredAny,
 }
 
 impl GrantedTokens {
@@ -85,10 +91,15 @@ fn visible<'de, D: Deserializer<'de>>(deserializer: D) -> Result<AccessToken, D:
     Ok(AccessToken::new(token))
 }
 
-fn bearer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
-    match String::deserialize(deserializer)? {
-        kind if kind.eq_ignore_ascii_case("bearer") => Ok(BasicTokenType::Bearer),
-        _ => Err(D::Error::custom("the token type is not bearer")),
+fn bearer() -> BasicTokenType {
+    BasicTokenType::Bearer
+}
+
+/// Reads the type of the token. It is bearer if the response does not say so.
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
+    match Option::<String>::deserialize(deserializer)? {
+        Some(kind) if !kind.is_empty() && !kind.eq_ignore_ascii_case("bearer") => Ok(BasicTokenType::Extension(kind)),
+        _ => Ok(bearer()),
     }
 }
 
@@ -128,14 +139,23 @@ mod tests {
         assert_eq!(seconds("1e300"), 315_360_000);
         let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();
         assert!(empty.refresh_token().is_none());
+        for (kind, expected) in [
+            ("", BasicTokenType::Bearer),
+            (r#","token_type":null"#, BasicTokenType::Bearer),
+            (r#","token_type":"""#, BasicTokenType::Bearer),
+            (r#","token_type":"bEARER""#, BasicTokenType::Bearer),
+            (r#","token_type":"mac""#, BasicTokenType::Extension("mac".into())),
+        ] {
+            assert_eq!(*parse(&format!(r#"{{"access_token":"a"{kind}}}"#)).unwrap().token_type(), expected, "{kind}");
+        }
         for bad in [
-            r#"{"access_token":"a","token_type":"mac"}"#,
-            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","token_type":7}"#,
             r#"{"token_type":"bearer"}"#,
             r#"{"access_token":"","token_type":"bearer"}"#,
             r#"{"access_token":"a\nb","token_type":"bearer"}"#,
             r#"{"access_token":7,"token_type":"bearer"}"#,
             r#"[]"#,
+            r#"["a"]"#,
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -1,6 +1,6 @@
 //! What the client has to know of a call to make it and to read its response.
 
-use trunkline_core::Effect;
+use trunkline_core::{Effect, TextPlaces};
 
 /// The facts about an operation that the layers of the client need.
 #[derive(Clone, Copy)]
@@ -14,7 +14,7 @@ pub(crate) struct Call<'a> {
     /// The statuses of an error that mean that a list has ended.
     pub(crate) ends: &'a [u16],
     /// The places in the response that are declared as text, see [`trunkline_core::read_json_as`].
-    pub(crate) texts: &'a [String],
+    pub(crate) texts: &'a TextPlaces,
 }
 
 /// The body that a successful response has to have. Any other one is an error.

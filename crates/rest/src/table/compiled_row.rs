@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Effect, SourceLocation, check_pointer, pointer_part};
+use trunkline_core::{ActionSpec, Effect, SourceLocation, TextPlaces, check_pointer, pointer_part};
 
 use super::{
     call::{Call, ExpectedBody},
@@ -35,7 +35,7 @@ pub struct CompiledRow {
     pub(crate) paging: Option<Paging>,
     expects: ExpectedBody,
     /// The places in a response that are declared as text.
-    texts: Vec<String>,
+    texts: TextPlaces,
 }
 
 impl CompiledRow {
@@ -140,26 +140,29 @@ impl CompiledRow {
 
 /// Returns the places in a response at which its row declares texts, and that of the cursor of the next page, which is
 /// sent as it was written. `shape` is that of the result, or of an item of a list with pages.
-fn text_places(row: &OperationRow, shape: &Value) -> Vec<String> {
-    let mut places = Vec::new();
+fn text_places(row: &OperationRow, shape: &Value) -> TextPlaces {
+    let mut places = TextPlaces::default();
     match row.page.as_ref().map(Spanned::get_ref) {
         Some(page) => {
             add_text_places(shape, &format!("{}/*", page.items), &mut places);
-            places.extend(page.next.clone());
+            places.texts.extend(page.next.clone());
+            places.numbers.extend(page.next.clone());
         }
         None => add_text_places(shape, row.result.as_ref().map_or("", |result| result.get_ref()), &mut places),
     }
     places
 }
 
-fn add_text_places(schema: &Value, place: &str, places: &mut Vec<String>) {
+fn add_text_places(schema: &Value, place: &str, places: &mut TextPlaces) {
     let is_text = |name: &Value| name == "string" || name == "null";
     let declared = match schema.get("type") {
         Some(Value::Array(names)) => names.contains(&"string".into()) && names.iter().all(is_text),
         one => one.is_some_and(|one| one == "string"),
     };
     if declared {
-        places.push(place.to_owned());
+        places.texts.push(place.to_owned());
+    } else if takes_numbers(schema) {
+        places.numbers.push(place.to_owned());
     }
     let choices = ["anyOf", "oneOf", "allOf"].iter().filter_map(|name| schema.get(name)?.as_array());
     choices.flatten().for_each(|branch| add_text_places(branch, place, places));
@@ -168,6 +171,16 @@ fn add_text_places(schema: &Value, place: &str, places: &mut Vec<String>) {
     }
     for inner in ["items", "additionalProperties"].iter().filter_map(|name| schema.get(name)) {
         add_text_places(inner, &format!("{place}/*"), places);
+    }
+}
+
+/// Returns whether a schema admits a number itself, and not by one of its choices.
+fn takes_numbers(schema: &Value) -> bool {
+    let is_number = |name: &Value| name == "number" || name == "integer";
+    match schema.get("type") {
+        Some(Value::Array(names)) => names.iter().any(is_number),
+        Some(name) => is_number(name),
+        None => !["anyOf", "oneOf", "allOf", "enum", "const"].iter().any(|name| schema.get(name).is_some()),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     input::{Input, InputLocation},
     plain_text::{Lists, plain_texts},
 };
-use crate::transport::{Body, url_policy};
+use crate::transport::{Body, encoded, url_policy};
 
 /// The request of an operation, before the client adds its own headers.
 #[derive(Clone, Debug)]
@@ -138,14 +138,18 @@ pub(super) fn is_form(content: &str) -> bool {
 ///
 /// # Errors
 ///
-/// `invalid_input` if the content type needs a text and the value is not one, or if a member does not fit into a form.
+/// `invalid_input` if the content type needs a text and the value is not one, if a text does not fit into its charset, or if a
+/// member does not fit into a form.
 pub(crate) fn encode(name: &str, content: &str, value: &Value, lists: impl Fn(&str) -> Lists) -> Result<Bytes> {
     let kind = media_type(content);
     if kind == "application/json" || kind.ends_with("+json") {
         return Ok(value.to_string().into());
     }
     match value {
-        Value::String(text) => Ok(text.clone().into()),
+        Value::String(text) => encoded(text, content).map_err(|why| {
+            Error::new(ErrorKind::InvalidInput, format!("the body of {name} cannot be sent as {content}: {why}"))
+                .hint("declare charset=utf-8, if the service takes it; nothing was sent")
+        }),
         Value::Object(members) if is_form(content) => {
             let mut form = form_urlencoded::Serializer::new(String::new());
             for (name, value) in members {

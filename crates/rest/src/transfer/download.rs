@@ -339,7 +339,11 @@ impl Download {
         let (host, part) = (url_policy::host(&url), content_range(&headers));
         let is_page = match &self.source {
             FileSource::Signed(_) => web_page::is_contradicted_page(&url, &headers),
-            FileSource::Api(file) => !file.page && web_page::is_unexpected_page(&url, &headers),
+            // The name of a redirect's target is no reason to accept a page: it may be `login.html`.
+            FileSource::Api(file) => {
+                let asked = file.target.url(&self.client.0.base)?;
+                !file.page && [&asked, &url].into_iter().any(|url| web_page::is_unexpected_page(url, &headers))
+            }
         };
         if status.is_success() && is_page {
             let message = format!("{host} returned a web page instead of a file of {}", self.client.0.service);

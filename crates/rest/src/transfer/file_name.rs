@@ -23,11 +23,13 @@ const DEVICES: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
 pub(super) fn file_name(headers: &HeaderMap) -> Option<String> {
     headers.get_all(header::CONTENT_DISPOSITION).iter().find_map(|value| {
         let text = header_text(value);
-        let (_, parameters) = split_unquoted(&text, ';');
-        let parameters = parameters?;
-        let extended = parameter(parameters, "filename*").and_then(|value| extended(&value));
+        let (kind, parameters) = split_unquoted(&text, ';');
+        // Some servers leave out the type.
+        let parameters = if kind.contains('=') { &text } else { parameters? };
+        let extended = || parameter(parameters, "filename*").and_then(|value| extended(&value));
         let plain = || parameter(parameters, "filename").map(|name| encoded_words(&name).unwrap_or(name));
-        extended.or_else(|| continued(parameters)).or_else(plain).and_then(|name| clean(&name))
+        let forms: [&dyn Fn() -> Option<String>; 3] = [&extended, &|| continued(parameters), &plain];
+        forms.into_iter().find_map(|form| clean(&form()?))
     })
 }
 
@@ -131,11 +133,13 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Returns the extension of a name, if it has one: letters and digits after a dot that is not its first character.
+/// Returns the extension of a name, if it has one: letters and digits after a dot that is not its first character. Digits
+/// alone are the end of a date or of a version.
 pub(crate) fn extension(name: &str) -> Option<&str> {
     let (stem, extension) = name.rsplit_once('.')?;
     let fits = !stem.is_empty() && !extension.is_empty() && extension.len() <= LONGEST_EXTENSION;
-    (fits && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(extension)
+    let is_number = extension.bytes().all(|byte| byte.is_ascii_digit());
+    (fits && !is_number && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(extension)
 }
 
 /// Returns a name with the extension of its media type, if it has none. A later step may know a file by its extension
@@ -183,6 +187,12 @@ mod tests {
             (r#"attachment; filename*=UTF-8''%FF.pdf; filename="x.pdf""#, Some("x.pdf")),
             (r#"attachment; filename*=KOI8-R''%C1.pdf; filename="x.pdf""#, Some("а.pdf")),
             (r#"attachment; filename*=no-such''%C1.pdf; filename="x.pdf""#, Some("x.pdf")),
+            (r#"attachment; filename*=UTF-8''; filename="x.pdf""#, Some("x.pdf")),
+            (r#"attachment; filename*=; filename="x.pdf""#, Some("x.pdf")),
+            (r#"attachment; filename="x.pdf"; filename*=UTF-8''..%2F"#, Some("x.pdf")),
+            // Without a type.
+            (r#"filename="boat;1.jpg""#, Some("boat;1.jpg")),
+            (r#"filename="x.pdf"; filename*=UTF-8''na%C3%AFve.pdf"#, Some("naïve.pdf")),
             // In pieces, as in mail.
             ("attachment; filename*0*=UTF-8''na%C3%AF; filename*1=ve.pdf", Some("naïve.pdf")),
             (r#"attachment; filename*1=".pdf"; filename*0="naive""#, Some("naive.pdf")),
@@ -263,6 +273,9 @@ mod tests {
             ("boat", None, "boat"),
             (".htaccess", Some("text/plain"), ".htaccess.txt"),
             ("no. 7", Some("image/png"), "no. 7.png"),
+            ("Photo 2024.05.01", Some("image/jpeg"), "Photo 2024.05.01.jpg"),
+            ("v1.2", Some("application/pdf"), "v1.2.pdf"),
+            ("song.mp3", Some("audio/x-wav"), "song.mp3"),
         ] {
             assert_eq!(with_extension(name.into(), media_type), expected);
         }
@@ -284,7 +297,7 @@ mod tests {
             };
             prop_assume!(!name.contains("=?"));
             let found = named(disposition.as_bytes());
-            let wanted = clean(&name).or(clean("x").filter(|_| form == 1 && name.is_empty()));
+            let wanted = clean(&name).or(clean("x").filter(|_| form == 1));
             prop_assert_eq!(&found, &wanted, "{}", disposition);
             if let Some(found) = found {
                 prop_assert!(found.len() <= LONGEST && !found.contains(['/', '\\']) && clean(&found) == Some(found.clone()));

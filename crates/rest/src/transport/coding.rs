@@ -1,12 +1,13 @@
 //! Content codings of responses (RFC 9110 section 8.4). The client asks for gzip, or for no coding, and a server may
-//! send another one nevertheless. gzip is decoded, any other coding is refused: its bytes are not those of the resource.
+//! send another one nevertheless. gzip is decoded, any other coding is refused: its bytes are not those of the resource. So is a
+//! transfer coding other than chunked (RFC 9112 section 7), which the transport leaves as it is.
 
 use std::io;
 
 use async_compression::tokio::bufread::GzipDecoder;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderName, header};
 use tokio_util::io::{ReaderStream, StreamReader};
 use trunkline_core::{Error, ErrorKind, Result, Retry};
 
@@ -21,12 +22,17 @@ const PIECE: usize = 64 << 10;
 /// Returns whether the bytes of a response are a coding of those of its resource. Their positions, length, digest and
 /// ETag are then not those of the resource either.
 pub(crate) fn is_coded(headers: &HeaderMap) -> bool {
-    !codings(headers).is_empty()
+    !codings(headers, header::CONTENT_ENCODING).is_empty() || !transfer_codings(headers).is_empty()
 }
 
-/// Returns the codings of a response in lower case, in the order in which they were applied.
-fn codings(headers: &HeaderMap) -> Vec<String> {
-    let values = headers.get_all(header::CONTENT_ENCODING).iter().map(header_text);
+/// Returns the transfer codings that the transport does not decode.
+fn transfer_codings(headers: &HeaderMap) -> Vec<String> {
+    codings(headers, header::TRANSFER_ENCODING).into_iter().filter(|name| name != "chunked").collect()
+}
+
+/// Returns the codings in a header in lower case, in the order in which they were applied.
+fn codings(headers: &HeaderMap, header: HeaderName) -> Vec<String> {
+    let values = headers.get_all(header).iter().map(header_text);
     let names =
         values.flat_map(|value| value.split(',').map(|name| name.trim().to_ascii_lowercase()).collect::<Vec<_>>());
     names.filter(|name| !name.is_empty() && name != "identity").collect()
@@ -38,11 +44,13 @@ fn codings(headers: &HeaderMap) -> Vec<String> {
 ///
 /// `unexpected` for a coding that is not decoded.
 pub(crate) fn decoded(host: &str, mut response: HttpResponse) -> Result<HttpResponse> {
-    let codings = codings(&response.headers);
+    let transfer = transfer_codings(&response.headers);
+    let codings = codings(&response.headers, header::CONTENT_ENCODING);
     let unknown = codings.iter().find(|name| !matches!(&***name, "gzip" | "x-gzip"));
-    if unknown.is_some() || codings.len() > MOST {
-        let named = excerpt(codings.join(", ").as_bytes(), &[], &Default::default());
-        let message = format!("{host} sent its response in the content coding {named}, which was not asked for");
+    if unknown.is_some() || codings.len() > MOST || !transfer.is_empty() {
+        let (what, names) = if transfer.is_empty() { ("content", &codings) } else { ("transfer", &transfer) };
+        let named = excerpt(names.join(", ").as_bytes(), &[], &Default::default());
+        let message = format!("{host} sent its response in the {what} coding {named}, which was not asked for");
         return Err(Error::new(ErrorKind::Unexpected, message)
             .with("host", host)
             .with("status", response.status.as_u16())
@@ -146,6 +154,23 @@ mod tests {
             let error = read(&[coding], b"x".to_vec()).await.unwrap_err();
             assert_eq!((error.kind(), error.retryable()), (ErrorKind::Unexpected, Retry::Never), "{coding}");
             assert!(error.message().contains("content coding"), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_transfer_coding_is_refused_unless_it_is_chunked() {
+        for (coding, refused) in [
+            ("chunked", false),
+            ("Identity", false),
+            ("gzip, chunked", true),
+            ("GZIP", true),
+            ("deflate, chunked", true),
+        ] {
+            let mut response = response(&[], b"x".to_vec());
+            response.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            assert_eq!(is_coded(&response.headers), refused, "{coding}");
+            let error = decoded("api.example", response).err();
+            assert_eq!(error.is_some_and(|error| error.message().contains("transfer coding")), refused, "{coding}");
         }
     }
 

@@ -87,6 +87,10 @@ impl ContentType {
         self.media_type == "application/json" || self.media_type.ends_with("+json")
     }
 
+    pub(crate) fn is_xml(&self) -> bool {
+        matches!(&*self.media_type, "application/xml" | "text/xml") || self.media_type.ends_with("+xml")
+    }
+
     pub(crate) fn is_html(&self) -> bool {
         matches!(&*self.media_type, "text/html" | "application/xhtml+xml")
     }

@@ -28,7 +28,7 @@ pub use self::http_transport::{
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestTransport;
 pub(crate) use challenge::TokenProblem;
-pub(crate) use charset::text;
+pub(crate) use charset::{encoded, text};
 pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};

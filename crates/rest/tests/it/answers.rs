@@ -47,6 +47,7 @@ async fn json_is_read_in_its_coding_and_charset() {
         ("Content-Type: application/json; charset=utf-16\r\n", marked.clone()),
         ("Content-Type: application/json\r\n", marked),
         ("Content-Type: application/json\r\n", utf_16(plain)),
+        ("Content-Type: text/html; charset=utf-8\r\n", plain.as_bytes().to_vec()),
         ("Content-Type: application/json; charset=no-such\r\n", b"{\"name\":\"Malm\\u00f6\"}".to_vec()),
     ] {
         let read = get_from(answer("200 OK", headers, &body)).await;

@@ -18,6 +18,8 @@ type = "object"
 properties.id = { type = "string" }
 properties.size = { type = "number" }
 properties.tags = { type = "array", items = { type = ["string", "null"] } }
+properties.any = { anyOf = [{ type = "string" }, { type = "integer" }] }
+additionalProperties = { type = "integer" }
 properties.more = { anyOf = [{ type = "object", additionalProperties = { type = "string" } }, { type = "null" }] }
 
 [[operation]]
@@ -48,13 +50,13 @@ async fn service(responses: &[(&str, &str)]) -> (MockServer, Client) {
 async fn ids_and_cursors_beyond_64_bits_keep_their_digits_where_text_is_declared() {
     let (_server, client) = service(&[
         ("", r#"{"items": [{"id": 18446744073709551617, "size": 1.5}, {"id": 18446744073709551618}], "next": 36893488147419103233}"#),
-        ("36893488147419103233", r#"{"items": [{"id": 7, "tags": [1e400, null]}, {"id": "a", "more": {"x": 12345678901234567.890}}], "next": null}"#),
+        ("36893488147419103233", r#"{"items": [{"id": 7, "tags": [1e400, null], "any": 7, "else": 3}, {"id": 1.10, "any": null}, {"id": "a", "more": {"x": 12345678901234567.890}}], "next": null}"#),
     ])
     .await;
     let pages: Vec<_> = client.pages("item.list", json!({}), &cx()).try_collect().await.unwrap();
     let items: Vec<Value> = pages.into_iter().flat_map(|page| page.items).collect();
     let expected = json!([{ "id": "18446744073709551617", "size": 1.5 }, { "id": "18446744073709551618" },
-        { "id": 7, "tags": ["1e400", null] }, { "id": "a", "more": { "x": "12345678901234567.890" } }]);
+        { "id": "7", "tags": ["1e400", null], "any": 7, "else": 3 }, { "id": "1.10", "any": null }, { "id": "a", "more": { "x": "12345678901234567.890" } }]);
     assert_eq!(json!(items), expected);
     let (_server, client) = service(&[("", r#"{"data": {"id": 18446744073709551617}}"#)]).await;
     let item = client.call("item.get", json!({}), &cx()).await.unwrap();

@@ -273,7 +273,6 @@ async fn a_fault_of_the_login_server_keeps_the_sign_in() {
         html.clone(),
         ResponseTemplate::new(400).set_body_raw("<html>", "text/html"),
         ResponseTemplate::new(200),
-        ResponseTemplate::new(200).set_body_json(json!({ "access_token": "a", "token_type": "mac" })),
         ResponseTemplate::new(200)
             .set_body_json(json!({ "access_token": "a".repeat(2 << 20), "token_type": "bearer" })),
     ] {

@@ -1,22 +1,24 @@
-//! The numbers of a JSON text that a value cannot keep, and where they are.
+//! The numbers of a JSON text, where they are, and whether a value can keep them.
 
 use std::ops::Range;
 
 use crate::values::{number::lossy_number, pointer::pointer_part};
 
-/// A number that cannot be kept.
-pub(crate) struct Lossy<'a> {
+/// A number as it is written.
+pub(crate) struct NumberToken<'a> {
     /// Its offset in bytes.
     pub(crate) offset: usize,
     /// Its JSON pointer.
     pub(crate) pointer: String,
     pub(crate) text: &'a str,
-    pub(crate) reason: &'static str,
+    /// Why it cannot be kept.
+    pub(crate) reason: Option<&'static str>,
 }
 
-/// The numbers of a JSON text that cannot be kept, in order. The text need not be valid.
-pub(crate) struct LossyNumbers<'a> {
+/// The numbers of a JSON text, in order: all, or those that cannot be kept. The text need not be valid.
+pub(crate) struct NumberTokens<'a> {
     json: &'a [u8],
+    all: bool,
     at: usize,
     open: Vec<Container>,
 }
@@ -27,9 +29,13 @@ enum Container {
     Object(Range<usize>),
 }
 
-impl<'a> LossyNumbers<'a> {
-    pub(crate) fn new(json: &'a [u8]) -> Self {
-        LossyNumbers { json, at: 0, open: Vec::new() }
+impl<'a> NumberTokens<'a> {
+    pub(crate) fn all(json: &'a [u8]) -> Self {
+        NumberTokens { all: true, ..NumberTokens::lossy(json) }
+    }
+
+    pub(crate) fn lossy(json: &'a [u8]) -> Self {
+        NumberTokens { json, all: false, at: 0, open: Vec::new() }
     }
 
     fn pointer(&self) -> String {
@@ -62,10 +68,10 @@ impl<'a> LossyNumbers<'a> {
     }
 }
 
-impl<'a> Iterator for LossyNumbers<'a> {
-    type Item = Lossy<'a>;
+impl<'a> Iterator for NumberTokens<'a> {
+    type Item = NumberToken<'a>;
 
-    fn next(&mut self) -> Option<Lossy<'a>> {
+    fn next(&mut self) -> Option<NumberToken<'a>> {
         loop {
             let mut end = self.at + 1;
             match self.json.get(self.at)? {
@@ -87,8 +93,9 @@ impl<'a> Iterator for LossyNumbers<'a> {
                 b'-' | b'0'..=b'9' => {
                     end = self.end_of_number();
                     let text = std::str::from_utf8(&self.json[self.at..end]).unwrap_or_default();
-                    if let Some(reason) = lossy_number(text) {
-                        let found = Lossy { offset: self.at, pointer: self.pointer(), text, reason };
+                    let reason = lossy_number(text);
+                    if self.all || reason.is_some() {
+                        let found = NumberToken { offset: self.at, pointer: self.pointer(), text, reason };
                         self.at = end;
                         return Some(found);
                     }
