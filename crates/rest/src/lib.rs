@@ -33,7 +33,7 @@ pub use table::{
     CompiledRow, In, InputRow, InputRows, Lists, OperationRow, Slashes, Table, TableHandle, lossy_toml_numbers,
     operation_schema,
 };
-pub use transfer::{BlockCheckpoint, Uploaded, address_expired};
+pub use transfer::{BlockCheckpoint, Uploaded, address_expired, file_name};
 #[cfg(feature = "reqwest")]
 pub use transport::ReqwestTransport;
 pub use transport::{

@@ -32,9 +32,10 @@ const FILE_TYPES: [&str; 9] = ["audio", "font", "gzip", "image", "model", "octet
 ///
 /// Status 415 if the body is compressed, and 400 if it is not what its type says.
 pub(crate) async fn content(headers: &HeaderMap, body: &Bytes) -> Result<Value, ErrorResponse> {
-    let coding = headers.get_all(header::CONTENT_ENCODING).iter().find(|coding| *coding != "identity");
-    if let Some(coding) = coding {
-        let message = format!("the body has the content coding {}", header_text(coding.as_bytes()));
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter().map(|codings| header_text(codings.as_bytes()));
+    let is_none = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    if let Some(coding) = codings.into_iter().find(|codings| !codings.split(',').map(str::trim).all(is_none)) {
+        let message = format!("the body has the content coding {coding}");
         let error = Error::new(ErrorKind::InvalidInput, message).hint("send the body without a content coding");
         return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
@@ -81,7 +82,8 @@ fn header_text(value: &[u8]) -> Cow<'_, str> {
 }
 
 fn is_json(kind: &Mime) -> bool {
-    (kind.type_() == mime::APPLICATION && kind.subtype() == mime::JSON) || kind.suffix() == Some(mime::JSON)
+    ["application/json", "text/json", "application/x-json", "application/csp-report"].contains(&kind.essence_str())
+        || kind.suffix() == Some(mime::JSON)
 }
 
 fn is_file(kind: &Mime) -> bool {
@@ -215,13 +217,20 @@ async fn form_data(content_type: &str, body: &Bytes) -> Result<Value> {
     let mut parts = multer::Multipart::new(stream, boundary);
     let mut members = Map::new();
     while let Some(part) = parts.next_field().await.map_err(invalid)? {
-        let (name, file_name) = (part.name().map(str::to_owned), part.file_name().map(str::to_owned));
+        let name = part.name().map(str::to_owned);
+        // Some senders write the whole path (RFC 7578, section 4.2).
+        let last = |path: &str| path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        let file_name = trunkline_rest::file_name(part.headers()).or_else(|| part.file_name().map(last));
+        let coding = part.headers().get("content-transfer-encoding").map(|coding| header_text(coding.as_bytes()));
+        if let Some(coding) = coding.filter(|coding| !is_identity(coding.trim())) {
+            let message = format!("a part of the form has the Content-Transfer-Encoding {coding}");
+            return Err(Error::new(ErrorKind::InvalidInput, message).hint("send the bytes of the part as they are"));
+        }
         let kind = part.content_type().cloned();
         let name = name.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "a part of the form has no name"))?;
         let bytes = part.bytes().await.map_err(invalid)?;
         let value = match (file_name, &kind) {
-            // Some senders write the whole path (RFC 7578, section 4.2).
-            (Some(path), kind) => file(path.rsplit(['/', '\\']).next(), kind.as_ref(), &bytes),
+            (Some(name), kind) => file(Some(&name), kind.as_ref(), &bytes),
             (None, Some(kind)) if is_json(kind) => json(&bytes, kind)?,
             (None, kind) => {
                 let as_text = text(&bytes, kind.as_ref().unwrap_or(&mime::TEXT_PLAIN));
@@ -231,6 +240,11 @@ async fn form_data(content_type: &str, body: &Bytes) -> Result<Value> {
         add(&mut members, name, value);
     }
     Ok(members.into())
+}
+
+/// Returns whether this `Content-Transfer-Encoding` leaves the bytes as they are.
+fn is_identity(coding: &str) -> bool {
+    ["", "7bit", "8bit", "binary"].iter().any(|known| coding.eq_ignore_ascii_case(known))
 }
 
 #[cfg(test)]

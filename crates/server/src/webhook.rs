@@ -130,6 +130,8 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(
     }
     let content = delivery::content(&headers, &body).await?;
     let delivery = match (&webhook.delivery, delivery_header) {
+        // A challenge is not a delivery.
+        (Some(_), None) if webhook.signature.as_ref().is_some_and(|one| !is_signed(&one)) => None,
         (Some(header), None) => {
             let message = format!("the header {header}, which has the id of the delivery, is missing");
             return Err(Error::new(ErrorKind::InvalidInput, message).into());

@@ -65,6 +65,7 @@ pub(crate) fn of_output(output: &Value) -> Result<Response> {
     let status = StatusCode::from_u16(status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let status = status.ok_or_else(|| invalid("`status` has to be a number from 200 to 599"))?;
     let has_no_body = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::RESET_CONTENT].contains(&status);
+    let body = if has_no_body && body == "" { Value::Null } else { body };
     if has_no_body && !body.is_null() {
         return Err(invalid(&format!("a response of status {} has no body", status.as_u16())));
     }
@@ -120,6 +121,8 @@ mod tests {
         for (output, status, kind, body) in [
             (json!({}), 200, None, ""),
             (json!({ "status": 204 }), 204, None, ""),
+            (json!({ "status": 204, "body": "" }), 204, None, ""),
+            (json!({ "status": 304, "body": "" }), 304, None, ""),
             (json!({ "status": 202, "body": null }), 202, None, ""),
             (json!({ "body": "abc" }), 200, Some("text/plain; charset=utf-8"), "abc"),
             (json!({ "body": { "challenge": "x" } }), 200, Some("application/json"), r#"{"challenge":"x"}"#),

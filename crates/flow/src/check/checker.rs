@@ -24,6 +24,9 @@ use crate::{
     values::json_kinds::Kinds,
 };
 
+const ONCE_HINT: &str = "without it, no change of an item is seen: write true without quotes, for the whole item, or \
+                         an expression such as \"{{ item.modified }}\"";
+
 /// A check of one flow.
 pub(super) struct Checker<'a> {
     registry: &'a Registry,
@@ -183,7 +186,9 @@ impl<'a> Checker<'a> {
                     self.key(key, &step.pointer, &inside);
                 }
                 if let Some(once) = once {
-                    self.template(once, &Value::Bool(true), &inside);
+                    let found = Diagnostic::error(format!("{}/once", step.pointer), "`once` does not read the item");
+                    let found = found.hint(ONCE_HINT);
+                    self.of_item(once, &Value::Bool(true), &inside, found);
                 }
                 if batch.is_some() {
                     inside = Names { item: None, items: Some(list_of(item)), ..inside };
@@ -233,13 +238,18 @@ impl<'a> Checker<'a> {
 
     /// Checks a key of items, and reports one that does not depend on the item.
     fn key(&mut self, key: &Template, pointer: &str, names: &Names) {
-        self.roots.clear();
         let scalar = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);
+        let found = Diagnostic::error(format!("{pointer}/key"), "the key is the same for every item");
+        self.of_item(key, &of_kinds(scalar), names, found.hint(KEY_HINT));
+    }
+
+    /// Checks a template that has to read the item, and reports `otherwise` if it is right but for that.
+    fn of_item(&mut self, template: &Template, wanted: &Value, names: &Names, otherwise: Diagnostic) {
+        self.roots.clear();
         let before = self.errors();
-        self.template(key, &of_kinds(scalar), names);
+        self.template(template, wanted, names);
         if self.errors() == before && !self.roots.contains("item") {
-            let found = Diagnostic::error(format!("{pointer}/key"), "the key is the same for every item");
-            self.found.push(found.hint(KEY_HINT));
+            self.found.push(otherwise);
         }
     }
 

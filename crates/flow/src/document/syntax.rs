@@ -1,8 +1,9 @@
 //! Reads documents in JSON and YAML, and finds the line and column of each value in them.
 //!
-//! YAML is read as if it were JSON with fewer quotes: a plain scalar is a number, true, false or null exactly where it
-//! would be one in JSON, and a text everywhere else (`no`, `0x10` and `2026-11-21` are texts). An object with the same
-//! member twice is an error in both.
+//! YAML is read as if it were JSON with fewer quotes: a plain scalar is a number where it would be one in JSON, true,
+//! false or null as in the core schema of YAML 1.2 (`True`, `~`), and otherwise a text (`2026-11-21`). What other
+//! readers of YAML take for a number, true or false (`no`, `0x10`) is an error, and so is the merge key `<<`. An object
+//! with the same member twice is an error in both.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -165,6 +166,11 @@ impl<'a> YamlReader<'a> {
                         (Event::Scalar(name, _, 0, None), span) if members.contains_key(&*name) => {
                             return Err(ScanError::new(span.start, duplicate(&name)));
                         }
+                        (Event::Scalar(name, ScalarStyle::Plain, 0, None), span) if name == "<<" => {
+                            let message = "merge keys (<<) are not supported: write the members out, or refer to a \
+                                           whole value with an alias; a member of this name is written in quotes";
+                            return Err(ScanError::new_str(span.start, message));
+                        }
                         (Event::Scalar(name, _, 0, None), _) => name.into_owned(),
                         (_, span) => {
                             return Err(ScanError::new_str(span.start, "the name of a member must be a text"));
@@ -198,16 +204,39 @@ impl<'a> YamlReader<'a> {
     }
 }
 
-/// Returns the value of a plain scalar, or why it is a number that cannot be kept.
+/// Returns the value of a plain scalar, or why it cannot be one: a number that cannot be kept, or what other readers of
+/// YAML do not take for a text.
 fn scalar(text: &str) -> Result<Value, String> {
     match (text, lossy_number(text)) {
-        ("" | "~", _) => Ok(Value::Null),
+        ("" | "~" | "null" | "Null" | "NULL", _) => Ok(Value::Null),
+        ("true" | "True" | "TRUE", _) => Ok(true.into()),
+        ("false" | "False" | "FALSE", _) => Ok(false.into()),
         (number, Some(reason)) => Err(lossy_number_message(number, "", reason)),
-        (word, None) => Ok(match read_json(word.as_bytes(), RepeatedMember::Refused) {
-            Ok(value @ (Value::Number(_) | Value::Bool(_) | Value::Null)) => value,
-            _ => word.into(),
-        }),
+        (word, None) => match read_json(word.as_bytes(), RepeatedMember::Refused) {
+            Ok(number @ Value::Number(_)) => Ok(number),
+            _ if ["yes", "no", "on", "off"].iter().any(|one| word.eq_ignore_ascii_case(one)) => Err(format!(
+                "{word} is true or false in some versions of YAML: write it in quotes, or as true or false"
+            )),
+            _ if is_other_number(word) => Err(format!(
+                "{word} is a number in some versions of YAML: write it in quotes, or as a number such as 0.5"
+            )),
+            _ => Ok(word.into()),
+        },
     }
+}
+
+/// Returns whether YAML 1.1 or 1.2 reads this as a number, although it is none in JSON: `0x1F`, `0o14`, `.inf`, `+5`,
+/// `5.`, `.5`, `007`, `1_000`.
+fn is_other_number(word: &str) -> bool {
+    let digits = word.strip_prefix(['+', '-']).unwrap_or(word).replace('_', "").to_ascii_lowercase();
+    let in_base = |prefix: &str, base: u32| {
+        let rest = digits.strip_prefix(prefix);
+        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|digit| digit.is_digit(base)))
+    };
+    let is_decimal = !word.starts_with('_')
+        && digits.starts_with(|first: char| first == '.' || first.is_ascii_digit())
+        && digits.parse::<f64>().is_ok();
+    is_decimal || [".inf", ".nan"].contains(&&*digits) || in_base("0x", 16) || in_base("0o", 8) || in_base("0b", 2)
 }
 
 /// Returns the rough size of a value in bytes.
@@ -256,11 +285,11 @@ mod tests {
 
     #[test]
     fn yaml_is_json_with_fewer_quotes() {
-        let yaml = "name: x # comment\nno: [no, 0x10, 2026-11-21, 1e3, -7, .5, true, null, ~, 9007199254740993]\n\
-                    text: |\n  {{ item }}\n  two\nempty:\nquoted: ['7', \"\\n\", !!str 7]\nforms: [+5, 1., 0o17, .inf]\ndefaults: &d { a: 1 }\nuse: *d\n";
+        let yaml = "name: x # comment\nno: ['no', 2026-11-21, 1e3, -7, True, FALSE, Null, ~, 9007199254740993]\n\
+                    text: |\n  {{ item }}\n  two\nempty:\nquoted: ['7', \"\\n\", !!str 7]\ndefaults: &d { a: 1 }\nuse: *d\n";
         let expected = json!({
-            "name": "x", "no": ["no", "0x10", "2026-11-21", 1e3, -7, ".5", true, null, null, 9_007_199_254_740_993_u64],
-            "text": "{{ item }}\ntwo\n", "empty": null, "quoted": ["7", "\n", "7"], "forms": ["+5", "1.", "0o17", ".inf"], "defaults": { "a": 1 },
+            "name": "x", "no": ["no", "2026-11-21", 1e3, -7, true, false, null, null, 9_007_199_254_740_993_u64],
+            "text": "{{ item }}\ntwo\n", "empty": null, "quoted": ["7", "\n", "7"], "defaults": { "a": 1 },
             "use": { "a": 1 }
         });
         assert_eq!(read("flow.yaml", yaml).unwrap(), expected);
@@ -307,6 +336,26 @@ mod tests {
         ] {
             assert!(error("x.yaml", text).contains(words), "{text:?}: {}", error("x.yaml", text));
         }
+    }
+
+    #[test]
+    fn a_plain_scalar_that_other_readers_take_for_another_type_is_an_error() {
+        let numbers = "0x1F 0X1f 0o14 0b11 .inf -.INF .NaN +5 +1.5 5. .5 -.5 1.e3 007 -07 1_000";
+        for word in numbers.split(' ').chain("yes No ON off".split(' ')) {
+            let message = error("x.yaml", &format!("a: {word}"));
+            assert!(message.starts_with("x.yaml:1:4: ") && message.contains("write it in quotes"), "{message}");
+            for text in [format!("a: '{word}'"), format!("a: !!str {word}")] {
+                assert_eq!(read("x.yaml", &text).unwrap(), json!({ "a": word }));
+            }
+            // As the name of a member it can only be a text.
+            assert_eq!(read("x.yaml", &format!("{word}: 1")).unwrap(), json!({ word: 1 }));
+        }
+        for word in "- . .. _5 0x 0xg 1.2.3 12:30 5m 1e inf nan -inf infinity y n tRUE none 2026-11-21 +a".split(' ') {
+            assert_eq!(scalar(word), Ok(word.into()));
+        }
+        assert!(error("x.yaml", "a: &a { b: 1 }\nc:\n  <<: *a\n").contains("x.yaml:3:3: "));
+        assert!(error("x.yaml", "<<: { a: 1 }").contains("merge keys"));
+        assert_eq!(read("x.yaml", "'<<': 1").unwrap(), json!({ "<<": 1 }));
     }
 
     #[test]

@@ -145,6 +145,22 @@ fn a_connection_that_the_flow_does_not_declare_is_an_error_with_the_right_name()
     );
 }
 
+#[test]
+fn a_once_that_does_not_read_the_item_is_an_error() {
+    for (once, places) in [
+        (json!("true"), vec!["/steps/0/once"]),
+        (json!("item.version"), vec!["/steps/0/once"]),
+        (json!("{{ input.version }}"), vec!["/steps/0/once"]),
+        (json!("{{ 'item' }}"), vec!["/steps/0/once"]),
+        (json!(true), vec![]),
+        (json!(false), vec![]),
+        (json!("{{ item.version }} {{ input.version }}"), vec![]),
+    ] {
+        let each = json!({ "id": "a", "each": "{{ input.all }}", "key": "{{ item.id }}", "once": once, "steps": [] });
+        assert_eq!(errors(json!({ "steps": [each] })), places, "{once}");
+    }
+}
+
 fn make(action: &str) -> Value {
     json!({ "id": "make", "action": action, "connection": "shop", "input": { "name": "chair" } })
 }

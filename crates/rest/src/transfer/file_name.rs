@@ -18,9 +18,9 @@ const LONGEST_EXTENSION: usize = 16;
 /// Names of devices on Windows, with any extension.
 const DEVICES: &[&str] = &["con", "prn", "aux", "nul", "com", "lpt"];
 
-/// Returns the file name in the headers of a response, as [`clean`] leaves it. `filename*` takes precedence over
-/// `filename` (section 4.3).
-pub(super) fn file_name(headers: &HeaderMap) -> Option<String> {
+/// Returns the file name in the headers of a response or of a part of a form, without what no file name can have.
+/// `filename*` takes precedence over `filename` (section 4.3).
+pub fn file_name(headers: &HeaderMap) -> Option<String> {
     headers.get_all(header::CONTENT_DISPOSITION).iter().find_map(|value| {
         let text = header_text(value);
         let (kind, parameters) = split_unquoted(&text, ';');

@@ -12,6 +12,7 @@ mod web_page;
 
 pub use block_checkpoint::BlockCheckpoint;
 pub(crate) use download::ApiFile;
+pub use file_name::file_name;
 pub(crate) use file_name::{clean, with_extension};
 pub use upload::{Uploaded, address_expired};
 pub(crate) use web_page::is_page_name;

@@ -25,6 +25,8 @@ async fn a_body_is_decoded_by_what_it_declares() {
         ("application/json; charset=utf-8", b"[]", json!([])),
         ("Application/JSON", b"7", json!(7)),
         ("application/cloudevents+json", b"{}", json!({})),
+        ("text/json; charset=utf-8", b"{}", json!({})),
+        ("application/csp-report", b"{}", json!({})),
         ("application/json", b"", json!(null)),
         ("application/json", b" \r\n", json!(null)),
         ("application/json", b"\xef\xbb\xbf{\"a\":1}", json!({ "a": 1 })),
@@ -60,6 +62,7 @@ async fn a_body_is_decoded_by_what_it_declares() {
 #[tokio::test]
 async fn a_body_that_is_not_what_it_declares_is_refused_with_the_reason() {
     let part = |head: &str| format!("--B\r\nContent-Disposition: form-data{head}\r\n\r\nx");
+    let base64 = part("; name=\"a\"\r\nContent-Transfer-Encoding: base64") + "\r\n--B--\r\n";
     let (cut, nameless) = (part("; name=\"a\""), part("") + "\r\n--B--\r\n");
     for (kind, body, reason) in [
         ("application/json", &b"{"[..], "cannot be read as JSON: EOF"),
@@ -74,6 +77,7 @@ async fn a_body_that_is_not_what_it_declares_is_refused_with_the_reason() {
         ("multipart/form-data", b"--B--\r\n", "boundary"),
         ("multipart/form-data; boundary=B", cut.as_bytes(), "cannot be read as such"),
         ("multipart/form-data; boundary=B", nameless.as_bytes(), "has no name"),
+        ("multipart/form-data; boundary=B", base64.as_bytes(), "Content-Transfer-Encoding base64"),
         ("nonsense", b"", "content type nonsense cannot be read"),
     ] {
         let error = of(kind, body).await.unwrap_err();
@@ -82,6 +86,10 @@ async fn a_body_that_is_not_what_it_declares_is_refused_with_the_reason() {
     let coded = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))]);
     let error = content(&coded, &Bytes::new()).await.unwrap_err();
     assert!(format!("{error:?}").contains("gzip"), "{error:?}");
+    for (coding, is_read) in [("Identity", true), ("", true), ("identity, identity", true), ("identity, br", false)] {
+        let coded = HeaderMap::from_iter([(header::CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        assert_eq!(content(&coded, &Bytes::new()).await.is_ok(), is_read, "{coding}");
+    }
 }
 
 #[tokio::test]
@@ -121,6 +129,13 @@ async fn a_form_with_files_has_their_names_types_and_content() {
         part("name=\"latin\"\r\nContent-Type: text/plain; charset=iso-8859-1", b"\xf6"),
         part("name=\"event\"\r\nContent-Type: application/json", b"{\"a\":1}"),
         part("name=\"photo\"; filename=\"fotos/båt.png\"\r\nContent-Type: image/png", b"\xff\xfe"),
+        [
+            &b"--B\r\nContent-Transfer-Encoding: Binary\r\nContent-Disposition: form-data; name=\"old\"; "[..],
+            b"filename=\"b\xe5t\"\r\n\r\n\xff\r\n",
+        ]
+        .concat(),
+        part("name=\"mail\"; filename=\"=?utf-8?q?b=C3=A5t?=\"", b"\xff"),
+        part("name=\"new\"; filename=\"x\"; filename*=UTF-8''b%C3%A5t", b"\xff"),
         part("name=\"list\"; filename=\"a.csv\"\r\nContent-Type: text/csv", b"a;b"),
         part("name=\"raw\"; filename=\"x.bin\"", b"--B\xff"),
         part("name=\"empty\"; filename=\"\"\r\nContent-Type: application/octet-stream", b""),
@@ -133,6 +148,9 @@ async fn a_form_with_files_has_their_names_types_and_content() {
     assert_eq!(found["tag"], json!(["a", "b"]));
     assert_eq!((&found["latin"], &found["event"]), (&json!("ö"), &json!({ "a": 1 })));
     assert_eq!(found["photo"], file("båt.png", json!("image/png"), 2, "//4="));
+    for name in ["old", "mail", "new"] {
+        assert_eq!(found[name], file("båt", json!(null), 1, "/w=="), "{name}");
+    }
     assert_eq!(found["list"], json!({ "name": "a.csv", "mediaType": "text/csv", "size": 3, "text": "a;b" }));
     assert_eq!(found["raw"], file("x.bin", json!(null), 4, "LS1C/w=="));
     assert_eq!(found["empty"], file("", json!("application/octet-stream"), 0, ""));
