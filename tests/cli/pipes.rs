@@ -72,6 +72,20 @@ async fn a_listing_ends_at_the_first_write_that_fails() {
 }
 
 #[tokio::test]
+async fn a_listing_that_may_lack_items_warns() {
+    let (cli, server) = (Cli::default(), MockServer::start().await);
+    let page = json!({ "items": [{ "id": 1 }], "total": 7 });
+    Mock::given(any()).respond_with(ResponseTemplate::new(200).set_body_json(page)).mount(&server).await;
+    let folder = connector(&cli, &server);
+    let document = json!({ "name": "li", "connector": "list-v1.0", "allowPrivateNetwork": true }).to_string();
+    cli.pipe(&["--connectors", &folder, "connection", "add", "-"], &document).await.expect(0);
+    let call = ["--connectors", &folder, "call", "list.thing.list", "--connection", "li", "--all"];
+    let listed = cli.run(&call).await.expect(0);
+    assert_eq!(listed.stdout, "{\"id\":1}\n");
+    assert_eq!(listed.stderr, "warning: items may be missing: it ended after 1 of 7 items\n");
+}
+
+#[tokio::test]
 async fn every_command_that_prints_ends_when_its_reader_is_gone() {
     let cli = Cli::default();
     let flow = json!({ "name": "many", "steps": [

@@ -44,7 +44,7 @@ use std::{
 use clap::{CommandFactory, Parser};
 use futures::TryStreamExt;
 use trunkline::{
-    Ports, Runtime,
+    ListedItem, Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
     default_data, default_key, environment_variable,
     operations::{
@@ -205,7 +205,10 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
     if all {
         let mut items = runtime.stream::<ListActionItems>(&Caller::owner(), input).await?;
         while let Some(item) = items.try_next().await? {
-            output.json_line(&item)?;
+            match item {
+                ListedItem::Item(item) => output.json_line(&item)?,
+                ListedItem::MaybeIncomplete(reason) => output.warn(&format!("items may be missing: {reason}")),
+            }
         }
     } else {
         let called = runtime.execute::<CallAction>(&Caller::owner(), input).await?;

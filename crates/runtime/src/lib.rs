@@ -34,7 +34,7 @@ pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;
 pub use runtime::{
-    CallOutput, FinishedSignIn, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime, StartOutcome,
-    StartedSignIn,
+    CallOutput, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,
+    StartOutcome, StartedSignIn,
 };
 pub use view::{Redacted, RunView};

@@ -14,7 +14,7 @@ use super::{auth::Signer, response::Classify};
 use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
-    paging::PageResponse,
+    paging::{PageResponse, announced_by_header},
     table::{Call, CompiledRow, Request, TableHandle, follow},
     transport::{ClientLimits, HttpChannel, SsrfPolicy, excerpt},
 };
@@ -140,7 +140,8 @@ impl Client {
             false => None,
         };
         let (status, body) = (accepted.status.as_u16(), &accepted.body);
-        let response = PageResponse { status, body, link, previous: previous.as_ref() };
+        let header = announced_by_header(|name| accepted.headers.get(name)?.to_str().ok());
+        let response = PageResponse { status, body, link, previous: previous.as_ref(), header };
         paging.read(&page_request, &response).map_err(|fault| {
             let (number, name, text) = (page_request.number(), operation.name(), body.to_string());
             let text = self.excerpt(text.as_bytes());

@@ -40,6 +40,10 @@ pub(super) struct Prints {
     pub(super) content: String,
     /// Hash of the identities of the items in any order, if they differ from each other.
     pub(super) ids: Option<String>,
+    /// Hash of the items in any order.
+    pub(super) any_order: String,
+    /// Whether all items have ids.
+    pub(super) named: bool,
 }
 
 impl Prints {
@@ -47,7 +51,16 @@ impl Prints {
         let ids: BTreeSet<_> = items.iter().map(item_identity).collect();
         let differ = ids.len() == items.len();
         let ids = differ.then(|| fingerprint(&ids.into_iter().map(Value::from).collect::<Vec<_>>()));
-        Prints { length: items.len() as u64, content: fingerprint(items), ids }
+        let mut prints: Vec<_> = items.iter().map(|item| Value::from(fingerprint([item]))).collect();
+        prints.sort_unstable_by(|a, b| a.as_str().cmp(&b.as_str()));
+        let any_order = fingerprint(&prints);
+        Prints {
+            length: items.len() as u64,
+            content: fingerprint(items),
+            ids,
+            any_order,
+            named: items.iter().all(has_id),
+        }
     }
 
     /// Returns the hash that shows whether two pages have the same items.

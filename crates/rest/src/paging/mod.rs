@@ -1,5 +1,6 @@
 //! Lists that are read page by page.
 
+mod announce;
 mod link_header;
 mod list_changes;
 mod next;
@@ -9,6 +10,7 @@ mod position;
 mod rule;
 mod stated;
 
+pub(crate) use announce::announced_by_header;
 pub(crate) use link_header::next_link;
 pub(crate) use page::PageResponse;
 pub use page_row::{PageKind, PageRow};

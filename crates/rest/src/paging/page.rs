@@ -11,11 +11,12 @@ use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, Page, Result};
 
 use super::{
+    announce::{announced, partial, plain_total, suggested},
     list_changes::{Prints, fingerprint},
     next::{self, Next},
     position::{Mark, PageCursor, PageRequest},
     rule::{Paging, Rule},
-    stated::{Stated, announced, kind_of, look, reported_error, whole},
+    stated::{Stated, kind_of, look, reported_error, whole},
 };
 
 /// A list with more pages than this is taken for a loop.
@@ -32,6 +33,8 @@ pub(crate) struct PageResponse<'a> {
     pub(crate) link: Result<Option<String>, String>,
     /// Body of the page before, if it was read again.
     pub(crate) previous: Option<&'a Value>,
+    /// Name of a header that announces a next page, other than `Link`.
+    pub(crate) header: Option<&'static str>,
 }
 
 /// The reason why a response is neither a page nor the end of a list, and advice.
@@ -103,6 +106,9 @@ impl Paging {
             Rule::Cursor { cursor: name, .. } | Rule::Keyset { cursor: name, .. } => {
                 if !cursor.at.is_null() {
                     input.insert(name.clone(), cursor.at.clone());
+                } else if input.contains_key(name) {
+                    // The caller begins later in the list, and nobody knows how many items are before.
+                    cursor.listed = u64::MAX;
                 }
             }
             Rule::Link { .. } => link = cursor.at.as_str().map(str::to_owned),
@@ -156,11 +162,20 @@ impl Paging {
             }
         };
         let prints = Prints::of(&items);
-        if request.repeats(&prints) && !self.is_inclusive_end(&items, request) {
+        if request.repeats(&prints, self.is_strict()) && !self.is_inclusive_end(&items, request) {
             return self.repeated_page(request, &stated, &prints);
         }
-        let next = self.next(request, response, &stated, &mut items)?;
+        let mut next = self.next(request, response, &stated, &mut items)?;
         self.check_end(request, response, &stated, &next, prints.length)?;
+        if request.cursor.leapt
+            && let (Rule::Number { .. }, Some(previous)) = (&self.rule, response.previous)
+        {
+            // The page before was taken for the last one that came again, and is a page of its own.
+            items.splice(0..0, self.items(request, previous, &Stated::default())?);
+        }
+        if let Some(pointer) = partial(row, response.body) {
+            next.maybe_incomplete.get_or_insert(format!("the service says so at `{pointer}`"));
+        }
         self.page(request, items, next, &prints)
     }
 
@@ -196,6 +211,9 @@ impl Paging {
         if items.is_empty() && next.at == request.cursor.at {
             next.at = Value::Null;
         }
+        if next.at.is_null() && matches!(self.rule, Rule::Cursor { .. } | Rule::Link { .. }) {
+            next.total = plain_total(&self.row, body);
+        }
         Ok(next)
     }
 
@@ -211,8 +229,10 @@ impl Paging {
         if !next.at.is_null() {
             return Ok(());
         }
-        let nothing = received == 0 && request.cursor.listed == 0;
-        if nothing && let Some(total) = next.total.filter(|_| request.cursor.last.is_none()) {
+        let before = &request.cursor;
+        let counts = matches!(self.rule, Rule::Offset { .. } | Rule::Number { .. });
+        let nothing = counts && received == 0 && before.listed == 0;
+        if nothing && let Some(total) = next.total.filter(|_| before.last.is_none()) {
             return Err(format!("has no item of a list with {total} items").into());
         }
         match stated.more {
@@ -220,7 +240,23 @@ impl Paging {
             Some(false) => Ok(()),
             None => {
                 let link = response.link.as_ref().ok().and_then(Option::as_ref).map(|_| "in its `Link` header".into());
-                match announced(&self.row, response.body).map(|pointer| format!("at `{pointer}`")).or(link) {
+                let own = match &self.rule {
+                    Rule::Offset { .. } | Rule::Number { .. } => {
+                        let listed = before.listed.saturating_add(received);
+                        stated.last.is_some_and(|last| last > 0 && last == request.at())
+                            || next.total.is_some_and(|total| total <= listed)
+                    }
+                    Rule::Cursor { next, .. } | Rule::Link { next: Some(next) } => {
+                        look(response.body, next).ok().flatten().is_some()
+                    }
+                    _ => false,
+                };
+                let other = || {
+                    let header = response.header.map(|name| format!("in its header `{name}`"));
+                    suggested(&self.row, response.body).map(|pointer| format!("at `{pointer}`")).or(header)
+                };
+                let found = announced(&self.row, response.body).map(|pointer| format!("at `{pointer}`")).or(link);
+                match found.or_else(|| if own { None } else { other() }) {
                     None => Ok(()),
                     Some(place) => Err(Fault {
                         message: format!("announces a next page {place}, which the row does not read"),
@@ -235,7 +271,9 @@ impl Paging {
     fn page(&self, request: &PageRequest, items: Vec<Value>, next: Next, prints: &Prints) -> Result<Page, Fault> {
         let before = &request.cursor;
         let is_cursor = matches!(self.rule, Rule::Cursor { .. } | Rule::Link { .. });
-        if is_cursor && !next.at.is_null() && next.at == before.at {
+        let is_unchanged = is_cursor && !next.at.is_null() && next.at == before.at;
+        // A cursor may stand for the reader's place in the list, which the service keeps.
+        if is_unchanged && matches!(self.rule, Rule::Link { .. }) {
             return Err(no_progress("gives the page that was just read as its next page"));
         }
         let listed = before.listed.saturating_add(items.len() as u64);
@@ -246,9 +284,12 @@ impl Paging {
             }
             return Ok(Page { items, next: None, maybe_incomplete });
         }
-        let here = Mark { next: fingerprint([&next.at]), items: prints.items().clone() };
-        let turns =
-            |mark: &Mark| (is_cursor && mark.next == here.next) || (prints.length > 0 && mark.items == here.items);
+        let is_alike = prints.length > 0 && prints.ids.is_some() && prints.ids == before.ids;
+        let items_of = if self.is_strict() { prints.items() } else { &prints.any_order };
+        let here = Mark { next: fingerprint([&next.at]), items: items_of.clone() };
+        let turns = |mark: &Mark| {
+            (is_cursor && !is_unchanged && mark.next == here.next) || (prints.length > 0 && mark.items == here.items)
+        };
         if before.mark.as_ref().is_some_and(turns) {
             return Err(no_progress("leads back to a page that was read before"));
         }
@@ -260,6 +301,8 @@ impl Paging {
             page,
             content: prints.content.clone(),
             ids: prints.ids.clone(),
+            any_order: Some(prints.any_order.clone()),
+            alike: if is_alike { before.alike + 1 } else { 0 },
             last: next.last,
             tail: next.tail,
             previous: next.previous,
@@ -271,6 +314,11 @@ impl Paging {
             mark,
         };
         Ok(Page { items, next: serde_json::to_value(cursor).ok(), maybe_incomplete })
+    }
+
+    /// Returns whether a page repeats the one before it by the ids of its items alone: they are the places in the list.
+    fn is_strict(&self) -> bool {
+        matches!(self.rule, Rule::Offset { .. } | Rule::Keyset { .. })
     }
 
     /// Returns whether a page has nothing but the item of the cursor, as some services end a list.
@@ -299,6 +347,13 @@ impl Paging {
         let is_same = prints.ids.is_some() && prints.content == before.content;
         if counts && is_same && stated.more != Some(true) {
             let total = stated.proven_total(prints.length, self.row.trust_total).or(before.total);
+            if let Rule::Number { .. } = self.rule
+                && before.page > 1
+                && !(prints.named || before.leapt || total.is_some())
+            {
+                // Equal items without ids may be different ones: the page after this one shows it.
+                return again(PageCursor { at: (request.at() + 1).into(), leapt: true, ..before.clone() });
+            }
             // Some services return the last page for each position after it.
             if before.page > 1 || total == Some(before.listed) {
                 let missing = total.filter(|total| *total > before.listed);

@@ -5,6 +5,9 @@ use serde_json::Value;
 
 use super::{list_changes::Prints, stated::whole};
 
+/// More pages of the same ids than this, one after the other, are taken for a list that repeats itself.
+const MOST_ALIKE: u64 = 8;
+
 /// The position of a page in a list. Callers treat it as opaque JSON, and may store it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,6 +22,12 @@ pub(crate) struct PageCursor {
     /// Hash of the identities of the items of the page before, in any order, if they differ from each other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) ids: Option<String>,
+    /// Hash of the items of the page before, in any order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) any_order: Option<String>,
+    /// Number of pages directly before this one whose items had the ids of the page before, and other content.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) alike: u64,
     /// Identity of the last item of the page before, if this page has to begin with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last: Option<String>,
@@ -40,7 +49,7 @@ pub(crate) struct PageCursor {
     /// Number of empty pages directly before this one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) empty: u64,
-    /// Whether this offset was chosen because the two before it returned the same page.
+    /// Whether this offset or number was chosen because the two before it returned the same page.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) leapt: bool,
     /// An earlier page, to which all later ones are compared.
@@ -86,9 +95,13 @@ impl PageRequest {
         self.count.map_or(0, |count| count.saturating_sub(received))
     }
 
-    /// Returns whether a page has the items of the page before.
-    pub(super) fn repeats(&self, prints: &Prints) -> bool {
-        let same_ids = prints.ids.is_some() && prints.ids == self.cursor.ids;
-        prints.length > 0 && (prints.content == self.cursor.content || same_ids)
+    /// Returns whether a page has the items of the page before. Items may share an id and differ, as translations do:
+    /// unless `strict`, pages of the same ids are a repetition only if their content is equal too, or after many.
+    pub(super) fn repeats(&self, prints: &Prints, strict: bool) -> bool {
+        let before = &self.cursor;
+        let same_ids = prints.ids.is_some() && prints.ids == before.ids;
+        let by_ids = strict || before.any_order.is_none() || before.alike >= MOST_ALIKE;
+        let same_items = prints.content == before.content || before.any_order.as_ref() == Some(&prints.any_order);
+        prints.length > 0 && (same_items || (same_ids && by_ids))
     }
 }

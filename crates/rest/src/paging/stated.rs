@@ -3,7 +3,7 @@
 //! The idea: a value that is there and cannot be read is an error. It is never taken for its absence, since an absent
 //! value may end a list.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_core::{pointer_names, pointer_part};
 
 use super::page_row::PageRow;
@@ -106,7 +106,7 @@ pub(super) fn whole(value: &Value) -> Result<Option<u64>, &'static str> {
 }
 
 /// Reads a flag, also one that is written as 1 or 0, or in a text.
-fn flag(value: &Value) -> Result<Option<bool>, &'static str> {
+pub(super) fn flag(value: &Value) -> Result<Option<bool>, &'static str> {
     let text = match value {
         Value::Null => return Ok(None),
         Value::Bool(flag) => return Ok(Some(*flag)),
@@ -133,9 +133,16 @@ pub(super) fn reported_error(row: &PageRow, body: &Value) -> Option<String> {
     let mut names = pointer_names(&row.items);
     loop {
         let members = value.as_object()?;
-        let found = members.iter().find(|(name, member)| reports_error(&plain(name), member, is_empty));
-        if let Some((name, _)) = found {
-            return Some(format!("{path}/{}", pointer_part(name)));
+        if let Some(name) = error_in(members, is_empty) {
+            return Some(format!("{path}/{name}"));
+        }
+        let heads = members.iter().filter(|(name, _)| {
+            is_empty && ["meta", "response", "status", "responsestatus"].contains(&plain(name).as_str())
+        });
+        for (head, members) in heads {
+            if let Some(name) = members.as_object().and_then(|members| error_in(members, true)) {
+                return Some(format!("{path}/{}/{name}", pointer_part(head)));
+            }
         }
         let name = names.next()?;
         value = members.get(&name)?;
@@ -143,30 +150,39 @@ pub(super) fn reported_error(row: &PageRow, body: &Value) -> Option<String> {
     }
 }
 
+/// Returns the name of the first member that reports an error, as a part of a pointer.
+fn error_in(members: &Map<String, Value>, is_empty: bool) -> Option<String> {
+    let mut found = members.iter().filter(|(name, member)| reports_error(&plain(name), member, is_empty));
+    found.next().map(|(name, _)| pointer_part(name).to_string())
+}
+
 /// Returns whether a member beside a list reports an error. A status may belong to what is listed: it counts only if
 /// nothing is.
 fn reports_error(name: &str, member: &Value, is_empty: bool) -> bool {
     match name {
-        "error" | "errors" | "fault" | "exception" | "errormessage" => !is_blank(member),
+        "error" | "errors" | "fault" | "faultstring" | "exception" | "exceptions" | "failures" | "errormessage"
+        | "errorcode" | "errordetails" | "haserror" | "iserror" | "err" | "errcode" | "errmsg" => !is_blank(member),
         "ok" | "success" | "succeeded" | "issuccess" => flag(member) == Ok(Some(false)),
-        "status" | "stat" | "statuscode" if is_empty => match member {
-            Value::String(text) => {
-                ["error", "fail", "failed", "failure"].contains(&text.trim().to_ascii_lowercase().as_str())
+        "status" | "stat" | "statuscode" | "code" | "result" | "responsestatus" if is_empty => match member {
+            Value::String(text)
+                if ["error", "fail", "failed", "failure"].contains(&text.trim().to_ascii_lowercase().as_str()) =>
+            {
+                true
             }
-            member => member.as_u64().is_some_and(|status| (400..600).contains(&status)),
+            member => whole(member).ok().flatten().is_some_and(|status| (400..600).contains(&status)),
         },
         _ => false,
     }
 }
 
 /// Returns whether a value means "none".
-fn is_blank(value: &Value) -> bool {
+pub(super) fn is_blank(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(flag) => !flag,
         Value::Number(number) => number.as_f64() == Some(0.0),
         Value::String(text) => {
-            ["", "0", "false", "none", "null", "ok"].contains(&text.trim().to_ascii_lowercase().as_str())
+            ["", "0", "false", "none", "null", "ok", "success"].contains(&text.trim().to_ascii_lowercase().as_str())
         }
         Value::Array(items) => items.iter().all(is_blank),
         Value::Object(members) => members.values().all(is_blank),
@@ -174,78 +190,9 @@ fn is_blank(value: &Value) -> bool {
 }
 
 /// Returns a name without case, separators and the prefix of OData.
-fn plain(name: &str) -> String {
+pub(super) fn plain(name: &str) -> String {
     let name = name.trim_start_matches("@odata.").trim_start_matches("odata.");
     name.chars().filter(|c| c.is_ascii_alphanumeric()).map(|c| c.to_ascii_lowercase()).collect()
-}
-
-/// How deep an announcement may stand in the objects around a list.
-const DEPTH: usize = 3;
-
-/// Returns the pointer to a member that announces a next page, beside the items and what the rule reads. The names are
-/// those in common use.
-pub(super) fn announced(row: &PageRow, body: &Value) -> Option<String> {
-    announced_in(row, body, "", DEPTH)
-}
-
-fn announced_in(row: &PageRow, value: &Value, path: &str, depth: usize) -> Option<String> {
-    for (name, member) in value.as_object()? {
-        let pointer = format!("{path}/{}", pointer_part(name));
-        if pointer == row.items || row.next.as_ref() == Some(&pointer) || row.ignore.contains(&pointer) {
-            continue;
-        }
-        let found = match plain(name).as_str() {
-            "next"
-            | "nextpage"
-            | "nextpageid"
-            | "nextpagenumber"
-            | "nexturl"
-            | "nexturi"
-            | "nextlink"
-            | "nexthref"
-            | "nextpageurl"
-            | "nextpageuri"
-            | "nextpagelink"
-            | "nextcursor"
-            | "nextpagecursor"
-            | "nexttoken"
-            | "nextpagetoken"
-            | "nextcontinuationtoken"
-            | "continuationtoken"
-            | "continuation"
-            | "continue"
-            | "nextmarker"
-            | "nextkey"
-            | "nextoffset"
-            | "nextstart"
-            | "nextindex"
-            | "nextbatch"
-            | "nextrecordsurl" => !is_blank(member),
-            "more" | "hasmore" | "hasnext" | "hasnextpage" | "hasmorepages" | "hasmoreresults" | "hasmoreitems"
-            | "hasmorerecords" | "hasmoredata" | "moreresults" | "moreitems" | "moreavailable" | "istruncated"
-            | "truncated" => flag(member) == Ok(Some(true)),
-            "links" => member.as_array().is_some_and(|links| links.iter().any(is_next_link)),
-            _ => false,
-        };
-        if found {
-            return Some(pointer);
-        }
-        if depth > 0
-            && let Some(found) = announced_in(row, member, &pointer, depth - 1)
-        {
-            return Some(found);
-        }
-    }
-    None
-}
-
-/// Returns whether an element of a list of links leads to a next page: `{"rel": "next", "href": ..}`.
-fn is_next_link(link: &Value) -> bool {
-    let is_next = |rel: &Value| rel.as_str().is_some_and(|rel| rel.eq_ignore_ascii_case("next"));
-    let rel =
-        link.get("rel").is_some_and(|rel| is_next(rel) || rel.as_array().is_some_and(|all| all.iter().any(is_next)));
-    let target = ["href", "url", "uri"].iter().find_map(|name| link.get(name));
-    rel && target.is_some_and(|target| !is_blank(target))
 }
 
 #[cfg(test)]
@@ -305,6 +252,12 @@ mod tests {
             (json!({ "data": { "items": [] }, "status": "error" }), "/status"),
             (json!({ "statusCode": 503 }), "/statusCode"),
             (json!({ "data": null, "errors": ["x"] }), "/errors"),
+            (with("errcode", json!(40001)), "/errcode"),
+            (with("has_error", json!(true)), "/has_error"),
+            (json!({ "data": { "items": [] }, "code": "429" }), "/code"),
+            (json!({ "data": { "items": [] }, "result": "failure" }), "/result"),
+            (json!({ "data": { "items": [] }, "meta": { "code": 500 } }), "/meta/code"),
+            (json!({ "data": { "items": [] }, "responseStatus": { "errorCode": "X" } }), "/responseStatus/errorCode"),
         ] {
             assert_eq!(found(body.clone()).as_deref(), Some(pointer), "{body}");
         }
@@ -319,6 +272,8 @@ mod tests {
             with("ok", json!(1)),
             with("status", json!("failed")),
             with("errorsFound", json!(3)),
+            json!({ "data": { "items": [1] }, "errcode": 0, "errmsg": "ok", "code": 404, "meta": { "code": 404 } }),
+            json!({ "data": { "items": [] }, "code": 200, "meta": { "code": 200, "status": "ok" } }),
             json!({ "data": { "items": [{ "error": "x" }] } }),
             json!([{ "error": "x" }]),
         ] {
@@ -327,34 +282,5 @@ mod tests {
         let own = row("errors = ['/meta/problem']");
         assert_eq!(reported_error(&own, &json!({ "error": "x", "meta": { "problem": null } })), None);
         assert_eq!(reported_error(&own, &json!({ "meta": { "problem": "x" } })).as_deref(), Some("/meta/problem"));
-    }
-
-    #[test]
-    fn announcements_of_a_next_page_are_found() {
-        let found = |body: Value| announced(&row("ignore = ['/nextPage']"), &body);
-        for (body, pointer) in [
-            (json!({ "next": "x" }), "/next"),
-            (json!({ "next_page": 2 }), "/next_page"),
-            (json!({ "@odata.nextLink": "https://a" }), "/@odata.nextLink"),
-            (json!({ "meta": { "next-cursor": "x" } }), "/meta/next-cursor"),
-            (json!({ "_links": { "next": { "href": "/2" } } }), "/_links/next"),
-            (json!({ "links": [{ "rel": "self", "href": "/1" }, { "rel": ["Next"], "href": "/2" }] }), "/links"),
-            (json!({ "data": { "pageInfo": { "hasNextPage": true }, "items": [] } }), "/data/pageInfo/hasNextPage"),
-            (json!({ "IsTruncated": "true" }), "/IsTruncated"),
-            (json!({ "continue": { "offset": "x" } }), "/continue"),
-        ] {
-            assert_eq!(found(body.clone()).as_deref(), Some(pointer), "{body}");
-        }
-        for none in [
-            json!({ "next": null, "next_page": 0, "nextCursor": "", "has_more": false, "truncated": 0 }),
-            json!({ "nextPage": 2 }),
-            json!({ "_links": { "next": {}, "prev": { "href": "/1" } } }),
-            json!({ "links": [{ "rel": "next", "href": null }, { "rel": "last", "href": "/9" }] }),
-            json!({ "data": { "items": [{ "next": "x" }] } }),
-            json!({ "nextReview": "2026-01-31", "nextSyncToken": "x", "more_info": true }),
-            json!([{ "next": "x" }]),
-        ] {
-            assert_eq!(found(none.clone()), None, "{none}");
-        }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use trunkline_core::{Effect, Result, async_trait};
 
 use super::{Caller, OutputStream, Role, StreamOperation, operation_table};
-use crate::{CallOutput, Runtime};
+use crate::{CallOutput, ListedItem, Runtime};
 
 operation_table! {
     /// Calls one action on a connection, and returns its output.
@@ -44,13 +44,13 @@ pub struct ListActionItems;
 #[async_trait]
 impl StreamOperation for ListActionItems {
     type Input = ActionCall;
-    type Item = Value;
+    type Item = ListedItem;
     const NAME: &'static str = "actions.list_items";
     const ABOUT: &'static str = "Reads all pages of an action that lists, item by item.";
     const ROLE: Role = Role::Operator;
     const EFFECT: Effect = Effect::Read;
 
-    async fn open(runtime: &Runtime, _: &Caller, input: ActionCall) -> Result<OutputStream<Value>> {
+    async fn open(runtime: &Runtime, _: &Caller, input: ActionCall) -> Result<OutputStream<ListedItem>> {
         let ActionCall { action, connection, input } = input;
         runtime.list(&action, &connection, input).await
     }

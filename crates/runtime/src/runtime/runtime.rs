@@ -283,20 +283,25 @@ impl Runtime {
         action: &str,
         connection: &str,
         input: Value,
-    ) -> Result<BoxStream<'static, Result<Value>>> {
+    ) -> Result<BoxStream<'static, Result<ListedItem>>> {
         let (connected, action) = self.connected(action, connection).await?;
         let (context, action) = (Runtime::context(&connected), action.name.clone());
+        let redactor = self.redactor().clone();
         let read = move |from: Option<Value>| {
             let (connected, context, action, input) =
                 (connected.clone(), context.clone(), action.clone(), input.clone());
             async move { connected.page(&action, input, from, &context).await }
         };
         let pages = stream::try_unfold(Some(None), move |from: Option<Option<Value>>| {
-            let page = from.map(&read);
+            let (page, redactor) = (from.map(&read), redactor.clone());
             async move {
                 let Some(page) = page else { return Ok(None) };
                 let page = page.await?;
-                Ok(Some((stream::iter(page.items.into_iter().map(Ok)), page.next.map(Some))))
+                let reason = page
+                    .maybe_incomplete
+                    .map(|reason| ListedItem::MaybeIncomplete(redactor.redact(&reason).into_owned()));
+                let items = page.items.into_iter().map(ListedItem::Item).chain(reason);
+                Ok(Some((stream::iter(items.map(Ok)), page.next.map(Some))))
             }
         });
         Ok(pages.try_flatten().boxed())
@@ -379,6 +384,16 @@ fn engine(ports: &Ports) -> Engine {
         Some(staging) => engine.with_staging(staging.clone()),
         None => engine,
     }
+}
+
+/// What the stream of a list yields.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListedItem {
+    /// An item of the list.
+    Item(Value),
+    /// The reason why the list may lack items, after the items of the page that shows it.
+    MaybeIncomplete(String),
 }
 
 /// The result of an action that was called outside a flow.

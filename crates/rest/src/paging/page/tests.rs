@@ -6,7 +6,7 @@ mod end_tests;
 mod model_tests;
 
 fn read(paging: &Paging, request: &PageRequest, body: &Value) -> Result<Page, Fault> {
-    paging.read(request, &PageResponse { status: 200, body, link: Ok(None), previous: None })
+    paging.read(request, &PageResponse { status: 200, body, link: Ok(None), previous: None, header: None })
 }
 
 fn paging(row: &str) -> Paging {
@@ -26,7 +26,10 @@ fn walk(row: &str, respond: impl Fn(&Map<String, Value>) -> Value) -> Result<Vec
     loop {
         let mut input = Map::new();
         let request = paging.request(&mut input, none, from).expect("the list has too many pages");
-        let page = read(&paging, &request, &respond(&input))?;
+        let body = respond(&input);
+        let previous = paging.request_previous(&request, &mut input).then(|| respond(&input));
+        let (link, previous) = (Ok(None), previous.as_ref());
+        let page = paging.read(&request, &PageResponse { status: 200, body: &body, link, previous, header: None })?;
         from = page.next.clone();
         pages.push(page);
         if from.is_none() {

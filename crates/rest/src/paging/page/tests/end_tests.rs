@@ -6,7 +6,7 @@ use super::*;
 fn second(row: &str, first: &Value, response: PageResponse<'_>) -> Result<Page, Fault> {
     let paging = paging(row);
     let request = paging.request(&mut Map::new(), none, None).unwrap();
-    let first = PageResponse { status: 200, body: first, link: Ok(Some("/2".into())), previous: None };
+    let first = PageResponse { status: 200, body: first, link: Ok(Some("/2".into())), previous: None, header: None };
     let next = paging.read(&request, &first).unwrap().next;
     paging.read(&paging.request(&mut Map::new(), none, next).unwrap(), &response)
 }
@@ -56,7 +56,7 @@ fn a_response_that_is_not_a_page_is_an_error_on_every_page() {
         ] {
             let on_first = first(&row, &bad);
             assert!(on_first.is_err(), "{kind}, {bad}: {on_first:?}");
-            let response = PageResponse { status: 200, body: &bad, link: Ok(None), previous: None };
+            let response = PageResponse { status: 200, body: &bad, link: Ok(None), previous: None, header: None };
             let on_second = second(&row, &good, response);
             assert!(on_second.is_err(), "{kind}, {bad}: {on_second:?}");
         }
@@ -147,7 +147,7 @@ fn the_link_header_is_read_or_an_error() {
     let read = |row: &str, link: Result<Option<String>, String>| {
         let paging = paging(row);
         let request = paging.request(&mut Map::new(), none, None).unwrap();
-        paging.read(&request, &PageResponse { status: 200, body: &body, link, previous: None })
+        paging.read(&request, &PageResponse { status: 200, body: &body, link, previous: None, header: None })
     };
     assert_eq!(read(row, Ok(None)).unwrap().next, None);
     assert!(read(row, Ok(Some("/2".into()))).unwrap().next.is_some());
@@ -163,7 +163,7 @@ fn a_status_ends_a_list_after_its_first_page_if_the_row_says_so() {
     let null = Value::Null;
     for status in [400, 404, 204] {
         let row = format!("{NUMBER}\nendStatus = [400, 404, 204]");
-        let response = PageResponse { status, body: &null, link: Ok(None), previous: None };
+        let response = PageResponse { status, body: &null, link: Ok(None), previous: None, header: None };
         let page = second(&row, &good, response).unwrap();
         assert_eq!((page.items.len(), page.next, page.maybe_incomplete), (0, None, None));
         let paging = paging(&row);
@@ -172,11 +172,11 @@ fn a_status_ends_a_list_after_its_first_page_if_the_row_says_so() {
         // The pages before said that there is more.
         let total = format!("{row}\ntotal = '/total'");
         let good = json!({ "items": [{ "id": 1 }, { "id": 2 }], "total": 9 });
-        let response = PageResponse { status, body: &null, link: Ok(None), previous: None };
+        let response = PageResponse { status, body: &null, link: Ok(None), previous: None, header: None };
         let page = second(&total, &good, response).unwrap();
         assert_eq!(page.maybe_incomplete.as_deref(), Some("it ended after 2 of 9 items"));
     }
-    let response = PageResponse { status: 204, body: &null, link: Ok(None), previous: None };
+    let response = PageResponse { status: 204, body: &null, link: Ok(None), previous: None, header: None };
     second(NUMBER, &good, response).unwrap_err();
 }
 
@@ -223,7 +223,50 @@ fn an_unchanged_cursor_with_an_empty_page_ends_the_list() {
     };
     assert_eq!(items(walk(CURSOR, respond).unwrap()), [0, 1, 2, 3]);
     let fault = walk(CURSOR, |input| json!({ "items": [input.len()], "next": "same" })).unwrap_err();
-    assert!(fault.message.contains("just read"), "with items it is not an end: {fault:?}");
+    assert!(fault.message.contains("same as the one before"), "with items it is not an end: {fault:?}");
+    // The service keeps the reader's place.
+    let place = std::cell::Cell::new(0);
+    let scroll = |_: &Map<String, Value>| {
+        place.set(place.get() + 2);
+        json!({ "items": slice(7, place.get() - 2, 2), "next": "same" })
+    };
+    assert_eq!(items(walk(CURSOR, scroll).unwrap()), slice(7, 0, 7));
+}
+
+#[test]
+fn pages_of_the_same_ids_and_other_content_are_pages() {
+    let respond = |input: &Map<String, Value>| {
+        let language = input.get("after").and_then(Value::as_u64).unwrap_or(0);
+        let next = if language < 3 { json!(language + 1) } else { Value::Null };
+        json!({ "items": [{ "id": 1, "language": language }, { "id": 2, "language": language }], "next": next })
+    };
+    assert_eq!(items(walk(CURSOR, respond).unwrap()).len(), 8);
+}
+
+#[test]
+fn equal_pages_of_items_without_ids_are_not_the_end() {
+    let row = "kind = 'number'\npage = 'p'\nitems = ''";
+    for all in [["ab", "cd", "cd", "ef", ""], ["ab", "cd", "cd", "", ""], ["ab", "cd", "ef", "ef", ""]] {
+        let pages = walk(row, |input| {
+            let page = all[usize::try_from(given(input, "p")).unwrap() - 1];
+            page.chars().map(|v| json!({ "v": v.to_string() })).collect()
+        });
+        let read: String = items(pages.unwrap()).iter().map(|item| item["v"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(read, all.concat());
+    }
+}
+
+#[test]
+fn a_total_or_a_flag_beside_a_list_tells_that_items_are_missing() {
+    let report = |body: Value| first(CURSOR, &body).unwrap().maybe_incomplete;
+    assert_eq!(report(json!({ "items": [1], "meta": { "total": 7 } })).as_deref(), Some("it ended after 1 of 7 items"));
+    assert_eq!(
+        report(json!({ "items": [1], "incomplete_results": true })).as_deref(),
+        Some("the service says so at `/incomplete_results`")
+    );
+    assert_eq!(report(json!({ "items": [1], "total": 1, "timed_out": false, "partial": false })), None);
+    let last = first(&format!("{NUMBER}\nlast = '/pages'"), &json!({ "items": [1], "pages": 1, "done": false }));
+    assert_eq!(last.unwrap().next, None, "the row's own pointer shows the end");
 }
 
 /// Returns the items of a page and the next cursor, from the number of pages before it, which stands in the cursor.

@@ -204,7 +204,7 @@ fn read_all(service: &Service, sabotage: Sabotage) -> Result<(Vec<Page>, bool), 
         }
         requests += 1;
         let previous = paging.request_previous(&request, &mut input).then(|| respond(&input).1);
-        let response = PageResponse { status, body: &body, link: Ok(None), previous: previous.as_ref() };
+        let response = PageResponse { status, body: &body, link: Ok(None), previous: previous.as_ref(), header: None };
         let mut page = paging.read(&request, &response).map_err(|fault| fault.message)?;
         let is_short = page.items.len() < service.size;
         let is_repeated = page.items.is_empty() && page.next.is_some();
