@@ -187,7 +187,7 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
         // A text that looks like a number stays a text.
         _ if expects == ExpectedBody::Text && is_text && !html && !is_json => text(),
         _ if expects == ExpectedBody::Any && is_text => text(),
-        // PHP declares JSON as a page unless it is told otherwise.
+        // PHP declares JSON as a page by default.
         Some(body) if !html || body.is_object() || body.is_array() => response.body.unwrap_or_default(),
         _ => return Err(unreadable(request, &response, &raw)),
     };

@@ -34,7 +34,7 @@ const WRAPPERS: &[&str] = &["error", "errors", "fault", "detail", "data"];
 /// The members that hold a number other than zero in an error, beside words.
 const NUMBERS: &[&str] = &["errcode", "code", "error_code", "errorCode", "errorcode"];
 
-/// The members of a response that is no refusal.
+/// The members of a response that grants a token.
 const TOKENS: &[&str] = &["access_token", "refresh_token", "id_token", "accessToken", "token"];
 
 /// A response without a token.
