@@ -107,7 +107,7 @@ impl Paging {
                 if !cursor.at.is_null() {
                     input.insert(name.clone(), cursor.at.clone());
                 } else if input.contains_key(name) {
-                    // The caller begins later in the list, and nobody knows how many items are before.
+                    // The caller begins later in the list, and the number of items before is not known.
                     cursor.listed = u64::MAX;
                 }
             }

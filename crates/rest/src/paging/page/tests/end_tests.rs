@@ -257,7 +257,7 @@ fn equal_pages_of_items_without_ids_are_not_the_end() {
 }
 
 #[test]
-fn a_total_or_a_flag_beside_a_list_tells_that_items_are_missing() {
+fn a_total_or_a_flag_beside_a_list_shows_that_items_are_missing() {
     let report = |body: Value| first(CURSOR, &body).unwrap().maybe_incomplete;
     assert_eq!(report(json!({ "items": [1], "meta": { "total": 7 } })).as_deref(), Some("it ended after 1 of 7 items"));
     assert_eq!(
