@@ -16,7 +16,6 @@ pub(crate) const EXCEPTIONS: &[(&str, &str, &str)] = &[
     ("download", "an answer that says it is huge", "a file may be of any size"),
     ("download", "a beginning and nothing more", "a later step reads the bytes"),
     ("asset.wait_until_processed", "a 404", "a new asset may not be visible yet"),
-    ("direct_link.export", "an error inside a 200", "as for every file"),
     ("direct_link.export", "an answer cut short", "as for every file"),
     ("direct_link.export", "broken JSON", "as for every file"),
     ("direct_link.export", "an answer that says it is huge", "the same"),

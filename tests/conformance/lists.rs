@@ -154,6 +154,14 @@ pub(crate) struct ReadList {
     pub(crate) pages: usize,
 }
 
+/// Returns the number of an item, which is a text where the output of the action declares one.
+fn id(item: &Value) -> Option<usize> {
+    match &item["id"] {
+        Value::String(text) => text.parse().ok(),
+        number => number.as_u64().map(|id| id as usize),
+    }
+}
+
 /// Reads the list of an action to its end.
 async fn read(subject: &Subject, shelf: Shelf) -> Result<ReadList> {
     subject.service.replies(&[shelf.reply()]);
@@ -161,7 +169,7 @@ async fn read(subject: &Subject, shelf: Shelf) -> Result<ReadList> {
     loop {
         let (name, input, cx) = (&subject.spec.name, input(&subject.spec.input), Context::default().with_timeout(LONG));
         let Page { items, next: following, maybe_incomplete } = subject.connected.page(name, input, next, &cx).await?;
-        list.ids.extend(items.iter().map(|item| item["id"].as_u64().map_or(usize::MAX, |id| id as usize)));
+        list.ids.extend(items.iter().map(|item| id(item).unwrap_or(usize::MAX)));
         list.maybe_incomplete |= maybe_incomplete.is_some();
         list.pages += 1;
         if following.is_none() {
