@@ -72,20 +72,12 @@ async fn yaml_has_the_values_of_json_and_no_others() {
         cli.run(&["run", &file, "--json"]).await
     };
     for (text, value) in [
-        ("yes", json!("yes")),
-        ("no", json!("no")),
-        ("on", json!("on")),
         ("true", json!(true)),
-        ("True", json!("True")),
+        ("True", json!(true)),
         ("~", json!(null)),
         ("null", json!(null)),
-        ("0x10", json!("0x10")),
-        ("0o7", json!("0o7")),
-        ("012", json!("012")),
-        ("1_000", json!("1_000")),
         ("2026-11-21", json!("2026-11-21")),
         ("12:30:45", json!("12:30:45")),
-        (".inf", json!(".inf")),
         ("!!str 7", json!("7")),
         ("&a 1", json!(1)),
         ("7 # comment", json!(7)),
@@ -93,7 +85,10 @@ async fn yaml_has_the_values_of_json_and_no_others() {
         let run = validate(text).await.expect(0).json();
         assert_eq!(run["output"], json!({ "value": value }), "{text}");
     }
-    for text in ["!!int 7", "!secret x", "!!binary aGk=", "*nothing", "{a: 1, a: 2}", "{<<: {a: 1}, b: 2} }"] {
+    // What versions of YAML read differently, and what JSON has no value for.
+    let several = ["yes", "No", "on", "0x10", "0o7", "012", "1_000", ".inf", ".5", "+5"];
+    let others = ["!!int 7", "!secret x", "!!binary aGk=", "*nothing", "{a: 1, a: 2}", "{<<: {a: 1}, b: 2}"];
+    for text in several.into_iter().chain(others) {
         assert_ne!(validate(text).await.code, 0, "{text}");
     }
 }
