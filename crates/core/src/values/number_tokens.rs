@@ -1,6 +1,6 @@
 //! The numbers of a JSON text, where they are, and whether a value can keep them.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use crate::values::{number::lossy_number, pointer::pointer_part};
 
@@ -8,17 +8,14 @@ use crate::values::{number::lossy_number, pointer::pointer_part};
 pub(crate) struct NumberToken<'a> {
     /// Its offset in bytes.
     pub(crate) offset: usize,
-    /// Its JSON pointer.
-    pub(crate) pointer: String,
     pub(crate) text: &'a str,
     /// Why it cannot be kept.
     pub(crate) reason: Option<&'static str>,
 }
 
-/// The numbers of a JSON text, in order: all, or those that cannot be kept. The text need not be valid.
+/// The numbers of a JSON text, in order. The text need not be valid.
 pub(crate) struct NumberTokens<'a> {
     json: &'a [u8],
-    all: bool,
     at: usize,
     open: Vec<Container>,
 }
@@ -30,23 +27,35 @@ enum Container {
 }
 
 impl<'a> NumberTokens<'a> {
-    pub(crate) fn all(json: &'a [u8]) -> Self {
-        NumberTokens { all: true, ..NumberTokens::lossy(json) }
+    pub(crate) fn new(json: &'a [u8]) -> Self {
+        NumberTokens { json, at: 0, open: Vec::new() }
     }
 
-    pub(crate) fn lossy(json: &'a [u8]) -> Self {
-        NumberTokens { json, all: false, at: 0, open: Vec::new() }
+    /// Returns the JSON pointer of the number that was read last.
+    pub(crate) fn pointer(&self) -> String {
+        self.open.iter().map(|container| format!("/{}", self.part(container))).collect()
     }
 
-    fn pointer(&self) -> String {
-        let part = |container: &Container| match container {
-            Container::Object(name) => {
-                let name: String = serde_json::from_slice(&self.json[name.clone()]).unwrap_or_default();
-                format!("/{}", pointer_part(&name))
-            }
-            Container::List(index) => format!("/{index}"),
+    /// Returns whether the number that was read last is at a place, in which `*` stands for each item or member. It
+    /// begins at the last part, in which most places differ, and makes no pointer: a page has thousands of numbers.
+    pub(crate) fn is_at(&self, place: &str) -> bool {
+        let mut parts = place.rsplit('/');
+        let mut around = self.open.iter().rev();
+        around.all(|container| parts.next().is_some_and(|part| part == "*" || part == self.part(container)))
+            && parts.eq([""])
+    }
+
+    /// Returns the part of a pointer that leads into a container.
+    fn part(&self, container: &Container) -> Cow<'a, str> {
+        let name = match container {
+            Container::List(index) => return index.to_string().into(),
+            Container::Object(name) => &self.json[name.clone()],
         };
-        self.open.iter().map(part).collect()
+        let bare = name.strip_prefix(b"\"").and_then(|name| name.strip_suffix(b"\"")).unwrap_or_default();
+        match std::str::from_utf8(bare) {
+            Ok(bare) if !bare.contains(['\\', '~', '/']) => bare.into(),
+            _ => pointer_part(&serde_json::from_slice::<String>(name).unwrap_or_default()).into(),
+        }
     }
 
     /// Returns the offset after the string that begins here.
@@ -93,16 +102,36 @@ impl<'a> Iterator for NumberTokens<'a> {
                 b'-' | b'0'..=b'9' => {
                     end = self.end_of_number();
                     let text = std::str::from_utf8(&self.json[self.at..end]).unwrap_or_default();
-                    let reason = lossy_number(text);
-                    if self.all || reason.is_some() {
-                        let found = NumberToken { offset: self.at, pointer: self.pointer(), text, reason };
-                        self.at = end;
-                        return Some(found);
-                    }
+                    let found = NumberToken { offset: self.at, text, reason: lossy_number(text) };
+                    self.at = end;
+                    return Some(found);
                 }
                 _ => {}
             }
             self.at = end;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_at_its_pointer_and_at_no_other() {
+        let json = br#"{"a": [1, {"b/c": 2, "~": [[3]]}], "\u0064": {"": 4, "q\"": 5}, "*": 6}"#;
+        let mut tokens = NumberTokens::new(json);
+        let pointers = ["/a/0", "/a/1/b~1c", "/a/1/~0/0/0", "/d/", "/d/q\"", "/*"];
+        for expected in pointers {
+            tokens.next().unwrap();
+            assert_eq!(tokens.pointer(), expected);
+            for place in pointers.into_iter().filter(|place| *place != "/*") {
+                assert_eq!(tokens.is_at(place), place == expected, "{expected} {place}");
+            }
+            let last = expected.rfind('/').unwrap();
+            assert!(tokens.is_at(&format!("{}/*", &expected[..last])), "{expected}");
+            assert!(!tokens.is_at(&format!("/x{expected}")) && !tokens.is_at(""), "{expected}");
+        }
+        assert!(tokens.next().is_none());
     }
 }

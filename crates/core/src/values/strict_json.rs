@@ -45,10 +45,11 @@ pub struct TextPlaces {
 }
 
 impl TextPlaces {
-    /// Returns whether a number becomes a text. Of several places for it, those with the fewest `*` count.
-    fn covers(&self, token: &NumberToken<'_>) -> bool {
+    /// Returns whether the number that was read last becomes a text. Of several places for it, those with the fewest `*`
+    /// count.
+    fn covers(&self, token: &NumberToken<'_>, tokens: &NumberTokens<'_>) -> bool {
         let closest = |places: &[String]| {
-            let fitting = places.iter().filter(|place| is_at(&token.pointer, place));
+            let fitting = places.iter().filter(|place| tokens.is_at(place));
             fitting.map(|place| place.split('/').filter(|part| *part != "*").count()).max()
         };
         let text = closest(&self.texts);
@@ -73,11 +74,11 @@ impl TextPlaces {
 /// As [`read_json`].
 pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces) -> serde_json::Result<Value> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
-    let has_texts = !places.texts.is_empty();
-    for token in if has_texts { NumberTokens::all(bytes) } else { NumberTokens::lossy(bytes) } {
-        if !places.covers(&token) {
+    let mut tokens = NumberTokens::new(bytes);
+    while let Some(token) = tokens.next() {
+        if !places.covers(&token, &tokens) {
             match token.reason {
-                Some(reason) => return Err(refused(bytes, &token, reason)),
+                Some(reason) => return Err(refused(bytes, &token, &tokens.pointer(), reason)),
                 None => continue,
             }
         }
@@ -93,18 +94,11 @@ pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces)
     Ok(value)
 }
 
-/// Returns whether a JSON pointer is one of those that a place stands for.
-fn is_at(pointer: &str, place: &str) -> bool {
-    let (parts, wanted) = (pointer.split('/'), place.split('/'));
-    parts.clone().count() == wanted.clone().count()
-        && parts.zip(wanted).all(|(part, wanted)| wanted == "*" || part == wanted)
-}
-
-fn refused(json: &[u8], token: &NumberToken<'_>, reason: &str) -> serde_json::Error {
+fn refused(json: &[u8], token: &NumberToken<'_>, pointer: &str, reason: &str) -> serde_json::Error {
     let before = &json[..token.offset];
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
-    let message = lossy_number_message(token.text, &token.pointer, reason);
+    let message = lossy_number_message(token.text, pointer, reason);
     // Serde reads line and column from the end of the message.
     Error::custom(format_args!("{message} at line {line} column {column}"))
 }
@@ -227,7 +221,7 @@ mod tests {
         fn other_documents_are_read_as_by_serde_json(text in "[\\[\\]{}:,\" a-c0-9.eE\\-ntrufls\\\\]{0,40}") {
             let usual = serde_json::from_str::<Value>(&text).ok();
             let ours = read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).ok();
-            let lossy = NumberTokens::lossy(text.as_bytes()).next().is_some();
+            let lossy = NumberTokens::new(text.as_bytes()).any(|token| token.reason.is_some());
             prop_assert!(ours == usual || ours.is_none() && (text.contains('{') || lossy), "{:?} {:?}", ours, usual);
         }
     }
