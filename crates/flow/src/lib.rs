@@ -41,4 +41,3 @@ pub use trigger::{
     Encoding, InitialItems, Missed, Overlap, Poll, Schedule, Signature, SignatureAlgorithm, SigningKeyForm,
     TimestampPlace, Trigger, Webhook, WebhookMethod, WebhookResponseMode,
 };
-pub use values::json_kinds::kind_of;

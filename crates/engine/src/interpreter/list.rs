@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Page, Result, StepPath};
-use trunkline_flow::{BoundAction, Over, Scope, Step, Template, kind_of};
+use trunkline_core::{Effect, Error, ErrorKind, Page, Result, StepPath, kind_of};
+use trunkline_flow::{BoundAction, Over, Scope, Step, Template};
 
 use crate::{
     interpreter::{bounds::Bounds, interpreter::Interpreter},

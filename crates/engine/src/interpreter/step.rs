@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath};
-use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait, kind_of};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath, kind_of};
+use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait};
 
 use crate::interpreter::{
     bounds::Bounds,

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result};
-use trunkline_flow::{Scope, Template, kind_of};
+use trunkline_core::{Error, ErrorKind, Result, kind_of};
+use trunkline_flow::{Scope, Template};
 use uuid::Uuid;
 
 /// The form in which a run writes the keys of its items. A run keeps the form that it began with.

@@ -54,7 +54,7 @@ fn near<'a>(row: &PageRow, body: &'a Value) -> Vec<(String, String, &'a Value)> 
                 open.push((pointer.clone(), member));
             }
             let own = [&row.next, &row.last, &row.more, &row.total];
-            if !own.contains(&&Some(pointer.clone())) {
+            if !own.iter().any(|own| own.as_deref() == Some(&*pointer)) {
                 found.push((pointer, name, member));
             }
         }

@@ -2,10 +2,12 @@
 
 use serde_json::Value;
 
+use trunkline_core::kind_of;
+
 use super::{
     list_changes::{fingerprint, item_identity, page_identity, remove_overlap, remove_tail, tail, total_changed},
     position::PageRequest,
-    stated::{Stated, kind_of, look},
+    stated::{Stated, look},
 };
 
 /// What a page says about the one after it.

@@ -8,7 +8,7 @@
 //! the middle of it.
 
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, Page, Result};
+use trunkline_core::{Error, ErrorKind, Page, Result, kind_of};
 
 use super::{
     announce::{announced, partial, plain_total, suggested},
@@ -16,7 +16,7 @@ use super::{
     next::{self, Next},
     position::{Mark, PageCursor, PageRequest},
     rule::{Paging, Rule},
-    stated::{Stated, kind_of, look, reported_error, whole},
+    stated::{Stated, look, reported_error, whole},
 };
 
 /// A list with more pages than this is taken for a loop.

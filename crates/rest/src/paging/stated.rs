@@ -4,7 +4,7 @@
 //! value may end a list.
 
 use serde_json::{Map, Value};
-use trunkline_core::{pointer_names, pointer_part};
+use trunkline_core::{kind_of, pointer_names, pointer_part};
 
 use super::page_row::PageRow;
 
@@ -74,18 +74,6 @@ pub(super) fn look<'a>(body: &'a Value, pointer: &str) -> Result<Option<&'a Valu
 /// Returns whether a name in a pointer can stand for an element of an array (RFC 6901 section 4).
 pub(super) fn is_index(name: &str) -> bool {
     name == "0" || (!name.starts_with('0') && !name.is_empty() && name.bytes().all(|b| b.is_ascii_digit()))
-}
-
-/// Names the type of a value, with its article.
-pub(super) fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
 }
 
 /// Reads a whole number, also one in a text. A negative one stands for an unknown number, as null does.
