@@ -266,7 +266,7 @@ async fn read(action: &str, list: List, registry: &Registry) -> Read {
     let mut ends = BTreeMap::<u64, usize>::new();
     let visit = &mut |event| {
         // An item that is listed again is skipped, as an item of its own.
-        if let RunEvent::ItemFinished { key, outcome: ItemOutcome::Done, .. } = event {
+        if let RunEvent::ItemFinished { key, outcome: ItemOutcome::Done { .. }, .. } = event {
             *ends.entry(key.parse().unwrap()).or_default() += 1;
         }
     };

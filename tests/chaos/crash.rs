@@ -213,7 +213,7 @@ fn a_repeated_step_is_found() {
     let mut recorded = Recorded::default();
     recorded.steps.insert("files/7/rights".into(), Value::Null);
     recorded.steps.insert("files/8/asset".into(), serde_json::json!({ "assetId": "a-8" }));
-    recorded.items.insert("9".into(), ItemOutcome::Done);
+    recorded.items.insert("9".into(), ItemOutcome::Done { reason: None });
     let call = |path: &str| serde_json::json!({ "method": "GET", "path": path });
     for path in [
         "/mediaflow/1/file/7/checkpermissions",

@@ -175,6 +175,49 @@ async fn an_operator_resolves_creates_whose_responses_were_lost() {
 }
 
 #[tokio::test]
+async fn an_item_whose_delete_finds_nothing_says_so_in_its_row() {
+    let cli = Cli::default();
+    let server = MockServer::start().await;
+    let missing = |request: &Request| match request.url.path() {
+        "/orders/b" => ResponseTemplate::new(404),
+        "/orders/c" => ResponseTemplate::new(410).set_body_json(json!({ "error": "gone" })),
+        "/orders/e" => ResponseTemplate::new(403),
+        _ => ResponseTemplate::new(204),
+    };
+    Mock::given(any()).respond_with(missing).mount(&server).await;
+    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+        "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
+    cli.add(&connection).await;
+    let delete = |path: &str| json!({ "id": "drop", "action": "request", "connection": "shop", "input": { "method": "DELETE", "path": path } });
+    let document = json!({ "name": "orders", "connections": { "shop": "http" }, "steps": [
+        { "id": "all", "each": ["a", "b", "c", "d", "e"], "key": "{{ item }}", "steps": [delete("/orders/{{ item }}")] }] });
+    let file = cli.write("orders.json", &document.to_string());
+    let ran = cli.run(&["run", &file]).await.expect(4).stdout;
+    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let rows = lines(&cli.run(&["runs", "items", &id, "--json"]).await.expect(0).stdout);
+    let reasons: Vec<_> = rows.iter().map(|row| (row["status"].as_str().unwrap(), row["reason"].as_str())).collect();
+    let gone = [Some("request: already gone (404)"), Some("request: already gone (410)")];
+    assert_eq!(
+        reasons,
+        [("done", None), ("done", gone[0]), ("done", gone[1]), ("done", None), ("failed", None)],
+        "{rows:?}"
+    );
+    let csv = cli.run(&["runs", "items", &id, "--csv"]).await.expect(0).stdout;
+    let records: Vec<_> = csv.split("\r\n").collect();
+    assert!(records[2].starts_with("all,b,done,request: already gone (404),,,,"), "{csv}");
+    assert!(records[1].starts_with("all,a,done,,,,,"), "{csv}");
+    let shown = cli.run(&["runs", "items", &id, "--status", "done"]).await.expect(0).stdout;
+    assert!(shown.contains("done     all/c: request: already gone (410)\n"), "{shown}");
+    assert!(ran.contains("warning (1x): request: already gone (404)"), "{ran}");
+
+    // A step outside a list says so in the run and among its events.
+    let document = json!({ "name": "one", "connections": { "shop": "http" }, "steps": [delete("/orders/b")] });
+    let file = cli.write("one.json", &document.to_string());
+    let run = cli.run(&["run", &file, "--json"]).await.expect(0).json();
+    assert_eq!(run["warnings"], json!({ "request: already gone (404)": 1 }), "{run}");
+}
+
+#[tokio::test]
 async fn former_command_names_work_and_point_to_the_new_ones() {
     let cli = Cli::default();
     let flow = json!({ "name": "names", "input": { "type": "object" }, "steps": [

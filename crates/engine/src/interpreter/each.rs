@@ -318,7 +318,10 @@ impl<'a> Each<'a> {
             self.keys.remove(&item.key);
         }
         let outcome = match result {
-            Ok(End::Completed) => ItemOutcome::Done,
+            Ok(End::Completed) => {
+                let warnings = self.interpreter.record().warnings_in(&self.list.path.join(&name));
+                ItemOutcome::Done { reason: (!warnings.is_empty()).then(|| warnings.join("; ")) }
+            }
             Ok(End::Skipped(reason)) => ItemOutcome::Skipped { reason },
             Err(error) if stops_the_run(&error) || ends_more_than(&error, &self.list.path.join(&name)) => {
                 return Err(error);

@@ -17,7 +17,7 @@ impl RunRecord {
             let mut has_outcome = self.item(&failed.step, &failed.key).await?.is_some();
             for (each, key) in failed.step.ancestors().iter().filter_map(StepPath::split) {
                 let outer = self.item(&each, &key).await?;
-                has_outcome |= outer.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done));
+                has_outcome |= outer.is_some_and(|outcome| !matches!(outcome, ItemOutcome::Done { .. }));
             }
             if !has_outcome {
                 let (key, outcome) = (failed.key.clone(), outcome_of_missing(&failed.key));

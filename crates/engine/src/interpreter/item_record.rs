@@ -1,10 +1,12 @@
 //! What is recorded of the lists of a run: how far a list was read, and the outcomes of its items.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 use trunkline_core::{Result, StepPath};
 
 use crate::{
-    interpreter::record::RunRecord,
+    interpreter::{record::RunRecord, step_recorder::MAX_WARNINGS},
     journal::Flush,
     run::{ItemOutcome, KeyForm, Ledger, ListPosition, RunEvent, RunNotification},
 };
@@ -31,6 +33,15 @@ impl RunRecord {
     /// Returns the outcome of an item, if it has one.
     pub(super) async fn item(&self, each: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
         self.run.journal().item(self.run.id(), each, key).await
+    }
+
+    /// Returns the warnings of the steps of an item, each once, and not more than of one step.
+    pub(super) fn warnings_in(&self, item: &StepPath) -> Vec<String> {
+        let earlier = self.previous.iter().flat_map(|previous| previous.warnings_in(item)).cloned();
+        let mut found: Vec<_> = self.run.read(|run| earlier.chain(run.warnings_in(item).cloned()).collect());
+        let mut seen = HashSet::new();
+        found.retain(|warning| seen.len() < MAX_WARNINGS && seen.insert(warning.clone()));
+        found
     }
 
     /// Returns whether the run has to work on an item. A rerun skips the items that did not fail.

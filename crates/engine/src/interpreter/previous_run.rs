@@ -43,6 +43,8 @@ struct PreviousStep {
     started: bool,
     checkpoint: Option<Value>,
     result: Option<Result<Value>>,
+    /// The warnings of its last successful attempt.
+    warnings: Vec<String>,
 }
 
 impl PreviousStep {
@@ -114,7 +116,8 @@ impl PreviousRun {
     }
 
     fn apply_to_step(&mut self, run: &RunId, event: RunEvent) {
-        let begun = |started| PreviousStep { run: run.clone(), started, checkpoint: None, result: None };
+        let begun =
+            |started| PreviousStep { run: run.clone(), started, checkpoint: None, result: None, warnings: Vec::new() };
         match event {
             RunEvent::StepStarted { step, .. } => {
                 let previous = self.steps.entry(step).or_insert_with(|| begun(true));
@@ -128,7 +131,10 @@ impl PreviousRun {
                     previous.checkpoint = Some(value);
                 }
             }
-            RunEvent::StepFinished { step, output, .. } => self.end(&step, Ok(output)),
+            RunEvent::StepFinished { step, output, warnings, .. } => {
+                self.end(&step, Ok(output));
+                self.steps.get_mut(&step).into_iter().for_each(|previous| previous.warnings.clone_from(&warnings));
+            }
             RunEvent::StepFailed { step, error, .. } => self.end(&step, Err(error)),
             RunEvent::StepRetried { step, .. } => self.retry(&step),
             RunEvent::StepResolved { step, verdict: Verdict::Done, output, .. } => self.end(&step, Ok(output)),
@@ -153,7 +159,7 @@ impl PreviousRun {
     /// Applies an operator's verdict about an item. It stays in its batch.
     fn apply_verdict(&mut self, step: StepPath, key: String, verdict: Verdict, outcome: &ItemOutcome) {
         if verdict == Verdict::Fail {
-            return self.apply_outcome(step, key, &ItemOutcome::Done);
+            return self.apply_outcome(step, key, &ItemOutcome::Done { reason: None });
         }
         let item = step.join(&key);
         let batch = self.failed_items.get(&item).and_then(|item| item.batch.clone());
@@ -189,7 +195,7 @@ impl PreviousRun {
         let unknown = match outcome {
             ItemOutcome::Failed { .. } => false,
             ItemOutcome::Unknown { .. } => true,
-            ItemOutcome::Done | ItemOutcome::Skipped { .. } => {
+            ItemOutcome::Done { .. } | ItemOutcome::Skipped { .. } => {
                 self.failed_items.remove(&item);
                 if matches!(outcome, ItemOutcome::Skipped { .. }) {
                     self.failed_items.extract_if(item.below(), |_, _| true).for_each(drop);
@@ -320,6 +326,11 @@ impl PreviousRun {
     /// Returns the recorded output of a step that is not called again.
     pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
         self.steps.get(step)?.result.as_ref()?.as_ref().ok().cloned().map(Ok)
+    }
+
+    /// Returns the warnings of the steps of an item whose results stay valid.
+    pub(crate) fn warnings_in(&self, item: &StepPath) -> impl Iterator<Item = &String> {
+        self.steps.range(item.below()).flat_map(|(_, previous)| &previous.warnings)
     }
 
     /// Returns whether a step may have taken effect.

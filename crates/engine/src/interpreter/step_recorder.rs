@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The number of warnings of a step that are recorded.
-const MAX_WARNINGS: usize = 20;
+pub(super) const MAX_WARNINGS: usize = 20;
 
 /// Receives what the action of a step reports.
 pub(super) struct StepRecorder {

@@ -83,7 +83,7 @@ impl Memory {
             _ => return Ok(()),
         };
         let item = (self.scope(run)?, step.clone(), key.clone());
-        let done = matches!(outcome, ItemOutcome::Done);
+        let done = matches!(outcome, ItemOutcome::Done { .. });
         match event {
             RunEvent::ItemFinished { once: Some(fingerprint), .. } if done || outcome.status() == "unknown" => {
                 let (run, fingerprint) = (run.clone(), fingerprint.clone());

@@ -68,10 +68,11 @@ impl Ledger {
         reasons.retain(|_, count| *count > 0);
     }
 
-    /// Returns the counts by reason for outcomes of this kind; nothing for `Done`, which has no reasons.
+    /// Returns the counts by reason for outcomes of this kind; nothing for `Done`, which
+    /// is one count: the warnings of the run are counted by themselves.
     fn reasons(&mut self, outcome: &ItemOutcome) -> Option<&mut BTreeMap<String, u64>> {
         match outcome {
-            ItemOutcome::Done => None,
+            ItemOutcome::Done { .. } => None,
             ItemOutcome::Skipped { .. } => Some(&mut self.skipped),
             ItemOutcome::Failed { .. } => Some(&mut self.failed),
             ItemOutcome::Unknown { .. } => Some(&mut self.unknown),

@@ -99,7 +99,7 @@ pub enum RunNotification {
         key: String,
         /// `done`, `skipped`, `failed` or `unknown`.
         status: &'static str,
-        /// Why the item is not done.
+        /// The reason of the skip, the message of the error, or the warnings of an item that is done.
         reason: Option<String>,
     },
     /// The run ended.

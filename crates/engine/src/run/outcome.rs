@@ -9,7 +9,12 @@ use trunkline_core::Error;
 #[serde(tag = "status", rename_all = "snake_case")]
 pub enum ItemOutcome {
     /// All steps of the item ran.
-    Done,
+    Done {
+        /// The warnings of its steps, such as that the object of a delete was already gone. Early versions did not
+        /// write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A `skip` step ended the item.
     Skipped {
         /// The reason that the step gives.
@@ -31,7 +36,7 @@ impl ItemOutcome {
     /// Returns `done`, `skipped`, `failed` or `unknown`.
     pub fn status(&self) -> &'static str {
         match self {
-            ItemOutcome::Done => "done",
+            ItemOutcome::Done { .. } => "done",
             ItemOutcome::Skipped { .. } => "skipped",
             ItemOutcome::Failed { .. } => "failed",
             ItemOutcome::Unknown { .. } => "unknown",
@@ -42,14 +47,14 @@ impl ItemOutcome {
     pub fn error(&self) -> Option<&Error> {
         match self {
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error),
-            ItemOutcome::Done | ItemOutcome::Skipped { .. } => None,
+            ItemOutcome::Done { .. } | ItemOutcome::Skipped { .. } => None,
         }
     }
 
-    /// Returns why the item is not done: the reason of the skip or the message of the error.
+    /// Returns the reason of the skip, the message of the error, or the warnings of an item that is done.
     pub fn reason(&self) -> Option<&str> {
         match self {
-            ItemOutcome::Done => None,
+            ItemOutcome::Done { reason } => reason.as_deref(),
             ItemOutcome::Skipped { reason } => Some(reason),
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
         }

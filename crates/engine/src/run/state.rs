@@ -88,6 +88,7 @@ struct StepState {
     started: bool,
     checkpoint: Option<Value>,
     result: Option<Result<Value, Error>>,
+    warnings: Vec<String>,
     failed_attempts: FailedAttempts,
     deadline: Option<Timestamp>,
     wait: Option<Waiting>,
@@ -207,6 +208,7 @@ impl Run {
                 if step == StepPath::default() {
                     self.output = Some(output.clone());
                 }
+                self.steps.entry(step.clone()).or_default().warnings = warnings;
                 self.end(step, Ok(output));
             }
             // The call had no effect, and its error says nothing about the step: it is as if it had not been tried.

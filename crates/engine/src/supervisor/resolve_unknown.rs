@@ -154,7 +154,7 @@ fn is_unknown(result: &Result<Value>) -> bool {
 fn outcome(flow: &Flow, item: &Item, step: &StepPath, verdict: Verdict, run: &RunId) -> ItemOutcome {
     let rerun = NextStep::RerunRun { run: run.as_str().to_owned(), unknown: false, corrected: false };
     let error = match verdict {
-        Verdict::Done if is_last(flow, item, step) => return ItemOutcome::Done,
+        Verdict::Done if is_last(flow, item, step) => return ItemOutcome::Done { reason: None },
         Verdict::Done => {
             Error::new(ErrorKind::Failed, "resolved as done, but the steps after it have not run yet").next(rerun)
         }

@@ -15,4 +15,5 @@ mod runs;
 mod support;
 mod tracing;
 mod waits;
+mod warnings;
 mod watching;

@@ -53,7 +53,7 @@ async fn filled(home: &Home) {
                 *once = Some("v1".into());
                 *outcome = match key % 2 {
                     0 => ItemOutcome::Failed { error: Error::new(ErrorKind::NotFound, "no such file") },
-                    _ => ItemOutcome::Done,
+                    _ => ItemOutcome::Done { reason: None },
                 };
             }
             store.append(&run, events, Flush::Later).await.unwrap();

@@ -83,7 +83,13 @@ async fn a_run_of_version_4_continues_and_its_items_are_remembered_across_runs()
     let store = sample(&home, "4");
     let run = RunId::from("5a3b1e000003");
     let (step, key, once) = ("files".into(), "a".to_owned(), Some("v1".to_owned()));
-    let done = RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: Timestamp::from_millis(9) };
+    let done = RunEvent::ItemFinished {
+        step,
+        key,
+        outcome: ItemOutcome::Done { reason: None },
+        once,
+        at: Timestamp::from_millis(9),
+    };
     store.append(&run, vec![done], Flush::Now).await.unwrap();
     let before = Some(PreviousOutcome { run: run.clone(), fingerprint: "v1".into(), unknown: false });
     assert_eq!(store.before(&run, &"files".into(), "a").await.unwrap(), before);

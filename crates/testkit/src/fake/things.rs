@@ -129,10 +129,14 @@ async fn put(call: FakeCall) -> Result<Value> {
 }
 
 /// Removes a thing if it exists.
+/// Removes a thing. With the fault `gone`, it warns that there was none.
 async fn drop_thing(call: FakeCall) -> Result<Value> {
     let thing: Thing = call.read()?;
     let times = call.system.count(&format!("drop {}", thing.name));
     inject(&call.system, &thing.fault, times).await?;
+    if thing.fault == "gone" {
+        call.cx.warn(&format!("{} was already gone", thing.name));
+    }
     call.system.remove(&thing.name);
     made(thing.name, &call)
 }

@@ -228,8 +228,11 @@ async fn an_item_is_found_under_its_exact_key_only(journal: &impl Journal) {
 
 async fn the_last_outcome_of_an_item_counts(journal: &impl Journal) {
     let (run, step) = (accepted(journal, "a1", 0).await, StepPath::from("files"));
-    let twice =
-        vec![item(&step, "1", failed()), item(&step, "2", ItemOutcome::Done), item(&step, "1", ItemOutcome::Done)];
+    let twice = vec![
+        item(&step, "1", failed()),
+        item(&step, "2", ItemOutcome::Done { reason: None }),
+        item(&step, "1", ItemOutcome::Done { reason: None }),
+    ];
     journal.append(&run, twice, Flush::Now).await.unwrap();
     assert_eq!(journal.item(&run, &step, "1").await.unwrap().unwrap().status(), "done");
     assert_eq!(counts(journal).await, json!({ "done": 2 }), "an item that was done again is one item");
@@ -241,11 +244,11 @@ async fn items_are_listed_page_by_page(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
     let steps = [StepPath::from("files"), StepPath::from("files/a/inner"), StepPath::from("more")];
     for step in &steps {
-        let outcome = |number: usize| if number % 10 == 3 { failed() } else { ItemOutcome::Done };
+        let outcome = |number: usize| if number % 10 == 3 { failed() } else { ItemOutcome::Done { reason: None } };
         let events = (0..25).map(|number| item(step, &format!("{number:02} '\u{0}/"), outcome(number))).collect();
         journal.append(&one, events, Flush::Later).await.unwrap();
     }
-    journal.append(&other, vec![item(&steps[0], "x", ItemOutcome::Done)], Flush::Later).await.unwrap();
+    journal.append(&other, vec![item(&steps[0], "x", ItemOutcome::Done { reason: None })], Flush::Later).await.unwrap();
     let all = async |status: Option<&str>, most: usize| {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
@@ -283,7 +286,12 @@ async fn items_with_once_are_remembered_across_runs(journal: &impl Journal) {
         }
         _ => unreachable!(),
     };
-    let events = vec![done_once(&step, "a", "v1"), item(&step, "b", ItemOutcome::Done), unknown("c"), unknown("d")];
+    let events = vec![
+        done_once(&step, "a", "v1"),
+        item(&step, "b", ItemOutcome::Done { reason: None }),
+        unknown("c"),
+        unknown("d"),
+    ];
     journal.append(&first, events, Flush::Now).await.unwrap();
     let second = accepted(journal, "a2", 2).await;
     let before = async |run: &RunId, key: &str| journal.before(run, &step, key).await.unwrap();
@@ -313,7 +321,7 @@ async fn items_with_once_are_remembered_across_runs(journal: &impl Journal) {
     journal.append(&second, vec![done_once(&step, "a", "v2")], Flush::Now).await.unwrap();
     assert_eq!(before(&first, "a").await, remembered(&second, "v2", false));
     // An operator resolves the unknown items.
-    let verdicts = vec![resolved(&step, "c", ItemOutcome::Done), resolved(&step, "d", failed())];
+    let verdicts = vec![resolved(&step, "c", ItemOutcome::Done { reason: None }), resolved(&step, "d", failed())];
     journal.append(&first, verdicts, Flush::Now).await.unwrap();
     assert_eq!(before(&second, "c").await, remembered(&first, "v1", false));
     assert_eq!(before(&second, "d").await, None);
@@ -326,7 +334,7 @@ async fn events_that_are_flushed_later_can_be_read_at_once(journal: &impl Journa
         assert!(journal.item(&run, &step, &key).await.unwrap().is_none());
         journal.append(&run, vec![item(&step, &key, failed())], Flush::Later).await.unwrap();
         assert_eq!(journal.item(&run, &step, &key).await.unwrap().unwrap().status(), "failed");
-        journal.append(&run, vec![item(&step, &key, ItemOutcome::Done)], Flush::Later).await.unwrap();
+        journal.append(&run, vec![item(&step, &key, ItemOutcome::Done { reason: None })], Flush::Later).await.unwrap();
         assert_eq!(journal.item(&run, &step, &key).await.unwrap().unwrap().status(), "done", "the later one");
         if number % 10 == 0 {
             assert_eq!(replayed(journal, &run).await.len() as u64, 1 + 2 * (number + 1));
@@ -414,7 +422,7 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     assert_eq!(kind(journal.append(&unknown, vec![resumed(1)], Flush::Later).await), ErrorKind::NotFound);
     assert_eq!(kind(journal.wait_stored(&unknown).await), ErrorKind::NotFound);
     journal.wait_stored(&id("a1")).await.unwrap();
-    let outcome = vec![item(&"files".into(), "1", ItemOutcome::Done)];
+    let outcome = vec![item(&"files".into(), "1", ItemOutcome::Done { reason: None })];
     assert_eq!(kind(journal.append(&unknown, outcome, Flush::Later).await), ErrorKind::NotFound);
     assert!(journal.item(&unknown, &"files".into(), "1").await.unwrap().is_none(), "a rejected append leaves nothing");
     assert_eq!(kind(journal.cancel_requested(&unknown).await), ErrorKind::NotFound);

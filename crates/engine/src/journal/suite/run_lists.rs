@@ -14,7 +14,12 @@ pub(super) async fn runs_are_listed_newest_first(journal: &impl Journal) {
     let middle = accepted(journal, "b", 200).await;
     let oldest = accepted(journal, "c", 100).await;
     let newest = accepted(journal, "a", 300).await;
-    let items = [("1", ItemOutcome::Done), ("2", ItemOutcome::Done), ("3", skipped("why")), ("4", failed())];
+    let items = [
+        ("1", ItemOutcome::Done { reason: None }),
+        ("2", ItemOutcome::Done { reason: None }),
+        ("3", skipped("why")),
+        ("4", failed()),
+    ];
     let events = items.into_iter().map(|(key, outcome)| item(&step, key, outcome)).collect();
     journal.append(&middle, events, Flush::Now).await.unwrap();
     journal.append(&middle, vec![finished(RunStatus::Partial, 250)], Flush::Now).await.unwrap();

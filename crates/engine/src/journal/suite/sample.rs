@@ -58,7 +58,7 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             output: value.clone(),
             at: Timestamp::from_millis(8),
         },
-        resolved(&"files".into(), "a/b~c", ItemOutcome::Done),
+        resolved(&"files".into(), "a/b~c", ItemOutcome::Done { reason: None }),
         done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
         RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
@@ -68,7 +68,7 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             at: Timestamp::from_millis(8),
         },
         RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
-        item(&step, "a/b~c", ItemOutcome::Done),
+        item(&step, "a/b~c", ItemOutcome::Done { reason: Some("it was already gone".into()) }),
         item(&step, "", skipped("not allowed")),
         item(&step, "4711", failed()),
         item(&step, "Ä\u{0}", ItemOutcome::Unknown { error: error() }),
@@ -110,7 +110,13 @@ pub(super) fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent
 
 pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
     let (step, key, once) = (step.clone(), key.to_owned(), Some(once.to_owned()));
-    RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done, once, at: Timestamp::from_millis(9) }
+    RunEvent::ItemFinished {
+        step,
+        key,
+        outcome: ItemOutcome::Done { reason: None },
+        once,
+        at: Timestamp::from_millis(9),
+    }
 }
 
 pub(super) fn resolved(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {

@@ -12,6 +12,11 @@ impl Run {
         self.steps.get(step)?.result.clone()
     }
 
+    /// Returns the warnings of the steps of an item that has no outcome yet.
+    pub(crate) fn warnings_in(&self, item: &StepPath) -> impl Iterator<Item = &String> {
+        self.steps.range(item.below()).flat_map(|(_, state)| &state.warnings)
+    }
+
     /// Returns whether an attempt that must not be repeated blindly has begun.
     pub(crate) fn started(&self, step: &StepPath) -> bool {
         self.steps.get(step).is_some_and(|state| state.started)

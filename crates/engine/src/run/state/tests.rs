@@ -24,7 +24,7 @@ fn an_item_with_an_outcome_leaves_only_a_count() {
     let end = |key: &str| RunEvent::ItemFinished {
         step: files.clone(),
         key: key.into(),
-        outcome: ItemOutcome::Done,
+        outcome: ItemOutcome::Done { reason: None },
         once: None,
         at: Timestamp::from_millis(3),
     };
@@ -50,12 +50,12 @@ fn a_verdict_moves_an_item_from_one_count_to_another() {
         key: key.into(),
         verdict: Verdict::Done,
         before: unknown(),
-        outcome: ItemOutcome::Done,
+        outcome: ItemOutcome::Done { reason: None },
         at: Timestamp::from_millis(2),
     };
     run.apply(resolved("1"));
     assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
-    let (step, outcome) = ("folders".into(), ItemOutcome::Done);
+    let (step, outcome) = ("folders".into(), ItemOutcome::Done { reason: None });
     run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: Timestamp::from_millis(3) });
     run.apply(resolved("2"));
     let summed = &run.ledger[&StepPath::from("folders/*/files")];
@@ -70,7 +70,7 @@ fn pages_of_early_journals_leave_the_items_ahead_unknown() {
     let end = RunEvent::ItemFinished {
         step: files.clone(),
         key: "a".into(),
-        outcome: ItemOutcome::Done,
+        outcome: ItemOutcome::Done { reason: None },
         once: None,
         at: Timestamp::from_millis(1),
     };
@@ -103,7 +103,7 @@ fn lists_inside_items_are_summed_up_over_the_items() {
             });
         }
         run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None });
-        let outcome = ItemOutcome::Done;
+        let outcome = ItemOutcome::Done { reason: None };
         run.apply(RunEvent::ItemFinished {
             step: outer.clone(),
             key: folder.into(),

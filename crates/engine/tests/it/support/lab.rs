@@ -14,7 +14,9 @@ use std::{
 use serde_json::{Value, json};
 
 use trunkline_core::{Connected, Result, RunId, StepPath};
-use trunkline_engine::{Engine, EventLog, Journal, JournalParts, MemoryJournal, Run, RunEvent, RunIndex, RunLimits};
+use trunkline_engine::{
+    Engine, EventLog, ItemOutcome, Journal, JournalParts, MemoryJournal, Run, RunEvent, RunIndex, RunLimits,
+};
 use trunkline_flow::Flow;
 use trunkline_testkit::{clock::TestClock, fake::FakeSystem};
 use uuid::Uuid;
@@ -91,7 +93,18 @@ impl Played {
         }
         let mut made = self.world.created();
         made.sort();
-        json!({ "run": run, "made": made })
+        json!({ "run": run, "made": made, "done": self.done() })
+    }
+
+    /// Returns the paths of the items that are done, with the warnings of their steps.
+    pub fn done(&self) -> BTreeMap<String, Option<String>> {
+        let done = |event: &RunEvent| match event {
+            RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Done { reason }, .. } => {
+                Some((step.join(key).as_str().to_owned(), reason.clone()))
+            }
+            _ => None,
+        };
+        self.events.iter().filter_map(done).collect()
     }
 
     pub fn count(&self, kind: &str) -> usize {

@@ -156,7 +156,7 @@ pub fn item(key: &str) -> RunEvent {
     RunEvent::ItemFinished {
         step: StepPath::from("files"),
         key: key.to_owned(),
-        outcome: ItemOutcome::Done,
+        outcome: ItemOutcome::Done { reason: None },
         once: None,
         at: Timestamp::from_millis(2),
     }
