@@ -1,4 +1,5 @@
-//! Proxies of the environment: used as by other programs, or refused, and never passed by silently.
+//! Variables of the environment: proxies are used as by other programs, or refused, and never passed by silently; a
+//! variable of Trunkline without a value is refused.
 
 use serde_json::json;
 use trunkline_tests::Cli;
@@ -23,6 +24,8 @@ async fn proxies_of_the_environment_are_used_or_refused() {
     cli.pipe(&["--connectors", &folder, "connection", "add", "-"], &document).await.expect(0);
     let url = proxy.uri();
     let bare = url.trim_start_matches("http://");
+    let host = direct.address().to_string();
+    let host = &*host;
     let names = ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"];
     let of = async |variables: &[(&str, &str)]| {
         let call = ["--connectors", &folder, "call", "list.thing.list", "--connection", "li", "--all", "--json"];
@@ -41,6 +44,8 @@ async fn proxies_of_the_environment_are_used_or_refused() {
         (&[][..], "direct"),
         (&[("HTTP_PROXY", &*url)], "proxy"),
         (&[("http_proxy", &url)], "proxy"),
+        (&[("http_proxy", &url), ("HTTP_PROXY", "http://127.0.0.1:1")], "proxy"),
+        (&[("HTTP_PROXY", &url), ("REQUEST_METHOD", "GET")], "direct"),
         (&[("HTTP_PROXY", bare)], "proxy"),
         (&[("ALL_PROXY", &url)], "proxy"),
         (&[("HTTPS_PROXY", &url)], "direct"),
@@ -48,6 +53,7 @@ async fn proxies_of_the_environment_are_used_or_refused() {
         (&[("HTTP_PROXY", &url), ("NO_PROXY", "127.0.0.1")], "direct"),
         (&[("HTTP_PROXY", &url), ("no_proxy", "10.0.0.1, 127.0.0.0/8")], "direct"),
         (&[("HTTP_PROXY", &url), ("NO_PROXY", "*")], "direct"),
+        (&[("HTTP_PROXY", &url), ("NO_PROXY", host)], "direct"),
         (&[("HTTP_PROXY", &url), ("NO_PROXY", "example.com")], "proxy"),
         (&[("HTTP_PROXY", &url), ("NO_PROXY", "")], "proxy"),
     ] {
@@ -63,5 +69,42 @@ async fn proxies_of_the_environment_are_used_or_refused() {
         assert!(stderr.contains(name) && stderr.contains("does not name a proxy"), "{name}={value}: {stderr}");
         assert!(!stderr.contains("canary"), "{stderr}");
     }
+    for entry in ["10.0.0.0/33", "http://example.com", "127.*"] {
+        let (code, _, stderr) = of(&[("HTTP_PROXY", &url), ("no_proxy", entry)]).await;
+        assert_eq!(code, Some(1), "{entry}: {stderr}");
+        assert!(stderr.contains("no_proxy") && stderr.contains(entry), "{entry}: {stderr}");
+    }
+    let (code, _, stderr) = of(&[("ALL_PROXY", "http://127.0.0.1:1")]).await;
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("through the proxy 127.0.0.1:1 of ALL_PROXY: it refuses connections"), "{stderr}");
+    assert!(!stderr.contains("endpointUrl"), "{stderr}");
     assert_eq!(direct.received_requests().await.unwrap().len(), count, "nothing was sent past the proxy");
+}
+
+#[tokio::test]
+async fn a_variable_of_trunkline_without_a_value_is_refused_by_its_name() {
+    let cli = Cli::default();
+    for name in [
+        "TRUNKLINE_DATA",
+        "TRUNKLINE_KEY_FILE",
+        "TRUNKLINE_KEY",
+        "TRUNKLINE_CONNECTORS",
+        "TRUNKLINE_LOG",
+        "TRUNKLINE_LOG_FORMAT",
+        "TRUNKLINE_PUBLIC_URL",
+    ] {
+        for value in ["", " "] {
+            let mut command = cli.command(&["runs", "--json"]);
+            let ended = command.env(name, value).spawn().unwrap().wait_with_output().await.unwrap();
+            let stderr = String::from_utf8(ended.stderr).unwrap();
+            assert_eq!(ended.status.code(), Some(1), "{name}: {stderr}");
+            assert!(
+                stderr.contains(&format!("the environment variable {name} is set, but it is empty")),
+                "{name}: {stderr}"
+            );
+        }
+    }
+    let mut help = cli.command(&["--help"]);
+    let ended = help.env("TRUNKLINE_DATA", "").spawn().unwrap().wait_with_output().await.unwrap();
+    assert_eq!(ended.status.code(), Some(0), "help needs no variable");
 }

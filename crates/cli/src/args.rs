@@ -4,11 +4,16 @@
 mod demo;
 mod runs;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{env, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use trunkline::rest::Url;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use trunkline::{
+    core::{Error, Result},
+    environment_variable,
+    rest::Url,
+};
 
+use crate::output::Output;
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
 pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand};
@@ -38,6 +43,32 @@ pub(crate) struct Arguments {
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Arguments {
+    /// Reads the arguments of the process. Ends the process if they are wrong, or ask for help.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the variable of an argument is set and empty, and the output to report it on. Where a value is
+    /// required, the message of the parser would not name the variable.
+    pub(crate) fn parsed() -> Result<Arguments, (Error, Output)> {
+        let parsed = Arguments::try_parse();
+        match (parsed, empty_variable(&Arguments::command())) {
+            (Ok(arguments), None) => Ok(arguments),
+            (Ok(arguments), Some(error)) => Err((error, Output::new(arguments.json))),
+            (Err(wrong), Some(error)) if wrong.use_stderr() => Err((error, Output::new(false))),
+            (Err(wrong), _) => wrong.exit(),
+        }
+    }
+}
+
+/// Returns the error of the first variable of an argument that is set and empty.
+fn empty_variable(command: &clap::Command) -> Option<Error> {
+    let is_empty = |name: &&str| env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty());
+    let names = command.get_arguments().filter_map(|argument| argument.get_env()?.to_str());
+    let empty = names.filter(is_empty).find_map(|name| environment_variable(name).err());
+    empty.or_else(|| command.get_subcommands().find_map(empty_variable))
 }
 
 /// The format of log lines.

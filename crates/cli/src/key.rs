@@ -27,7 +27,7 @@ const NEW_KEY: &str = "TRUNKLINE_NEW_KEY";
 /// Runs a `key` command.
 pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output: &Output) -> Result<ExitCode> {
     let KeyCommand::Rotate = command;
-    let new = environment_variable(NEW_KEY)?.filter(|new| !new.trim().is_empty()).map(Secret::from);
+    let new = environment_variable(NEW_KEY)?.map(Secret::from);
     let key = match (key, new) {
         (KeySource::Value(old), Some(new)) => KeySource::Value(format!("{} {}", new.expose(), old.expose()).into()),
         (KeySource::Value(_), None) => {

@@ -41,7 +41,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{CommandFactory, Parser};
+use clap::CommandFactory;
 use futures::TryStreamExt;
 use trunkline::{
     ListedItem, Ports, Runtime,
@@ -73,7 +73,13 @@ pub fn command() -> clap::Command {
 /// and standard error; so it is called once, in `main`.
 pub fn main(registry: Registry) -> ExitCode {
     redacting_stderr::redact_panics();
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::parsed() {
+        Ok(arguments) => arguments,
+        Err((error, output)) => {
+            output.error(&error);
+            return exit::ERROR.into();
+        }
+    };
     let output = Output::new(arguments.json);
     // A server handles signals itself. It logs its warnings by default: no user waits for its output. Other commands
     // report on their own.

@@ -3,11 +3,9 @@
 use std::{
     fs,
     io::{self, Read},
+    path::Path,
     sync::Arc,
 };
-
-#[cfg(feature = "sqlite")]
-use std::path::Path;
 
 use trunkline_core::{Clock, Error, ErrorKind, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault};
 use trunkline_engine::Journal;
@@ -128,8 +126,7 @@ impl SecretResolver for EnvironmentSecrets {
         match source {
             SecretSource::Env(name) => {
                 let text = environment_variable(name)?;
-                let text =
-                    text.ok_or_else(|| missing(format!("the environment variable {name} is not set or empty")))?;
+                let text = text.ok_or_else(|| missing(format!("the environment variable {name} is not set")))?;
                 Secret::of_text(&text).ok_or_else(|| missing(format!("the environment variable {name} is empty")))
             }
             SecretSource::File(path) => {
@@ -146,8 +143,21 @@ const MAX_SECRET: u64 = 64 * 1024;
 
 /// Reads the text of a secret file.
 fn secret_file(path: &str) -> io::Result<String> {
+    let refuse = |why: &str| Err(io::Error::other(why));
+    // Programs that use the connection are started in other directories, and no shell expands a `~` here.
+    if !Path::new(path).is_absolute() {
+        return refuse("its path is not absolute; write it from the root on, without ~");
+    }
+    // A file that is not a regular one may have no end, and opening a pipe may wait without limit.
+    let found = fs::metadata(path)?;
+    if found.is_dir() {
+        return refuse("it is a directory; name the file in it");
+    }
+    if !found.is_file() {
+        return refuse("it is a pipe, a socket or a device; name a file, which can be read again");
+    }
     let mut text = String::new();
-    // One more byte, so that a longer file is noticed, and one without an end is not read for long.
+    // One more byte, so that a longer file is noticed, also if it grows.
     let length = fs::File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut text)?;
     match length as u64 > MAX_SECRET {
         true => Err(io::Error::other(format!("it is longer than {MAX_SECRET} bytes"))),

@@ -32,7 +32,7 @@ impl StageOutcome {
 /// One stage of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Stage {
-    /// The name of the stage: `name`, `tcp`, `tls`, `token`, `discovery`, `call`, or one that the connector defines.
+    /// The name of the stage: `proxy`, `name`, `tcp`, `tls`, `token`, `discovery`, `call`, or one that the connector defines.
     pub stage: &'static str,
     /// The host or the action that was tried.
     pub target: String,

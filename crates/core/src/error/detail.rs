@@ -174,6 +174,8 @@ impl From<OAuthErrorCode> for String {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum ConnectStage {
+    /// Reaching the host through a proxy of the environment.
+    Proxy,
     /// Looking up the name of the host.
     Name,
     /// Opening the TCP connection.

@@ -25,7 +25,8 @@ fn all_details() -> Vec<ErrorDetail> {
     ];
     let codes = ["invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client", "odd"];
     all.extend(codes.map(|code| TokenRefused { code: code.to_owned().into() }));
-    all.extend([ConnectStage::Name, ConnectStage::Tcp, ConnectStage::Tls].map(|stage| NoConnection { stage }));
+    let stages = [ConnectStage::Proxy, ConnectStage::Name, ConnectStage::Tcp, ConnectStage::Tls];
+    all.extend(stages.map(|stage| NoConnection { stage }));
     all.extend(self::StoreFault::ALL.iter().map(|&fault| ErrorDetail::StoreFault { fault }));
     all
 }

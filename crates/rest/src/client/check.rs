@@ -12,8 +12,8 @@ use futures::{TryFutureExt, future::join_all};
 use http::Method;
 use serde_json::Value;
 use trunkline_core::{
-    CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Severity,
-    StageOutcome, TextPlaces,
+    CheckReport, ConnectStage, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode,
+    Severity, StageOutcome, TextPlaces,
 };
 use url::{Position, Url};
 
@@ -97,7 +97,7 @@ impl Client {
                     }
                     Err(error) => {
                         let down = error.kind() == ErrorKind::Unavailable;
-                        let error = if down { error.setting(TOKEN) } else { error };
+                        let error = if down { transport::at_setting(error, TOKEN) } else { error };
                         report.failed("token", host, &error);
                         if is_invalid_client(&error) && !unreachable.contains(&AUTHORIZATION) {
                             self.check_client_id(oauth, &mut report).await;
@@ -143,7 +143,8 @@ impl Client {
         let probed = join_all(hosts.iter().map(|host| self.probe(host.url))).await;
         for (host, error) in hosts.into_iter().zip(probed) {
             let (name, tls) = (host.url.domain().is_some(), host.url.scheme() == "https");
-            let stages = [name.then_some("name"), Some("tcp"), tls.then_some("tls")];
+            let at_proxy = error.as_ref().and_then(failed_at) == Some(ConnectStage::Proxy.as_str());
+            let stages = [at_proxy.then_some("proxy"), name.then_some("name"), Some("tcp"), tls.then_some("tls")];
             let stages: Vec<_> = stages.into_iter().flatten().collect();
             let failed = error.as_ref().map(|error| {
                 let named = stages.iter().position(|stage| failed_at(error) == Some(stage));
@@ -159,7 +160,8 @@ impl Client {
             }
             let Some(error) = error else { continue };
             for setting in host.settings {
-                let found = Diagnostic { pointer: setting.to_owned(), ..Diagnostic::from(&error) };
+                let pointer = if at_proxy { String::new() } else { setting.to_owned() };
+                let found = Diagnostic { pointer, ..Diagnostic::from(&error) };
                 // Only the browser uses this URL, and it may reach hosts that this machine does not.
                 let severity = if setting == AUTHORIZATION { Severity::Warning } else { Severity::Error };
                 report.findings.push(Diagnostic { severity, ..found });
@@ -241,7 +243,7 @@ impl Client {
                 };
                 error.setting(not_found).hint(hint)
             }
-            (ErrorKind::Unavailable, _) => error.setting(ENDPOINT),
+            (ErrorKind::Unavailable, _) => transport::at_setting(error, ENDPOINT),
             (ErrorKind::Auth, Signer::Fixed { setting: Some(setting), .. }) => error.setting(*setting),
             (ErrorKind::Auth, Signer::Tokens(_)) => {
                 let error = if scopes_missing { error.setting("/scopes") } else { error };

@@ -264,7 +264,10 @@ impl Client {
         let raw = sent.map_err(|failure| {
             let error = call.info.annotate(failure.error);
             // No connection, or not to a server that can be trusted: the endpoint URL is the setting to look at.
-            Failure { error: if failure.refused { error.setting("/endpointUrl") } else { error }, ..failure }
+            Failure {
+                error: if failure.refused { transport::at_setting(error, "/endpointUrl") } else { error },
+                ..failure
+            }
         })?;
         let response = Response::new(&call.info, &raw, self.secrets(), &self.0.redactor);
         Ok((raw, response))

@@ -13,7 +13,7 @@ use super::{
     token_endpoint::{Endpoint, MAX_RESPONSE_SIZE, TokenRequest},
     token_response::GrantedTokens,
 };
-use crate::transport::{HttpRequest, exchange, secret_header, url_policy};
+use crate::transport::{HttpRequest, at_setting, exchange, secret_header, url_policy};
 
 /// A login server: the real token endpoint, or the simulation of a test.
 pub(crate) trait LoginServer: Send + Sync {
@@ -70,7 +70,7 @@ impl LoginServer for Endpoint {
             let form = HeaderValue::from_static("application/x-www-form-urlencoded");
             request.headers.insert(header::CONTENT_TYPE, form);
             let sent = exchange(&endpoint.http, request, body.into(), endpoint.limits.attempt, MAX_RESPONSE_SIZE).await;
-            let reply = sent.map_err(|failure| failure.error.setting("/revocationUrl"))?;
+            let reply = sent.map_err(|failure| at_setting(failure.error, "/revocationUrl"))?;
             let host = url_policy::host(&url);
             if reply.status.is_success() {
                 return Ok(());

@@ -31,7 +31,7 @@ use super::{
     token_response::GrantedTokens,
 };
 use crate::transport::{
-    ClientLimits, ContentType, HttpChannel, HttpRequest, excerpt, exchange, retry_after, text, url_policy,
+    ClientLimits, ContentType, HttpChannel, HttpRequest, at_setting, excerpt, exchange, retry_after, text, url_policy,
 };
 
 /// The size limit of a response of a login server in bytes.
@@ -181,7 +181,7 @@ impl Endpoint {
         let reply = sent.map_err(|failure| {
             if failure.error.kind() == ErrorKind::Config {
                 // The token URL is not allowed, and another try does not change that.
-                return failure.error.setting("/tokenUrl");
+                return at_setting(failure.error, "/tokenUrl");
             }
             let sent = if failure.refused { ErrorDetail::NotSent } else { ErrorDetail::MaybeSent };
             let error = match failure.error.kind() {
@@ -189,7 +189,7 @@ impl Endpoint {
                 ErrorKind::Store => failure.error,
                 _ => failure.error.into_kind(ErrorKind::Unavailable),
             };
-            error.retry(Retry::Backoff).with_detail(sent).setting("/tokenUrl")
+            at_setting(error.retry(Retry::Backoff).with_detail(sent), "/tokenUrl")
         })?;
         status.store(reply.status.as_u16(), Ordering::Relaxed);
         let refusal = Refusal::of(&reply);

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use trunkline_core::{Error, ErrorKind, Result, Retry};
+use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result, Retry};
 
 use super::{
     coding,
@@ -60,6 +60,14 @@ impl Failure {
     /// Returns a failure after which the service may have done what was asked.
     pub(crate) fn unclear(error: Error) -> Failure {
         Failure { error, refused: false, status: None }
+    }
+}
+
+/// Names the setting with the URL of a request that failed. If the request did not get past a proxy, no setting is named.
+pub(crate) fn at_setting(error: Error, setting: &'static str) -> Error {
+    match error.has(&ErrorDetail::NoConnection { stage: ConnectStage::Proxy }) {
+        true => error,
+        false => error.setting(setting),
     }
 }
 

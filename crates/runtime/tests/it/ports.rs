@@ -146,13 +146,47 @@ fn secrets_in_files_and_variables_are_read_whole_or_refused() {
             }
         }
     }
-    for missing in [format!("{path}.none"), home.path().to_string_lossy().into_owned(), "/dev/zero".to_owned()] {
-        let error = of(SecretSource::File(missing.clone())).unwrap_err().to_string();
-        assert!(error.contains(&missing) && error.contains("cannot be read"), "{error}");
+    let fifo = home.path().join("fifo").to_string_lossy().into_owned();
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let link = home.path().join("link");
+    std::os::unix::fs::symlink(&fifo, &link).unwrap();
+    let socket = home.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    for (missing, why) in [
+        (format!("{path}.none"), "No such file"),
+        (text(home.path()), "is a directory"),
+        ("/dev/zero".to_owned(), "a device"),
+        (fifo, "is a pipe"),
+        (text(&link), "is a pipe"),
+        (text(&socket), "a socket"),
+        ("secret".to_owned(), "not absolute"),
+        ("./secret".to_owned(), "not absolute"),
+        ("~/secret".to_owned(), "without ~"),
+        (String::new(), "not absolute"),
+    ] {
+        let error = of(SecretSource::File(missing.clone())).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(&missing) && text.contains("cannot be read") && text.contains(why), "{text}");
+        assert_eq!(error.kind(), ErrorKind::Config, "{text}");
     }
     assert!(of(SecretSource::Env("PATH".to_owned())).is_ok());
     let error = of(SecretSource::Env("TRUNKLINE_TEST_NOT_SET".to_owned())).unwrap_err();
     assert!(error.to_string().contains("TRUNKLINE_TEST_NOT_SET"), "{error}");
+}
+
+/// The sabotage twin: a pipe that is opened without a look at it waits for a writer.
+#[test]
+fn a_pipe_that_is_read_without_a_look_at_it_waits() {
+    let home = tempfile::tempdir().unwrap();
+    let fifo = home.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let (path, (sender, receiver)) = (fifo.clone(), std::sync::mpsc::channel());
+    let reader = std::thread::spawn(move || sender.send(std::fs::read_to_string(path).unwrap()));
+    assert!(receiver.recv_timeout(std::time::Duration::from_millis(200)).is_err(), "it waits");
+    std::fs::write(&fifo, "late").unwrap();
+    assert_eq!(receiver.recv().unwrap(), "late");
+    reader.join().unwrap().unwrap();
 }
 
 /// A staging area that counts.

@@ -1,6 +1,7 @@
 //! The transport on `reqwest` with `rustls`: the default. Types of `reqwest` appear in this module only.
 
 mod failure;
+mod proxies;
 mod resolver;
 
 use std::{
@@ -13,7 +14,7 @@ use futures::TryStreamExt;
 use reqwest::redirect::Policy;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 
-use self::resolver::Resolver;
+use self::{failure::Peer, proxies::Proxies, resolver::Resolver};
 use super::{
     CONNECT,
     http_transport::{HttpBody, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
@@ -27,7 +28,14 @@ const POOL_IDLE: Duration = Duration::from_secs(20);
 /// Sends requests with `reqwest`. It keeps connections open for the next request to the same host, and uses the proxies
 /// that the environment names.
 #[derive(Default)]
-pub struct ReqwestTransport(Mutex<HashMap<ClientKey, reqwest::Client>>);
+pub struct ReqwestTransport(Mutex<Clients>);
+
+#[derive(Default)]
+struct Clients {
+    by_key: HashMap<ClientKey, reqwest::Client>,
+    /// The proxies of the environment, which are read once.
+    proxies: Option<Arc<Proxies>>,
+}
 
 /// What distinguishes the clients of reqwest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,15 +46,27 @@ struct ClientKey {
 }
 
 impl ReqwestTransport {
-    /// Returns the client for these requests. It is made at its first use.
-    fn client(&self, key: ClientKey) -> Result<reqwest::Client> {
+    #[cfg(test)]
+    fn with_proxies(proxies: Proxies) -> ReqwestTransport {
+        ReqwestTransport(Mutex::new(Clients { proxies: Some(Arc::new(proxies)), ..Clients::default() }))
+    }
+
+    /// Returns the client for these requests and its proxies. It is made at its first use.
+    ///
+    /// # Errors
+    ///
+    /// `config` if a variable for proxies has a value that cannot be used: requests would go past the proxy.
+    fn client(&self, key: ClientKey) -> Result<(reqwest::Client, Arc<Proxies>)> {
         let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&key) {
-            return Ok(client.clone());
-        }
-        let client = client(key)?;
-        clients.insert(key, client.clone());
-        Ok(client)
+        let proxies = match &clients.proxies {
+            Some(proxies) => proxies.clone(),
+            None => clients.proxies.insert(Arc::new(Proxies::of_environment()?)).clone(),
+        };
+        let client = match clients.by_key.get(&key) {
+            Some(client) => client.clone(),
+            None => clients.by_key.entry(key).insert_entry(client(key, &proxies)?).get().clone(),
+        };
+        Ok((client, proxies))
     }
 }
 
@@ -54,31 +74,34 @@ impl ReqwestTransport {
 impl HttpTransport for ReqwestTransport {
     async fn send(&self, request: HttpRequest, options: TransportOptions) -> Result<HttpResponse, TransportFailure> {
         let key = ClientKey { options, fresh: request.fresh };
-        let client = self.client(key).map_err(|error| TransportFailure { error, maybe_received: false })?;
-        let host = url_policy::host(&request.url);
+        let (client, proxies) = self.client(key).map_err(|error| TransportFailure { error, maybe_received: false })?;
+        let peer = Peer {
+            host: url_policy::host(&request.url),
+            proxy: proxies.proxy_for(&request.url).map(|proxy| (proxy.to_string(), proxy.variable)),
+        };
         let mut sent = reqwest::Request::new(request.method, request.url);
         *sent.headers_mut() = request.headers;
         *sent.body_mut() = request.body.map(|body| match body {
             HttpBody::Bytes(bytes) => bytes.into(),
             HttpBody::Stream(stream) => reqwest::Body::wrap_stream(stream),
         });
-        let mut response = client.execute(sent).await.map_err(|error| failure::failed(&host, error))?;
+        let mut response = client.execute(sent).await.map_err(|error| failure::failed(&peer, error))?;
         let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
-        let body = response.bytes_stream().map_err(move |error| failure::cut(&host, error));
+        let body = response.bytes_stream().map_err(move |error| failure::cut(&peer, error));
         Ok(HttpResponse { status, headers, body: Box::pin(body) })
     }
 }
 
 /// Makes a client. It follows no redirects, because a custom header with a key would be sent along.
-fn client(key: ClientKey) -> Result<reqwest::Client> {
+fn client(key: ClientKey, proxies: &Arc<Proxies>) -> Result<reqwest::Client> {
     set_crypto();
-    let builder = reqwest::Client::builder();
-    let builder = if resolver::passes_proxies_by() { builder.no_proxy() } else { builder };
-    let built = builder
+    let chosen = proxies.clone();
+    let built = reqwest::Client::builder()
+        .proxy(reqwest::Proxy::custom(move |url| chosen.proxy_for(url).map(|proxy| proxy.url.clone())))
         .redirect(Policy::none())
         .referer(false)
         .retry(reqwest::retry::never())
-        .dns_resolver(Arc::new(Resolver::new(key.options.private_network)?))
+        .dns_resolver(Arc::new(Resolver::new(key.options.private_network, proxies.clone())))
         .connect_timeout(CONNECT)
         .pool_idle_timeout(POOL_IDLE)
         .pool_max_idle_per_host(if key.fresh { 0 } else { usize::MAX })
