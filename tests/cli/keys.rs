@@ -55,7 +55,7 @@ async fn a_key_is_rotated_while_a_run_is_active() {
         assert!(files(&cli) == before, "{command:?} changed the files");
     }
     let missing = cli.home().join("nowhere").display().to_string();
-    let child = cli.command(&["key", "rotate", "--json"]).env("TRUNKLINE_KEY", "").spawn().unwrap();
+    let child = cli.command(&["key", "rotate", "--json"]).env_remove("TRUNKLINE_KEY").spawn().unwrap();
     finish(child).await.expect(0);
     let before = files(&cli);
     fs::rename(cli.key_file(), &missing).unwrap();

@@ -1,5 +1,4 @@
-//! Variables of the environment: proxies are used as by other programs, or refused, and never passed by silently; a
-//! variable of Trunkline without a value is refused.
+//! Proxies of the environment: used as by other programs, or refused, and never passed by silently.
 
 use serde_json::json;
 use trunkline_tests::Cli;
@@ -79,32 +78,4 @@ async fn proxies_of_the_environment_are_used_or_refused() {
     assert!(stderr.contains("through the proxy 127.0.0.1:1 of ALL_PROXY: it refuses connections"), "{stderr}");
     assert!(!stderr.contains("endpointUrl"), "{stderr}");
     assert_eq!(direct.received_requests().await.unwrap().len(), count, "nothing was sent past the proxy");
-}
-
-#[tokio::test]
-async fn a_variable_of_trunkline_without_a_value_is_refused_by_its_name() {
-    let cli = Cli::default();
-    for name in [
-        "TRUNKLINE_DATA",
-        "TRUNKLINE_KEY_FILE",
-        "TRUNKLINE_KEY",
-        "TRUNKLINE_CONNECTORS",
-        "TRUNKLINE_LOG",
-        "TRUNKLINE_LOG_FORMAT",
-        "TRUNKLINE_PUBLIC_URL",
-    ] {
-        for value in ["", " "] {
-            let mut command = cli.command(&["runs", "--json"]);
-            let ended = command.env(name, value).spawn().unwrap().wait_with_output().await.unwrap();
-            let stderr = String::from_utf8(ended.stderr).unwrap();
-            assert_eq!(ended.status.code(), Some(1), "{name}: {stderr}");
-            assert!(
-                stderr.contains(&format!("the environment variable {name} is set, but it is empty")),
-                "{name}: {stderr}"
-            );
-        }
-    }
-    let mut help = cli.command(&["--help"]);
-    let ended = help.env("TRUNKLINE_DATA", "").spawn().unwrap().wait_with_output().await.unwrap();
-    assert_eq!(ended.status.code(), Some(0), "help needs no variable");
 }

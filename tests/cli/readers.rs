@@ -134,24 +134,31 @@ async fn variables_are_read_whole_or_refused() {
         (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
     };
     for (name, value, arguments, words) in [
-        ("TRUNKLINE_KEY", &b""[..], &["runs"][..], None),
-        ("TRUNKLINE_KEY", b"\xff", &["runs"], Some("TRUNKLINE_KEY is not UTF-8")),
-        ("TRUNKLINE_KEY", b"short", &["runs"], Some("32 bytes")),
-        ("TRUNKLINE_NEW_KEY", b"\xff", &["key", "rotate"], Some("TRUNKLINE_NEW_KEY is not UTF-8")),
+        ("TRUNKLINE_KEY", &b""[..], &["runs"][..], "TRUNKLINE_KEY is set, but it is empty"),
+        ("TRUNKLINE_KEY", b"\xff", &["runs"], "TRUNKLINE_KEY is not UTF-8"),
+        ("TRUNKLINE_KEY", b"short", &["runs"], "32 bytes"),
+        ("TRUNKLINE_KEY_FILE", b"", &["runs"], "TRUNKLINE_KEY_FILE is set, but it is empty"),
+        ("TRUNKLINE_DATA", b"", &["runs"], "TRUNKLINE_DATA is set, but it is empty"),
+        ("TRUNKLINE_DATA", b" ", &["runs"], "TRUNKLINE_DATA is set, but it is empty"),
+        ("TRUNKLINE_CONNECTORS", b"", &["runs"], "TRUNKLINE_CONNECTORS is set, but it is empty"),
+        ("TRUNKLINE_LOG", b"", &["runs"], "TRUNKLINE_LOG is set, but it is empty"),
+        ("TRUNKLINE_LOG_FORMAT", b"", &["runs"], "TRUNKLINE_LOG_FORMAT is set, but it is empty"),
+        ("TRUNKLINE_PUBLIC_URL", b"", &["serve"], "TRUNKLINE_PUBLIC_URL is set, but it is empty"),
+        ("TRUNKLINE_NEW_KEY", b"", &["key", "rotate"], "TRUNKLINE_NEW_KEY is set, but it is empty"),
+        ("TRUNKLINE_NEW_KEY", b"\xff", &["key", "rotate"], "TRUNKLINE_NEW_KEY is not UTF-8"),
         (
             "TRUNKLINE_API_TOKEN",
-            b"\xff",
+            b"",
             &["serve", "--listen", "127.0.0.1:0"],
-            Some("TRUNKLINE_API_TOKEN is not UTF-8"),
+            "TRUNKLINE_API_TOKEN is set, but it is empty",
         ),
-        ("TRUNKLINE_API_TOKEN", b"short", &["serve", "--listen", "127.0.0.1:0"], Some("shorter than")),
+        ("TRUNKLINE_API_TOKEN", b"\xff", &["serve", "--listen", "127.0.0.1:0"], "TRUNKLINE_API_TOKEN is not UTF-8"),
+        ("TRUNKLINE_API_TOKEN", b"short", &["serve", "--listen", "127.0.0.1:0"], "shorter than"),
     ] {
         let (code, stderr) = run(name, value, arguments).await;
-        match words {
-            None => assert_eq!(code, Some(0), "{name} {value:?}: {stderr}"),
-            Some(words) => assert!(code == Some(1) && stderr.contains(words), "{name} {value:?}: {stderr}"),
-        }
+        assert!(code == Some(1) && stderr.contains(words), "{name} {value:?}: {stderr}");
     }
+    assert_eq!(run("TRUNKLINE_DATA", b"", &["--help"]).await.0, Some(0), "help needs no variable");
 }
 
 /// Without `--data` and `--key-file`, the data directory and the key are below the home directory.

@@ -4,7 +4,10 @@
 //! has a default, and only if it then has all members that it requires: an optional object that the writer left out does
 //! not become an invalid one.
 
-use serde_json::{Map, Value};
+use std::cell::Cell;
+
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
 
 use crate::{Diagnostic, Schema, pointer_part};
 
@@ -17,13 +20,14 @@ impl Schema {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());
-        Filler { root }.value(root, given, &mut Vec::new()).unwrap_or(Value::Null)
+        Filler::new(root).value(root, given, &mut Trail::default()).unwrap_or(Value::Null)
     }
 
-    /// Returns an error for each default that does not fit its own schema, with the JSON pointer of the default.
+    /// Returns an error for each default that does not fit its own schema or that leads to too many others, and a
+    /// warning for each place whose defaults are not applied, with the JSON pointer of the place.
     pub fn default_faults(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        Filler { root: self.value() }.faults(self.value(), "", &mut found);
+        Filler::new(self.value()).faults(self.value(), "", &mut found);
         found
     }
 
@@ -31,15 +35,40 @@ impl Schema {
     /// before [`Schema::with_defaults`].
     pub fn before_defaults(&self) -> Value {
         let mut schema = self.value().clone();
-        Filler { root: self.value() }.relax(&mut schema);
+        Filler::new(self.value()).relax(&mut schema);
         schema
     }
 }
 
 /// The keywords whose value is a schema, a list of schemas, or an object of schemas.
-const ONE: [&str; 2] = ["items", "additionalProperties"];
+const ONE: [&str; 4] = ["items", "additionalProperties", "then", "else"];
 const MANY: [&str; 4] = ["allOf", "anyOf", "oneOf", "prefixItems"];
-const NAMED: [&str; 2] = ["properties", "$defs"];
+const NAMED: [&str; 5] = ["properties", "patternProperties", "dependentSchemas", "$defs", "definitions"];
+/// The keywords whose schemas only test a value, or describe one that is not known from the schema alone.
+const NOT_APPLIED: [&str; 7] =
+    ["not", "if", "contains", "propertyNames", "unevaluatedProperties", "unevaluatedItems", "contentSchema"];
+/// The keywords whose value is data, not a schema.
+const DATA: [&str; 4] = ["default", "const", "enum", "examples"];
+
+/// The number of schemas that are visited for one value that is not missing, and for the missing values below it. A few
+/// definitions that refer to each other twice would otherwise stand for millions of values.
+const MOST: u32 = 10_000;
+/// What a look at an alternative costs in visits.
+const ALTERNATIVE: u32 = 50;
+
+/// The way to a schema from the last value that is not missing.
+struct Trail<'a> {
+    /// The references on this way: a schema may contain itself.
+    references: Vec<&'a str>,
+    /// The number of visits that are left.
+    left: u32,
+}
+
+impl Default for Trail<'_> {
+    fn default() -> Self {
+        Trail { references: Vec::new(), left: MOST }
+    }
+}
 
 /// Returns whether a schema can have defaults, in itself or behind a reference. Most have none, and choosing an
 /// alternative takes time.
@@ -55,61 +84,85 @@ fn may_fill(schema: &Value) -> bool {
 
 struct Filler<'a> {
     root: &'a Value,
+    /// Whether a value needed more visits than are allowed, so that it may lack defaults.
+    is_exhausted: Cell<bool>,
 }
 
 impl<'a> Filler<'a> {
-    /// Returns a value with its defaults; `None` if it is missing and has no default. `references` are the references
-    /// that led here since the last value that is not missing: a schema may contain itself.
-    fn value(&self, schema: &'a Value, given: Option<Value>, references: &mut Vec<&'a str>) -> Option<Value> {
+    fn new(root: &'a Value) -> Filler<'a> {
+        Filler { root, is_exhausted: Cell::new(false) }
+    }
+
+    /// Takes visits from a trail. Returns whether they were left.
+    fn visit(&self, trail: &mut Trail<'a>, count: u32) -> bool {
+        let left = trail.left.checked_sub(count);
+        trail.left = left.unwrap_or_default();
+        self.is_exhausted.set(self.is_exhausted.get() || left.is_none());
+        left.is_some()
+    }
+
+    /// Returns a value with its defaults; `None` if it is missing and has no default.
+    fn value(&self, schema: &'a Value, given: Option<Value>, trail: &mut Trail<'a>) -> Option<Value> {
+        if !self.visit(trail, 1) {
+            return given;
+        }
         let mut value = match given.or_else(|| schema.get("default").cloned()) {
-            Some(Value::Object(members)) => Some(self.members(schema, members, &mut Vec::new()).into()),
+            Some(Value::Object(members)) => Some(self.members(schema, members, &mut Trail::default()).into()),
             Some(Value::Array(items)) => Some(self.items(schema, items).into()),
             Some(other) => Some(other),
-            None => self.created(schema, references),
+            None => self.created(schema, trail),
         };
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
-            && !references.contains(&reference)
+            && !trail.references.contains(&reference)
             && let Some(referenced) = self.referenced(reference)
         {
-            references.push(reference);
-            value = self.value(referenced, value, references);
-            references.pop();
+            trail.references.push(reference);
+            value = self.value(referenced, value, trail);
+            trail.references.pop();
         }
         for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-            value = self.value(part, value, references);
+            value = self.value(part, value, trail);
         }
-        value.map(|value| self.chosen(schema, value, references))
+        for (name, part) in schema.get("dependentSchemas").and_then(Value::as_object).into_iter().flatten() {
+            if value.as_ref().is_some_and(|value| value.get(name).is_some()) {
+                value = self.value(part, value, trail);
+            }
+        }
+        value.map(|value| self.chosen(schema, value, trail))
     }
 
     /// Creates a missing object, if defaults give it all members that it requires.
-    fn created(&self, schema: &'a Value, references: &mut Vec<&'a str>) -> Option<Value> {
-        let members = self.members(schema, Map::new(), references);
+    fn created(&self, schema: &'a Value, trail: &mut Trail<'a>) -> Option<Value> {
+        let members = self.members(schema, Map::new(), trail);
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         let complete = required.filter_map(Value::as_str).all(|name| members.contains_key(name));
         (complete && !members.is_empty()).then_some(members.into())
     }
 
-    fn members(
-        &self,
-        schema: &'a Value,
-        mut members: Map<String, Value>,
-        references: &mut Vec<&'a str>,
-    ) -> Map<String, Value> {
+    fn members(&self, schema: &'a Value, mut members: Map<String, Value>, trail: &mut Trail<'a>) -> Map<String, Value> {
         let properties = schema.get("properties").and_then(Value::as_object);
         for (name, property) in properties.into_iter().flatten() {
             let given = members.get_mut(name).map(Value::take);
             let filled = match given {
-                Some(given) => self.value(property, Some(given), &mut Vec::new()),
-                None => self.value(property, None, references),
+                Some(given) => self.value(property, Some(given), &mut Trail::default()),
+                None => self.value(property, None, trail),
             };
             if let Some(filled) = filled {
                 members.insert(name.clone(), filled);
             }
         }
-        if let Some(more) = schema.get("additionalProperties").filter(|more| more.is_object()) {
-            let known = |name: &String| properties.is_some_and(|properties| properties.contains_key(name));
-            for (_, member) in members.iter_mut().filter(|(name, _)| !known(name)) {
-                *member = self.value(more, Some(member.take()), &mut Vec::new()).unwrap_or_default();
+        let more = schema.get("additionalProperties").filter(|more| may_fill(more));
+        let patterns = schema.get("patternProperties").and_then(Value::as_object);
+        if more.is_none() && patterns.is_none() {
+            return members;
+        }
+        for (name, member) in &mut members {
+            let matching = patterns.into_iter().flatten().filter(|(pattern, _)| self.has_form(name, pattern));
+            let mut parts: Vec<_> = matching.map(|(_, part)| part).collect();
+            let is_known = properties.is_some_and(|properties| properties.contains_key(name));
+            parts.extend(more.filter(|_| parts.is_empty() && !is_known));
+            for part in parts {
+                *member = self.value(part, Some(member.take()), &mut Trail::default()).unwrap_or_default();
             }
         }
         members
@@ -119,7 +172,7 @@ impl<'a> Filler<'a> {
         let first = schema.get("prefixItems").and_then(Value::as_array);
         let of = |index: usize| first.and_then(|first| first.get(index)).or_else(|| schema.get("items"));
         let fill = |(index, item): (usize, Value)| match of(index) {
-            Some(schema) => self.value(schema, Some(item), &mut Vec::new()).unwrap_or_default(),
+            Some(schema) => self.value(schema, Some(item), &mut Trail::default()).unwrap_or_default(),
             None => item,
         };
         items.into_iter().enumerate().map(fill).collect()
@@ -127,20 +180,21 @@ impl<'a> Filler<'a> {
 
     /// Returns the value with the defaults of the alternatives that it has chosen: of each choice the first one that
     /// fits.
-    fn chosen(&self, schema: &'a Value, mut value: Value, references: &mut Vec<&'a str>) -> Value {
+    fn chosen(&self, schema: &'a Value, mut value: Value, trail: &mut Trail<'a>) -> Value {
         for choice in ["oneOf", "anyOf"] {
             let branches =
                 schema.get(choice).and_then(Value::as_array).filter(|branches| branches.iter().any(may_fill));
             let filled = branches.into_iter().flatten().find_map(|branch| {
-                let filled = self.value(branch, Some(value.clone()), references)?;
-                self.fits(branch, &filled).then_some(filled)
+                let filled = self.value(branch, Some(value.clone()), trail)?;
+                (self.visit(trail, ALTERNATIVE) && self.fits(branch, &filled)).then_some(filled)
             });
             value = filled.unwrap_or(value);
         }
-        if let Some(condition) = schema.get("if") {
+        let has_branch = ["then", "else"].iter().any(|branch| schema.get(branch).is_some_and(may_fill));
+        if let Some(condition) = schema.get("if").filter(|_| has_branch && self.visit(trail, ALTERNATIVE)) {
             let branch = if self.fits(condition, &value) { "then" } else { "else" };
             if let Some(branch) = schema.get(branch) {
-                value = self.value(branch, Some(value), references).unwrap_or_default();
+                value = self.value(branch, Some(value), trail).unwrap_or_default();
             }
         }
         value
@@ -151,54 +205,78 @@ impl<'a> Filler<'a> {
         self.check(part, value).is_empty()
     }
 
+    /// Returns whether a name has the form of a pattern. A member of `patternProperties` is one of these.
+    fn has_form(&self, name: &str, pattern: &str) -> bool {
+        self.fits(&json!({ "pattern": pattern }), &name.into())
+    }
+
     fn check(&self, part: &Value, value: &Value) -> Vec<Diagnostic> {
-        let mut part = part.clone();
-        if let (Some(part), Some(definitions)) = (part.as_object_mut(), self.root.get("$defs")) {
-            part.entry("$defs").or_insert_with(|| definitions.clone());
+        if !has_reference(part) {
+            return Schema::from(part.clone()).check(value);
         }
-        Schema::from(part).check(value)
+        // The part is checked inside the whole schema, so that its references lead where they lead there.
+        let mut root = self.root.clone();
+        let id = root.get("$id").and_then(Value::as_str).unwrap_or("urn:root").to_owned();
+        root["$id"] = id.clone().into();
+        root["$defs"]["~part"] = part.clone();
+        Schema::from(json!({ "$ref": format!("{id}#/$defs/~0part"), "$defs": { "root": root } })).check(value)
     }
 
     fn faults(&self, schema: &'a Value, pointer: &str, found: &mut Vec<Diagnostic>) {
+        let was_exhausted = self.is_exhausted.get();
+        for given in [None, Some(json!({}))].into_iter().filter(|_| !was_exhausted) {
+            self.value(schema, given, &mut Trail::default());
+        }
+        if self.is_exhausted.get() && !was_exhausted {
+            let message = "the defaults here need too many steps: their schemas refer to each other too often";
+            found.push(Diagnostic::error(pointer, message).hint("write fewer references inside each other"));
+        }
+        self.not_applied(schema, pointer, found);
         if let Some(default) = schema.get("default") {
-            let filled = self.value(schema, Some(default.clone()), &mut Vec::new()).unwrap_or_default();
+            let filled = self.value(schema, Some(default.clone()), &mut Trail::default()).unwrap_or_default();
             if let Some(fault) = self.check(schema, &filled).into_iter().next() {
                 let message = format!("the default does not fit its schema: {}", fault.message);
                 let fault = Diagnostic::error(format!("{pointer}/default"), message);
                 found.push(fault.hint("an input that is left out gets this value; write one that the schema allows"));
             }
         }
-        for name in ONE {
-            if let Some(schema) = schema.get(name) {
-                self.faults(schema, &format!("{pointer}/{name}"), found);
-            }
-        }
-        for name in MANY {
-            for (index, schema) in schema.get(name).and_then(Value::as_array).into_iter().flatten().enumerate() {
-                self.faults(schema, &format!("{pointer}/{name}/{index}"), found);
-            }
-        }
-        for name in NAMED {
-            for (member, schema) in schema.get(name).and_then(Value::as_object).into_iter().flatten() {
-                self.faults(schema, &format!("{pointer}/{name}/{}", pointer_part(member)), found);
-            }
+        for (at, part) in parts(schema) {
+            self.faults(part, &format!("{pointer}/{at}"), found);
         }
     }
 
-    /// Returns the part of the schema that a reference inside it names.
+    /// Adds a warning for each place of a schema whose defaults are not applied.
+    fn not_applied(&self, schema: &'a Value, pointer: &str, found: &mut Vec<Diagnostic>) {
+        let warning = |name: &str, hint: &'static str| {
+            Diagnostic::warning(format!("{pointer}/{name}"), format!("defaults in {name} are not applied")).hint(hint)
+        };
+        let has_default = |name: &&&str| schema.get(**name).is_some_and(has_default);
+        let in_properties = "write the default in `properties`, `items`, `allOf`, `then` or `else`";
+        found.extend(NOT_APPLIED.iter().filter(has_default).map(|name| warning(name, in_properties)));
+        let reference = schema.get("$ref").and_then(Value::as_str);
+        let in_schema = "refer to a part of this schema, as `#/$defs/NAME` or `#ANCHOR`";
+        found.extend(reference.filter(|name| self.referenced(name).is_none()).map(|_| warning("$ref", in_schema)));
+        found.extend(schema.get("$dynamicRef").map(|_| warning("$dynamicRef", in_schema)));
+    }
+
+    /// Returns the part of the schema that a reference inside it names: with a JSON pointer, or with an anchor.
     fn referenced(&self, reference: &str) -> Option<&'a Value> {
-        self.root.pointer(reference.strip_prefix('#')?)
+        let fragment = reference.strip_prefix('#')?;
+        let fragment = percent_decode_str(fragment).decode_utf8().ok()?;
+        match fragment.is_empty() || fragment.starts_with('/') {
+            true => self.root.pointer(&fragment),
+            false => anchored(self.root, &fragment),
+        }
     }
 
     /// Removes members with a default from `required`, here and below.
     fn relax(&self, schema: &mut Value) {
-        let has_default = |name: &str, schema: &Value| {
-            let property = schema.get("properties").and_then(|all| all.get(name));
-            property.is_some_and(|property| Filler { root: self.root }.value(property, None, &mut Vec::new()).is_some())
-        };
-        let whole = schema.clone();
-        if let Some(required) = schema.get_mut("required").and_then(Value::as_array_mut) {
-            required.retain(|name| !has_default(name.as_str().unwrap_or_default(), &whole));
+        if schema.get("required").is_some_and(Value::is_array) {
+            let whole = schema.clone();
+            let filled = Filler::new(self.root).value(&whole, Some(json!({})), &mut Trail::default());
+            let has_default =
+                |name: &Value| filled.as_ref().is_some_and(|all| all.get(name.as_str().unwrap_or_default()).is_some());
+            schema["required"].as_array_mut().into_iter().for_each(|all| all.retain(|name| !has_default(name)));
         }
         match schema {
             Value::Object(members) => members.values_mut().for_each(|member| self.relax(member)),
@@ -208,101 +286,48 @@ impl<'a> Filler<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use crate::Schema;
-
-    fn object(properties: Value) -> Value {
-        json!({ "type": "object", "properties": properties })
-    }
-
-    #[test]
-    fn a_default_stands_for_a_missing_value_at_any_depth() {
-        let n = || json!({ "type": "integer", "default": 7 });
-        let deep = object(json!({ "a": object(json!({ "b": object(json!({ "n": n() })), "m": true })) }));
-        let optional = object(json!({ "a": { "properties": { "n": n(), "id": true }, "required": ["id"] } }));
-        let whole = object(json!({ "a": { "properties": { "n": n() }, "default": { "m": 1 } } }));
-        let list = object(json!({ "a": { "items": object(json!({ "n": n() })) } }));
-        let tuple = object(json!({ "a": { "prefixItems": [true, object(json!({ "n": n() }))] } }));
-        let map = json!({ "additionalProperties": object(json!({ "n": n() })), "properties": { "a": true } });
-        let kind = |kind: &str, name: &str| object(json!({ "kind": { "const": kind }, name: n() }));
-        let choice = json!({ "oneOf": [kind("box", "width"), kind("ball", "radius")] });
-        let named = json!({ "$defs": { "n": n(), "node": object(json!({ "n": { "$ref": "#/$defs/n" }, "next": { "$ref": "#/$defs/node" } })) },
-            "allOf": [{ "$ref": "#/$defs/node" }] });
-        let condition = json!({ "if": { "required": ["x"] }, "then": object(json!({ "n": n() })),
-            "else": object(json!({ "m": n() })) });
-        for (schema, given, expected) in [
-            (object(json!({ "n": n() })), json!({}), json!({ "n": 7 })),
-            (object(json!({ "n": n() })), Value::Null, json!({ "n": 7 })),
-            (object(json!({ "n": n() })), json!({ "n": 1, "m": 2 }), json!({ "n": 1, "m": 2 })),
-            (object(json!({ "n": n() })), json!({ "n": null }), json!({ "n": null })),
-            (object(json!({ "n": { "default": false } })), json!({}), json!({ "n": false })),
-            (object(json!({ "n": true })), json!({}), json!({})),
-            (object(json!({ "n": { "default": null } })), json!({}), json!({ "n": null })),
-            (json!({ "default": { "x": 1 }, "properties": { "n": n() } }), Value::Null, json!({ "x": 1, "n": 7 })),
-            (deep.clone(), json!({}), json!({ "a": { "b": { "n": 7 } } })),
-            (deep.clone(), json!({ "a": {} }), json!({ "a": { "b": { "n": 7 } } })),
-            (deep.clone(), json!({ "a": { "b": { "n": 1 }, "m": 2 } }), json!({ "a": { "b": { "n": 1 }, "m": 2 } })),
-            (deep, json!({ "a": null }), json!({ "a": null })),
-            // An object that would lack a required member is not created.
-            (optional.clone(), json!({}), json!({})),
-            (optional, json!({ "a": { "id": 1 } }), json!({ "a": { "id": 1, "n": 7 } })),
-            (whole.clone(), json!({}), json!({ "a": { "m": 1, "n": 7 } })),
-            (whole, json!({ "a": {} }), json!({ "a": { "n": 7 } })),
-            (list.clone(), json!({ "a": [{}, { "n": 1 }, 3] }), json!({ "a": [{ "n": 7 }, { "n": 1 }, 3] })),
-            (list, json!({}), json!({})),
-            (tuple, json!({ "a": [{}, {}, {}] }), json!({ "a": [{}, { "n": 7 }, {}] })),
-            (map, json!({ "a": {}, "b": {} }), json!({ "a": {}, "b": { "n": 7 } })),
-            (choice.clone(), json!({ "kind": "ball" }), json!({ "kind": "ball", "radius": 7 })),
-            (choice, json!({ "kind": "cone" }), json!({ "kind": "cone" })),
-            (named, json!({ "next": { "n": 1, "next": 5 } }), json!({ "n": 7, "next": { "n": 1, "next": 5 } })),
-            (condition.clone(), json!({ "x": 1 }), json!({ "x": 1, "n": 7 })),
-            (condition, json!({}), json!({ "m": 7 })),
-        ] {
-            let filled = Schema::from(schema.clone()).with_defaults(given.clone());
-            assert_eq!(filled, expected, "{schema} {given}");
-            assert_eq!(Schema::from(schema.clone()).with_defaults(filled.clone()), filled, "a second time: {schema}");
+/// Returns the schema with this anchor.
+fn anchored<'a>(schema: &'a Value, anchor: &str) -> Option<&'a Value> {
+    match schema {
+        Value::Object(members) if members.get("$anchor").is_some_and(|found| found == anchor) => Some(schema),
+        Value::Object(members) => {
+            let parts = members.iter().filter(|(name, _)| !DATA.contains(&name.as_str()));
+            parts.map(|(_, part)| part).find_map(|part| anchored(part, anchor))
         }
-    }
-
-    #[test]
-    fn a_schema_that_contains_itself_ends() {
-        let schema = Schema::from(object(
-            json!({ "n": { "default": 1 }, "next": { "$ref": "#" }, "same": { "$ref": "#/properties/same" } }),
-        ));
-        assert_eq!(schema.with_defaults(json!({}))["n"], 1);
-        assert_eq!(schema.with_defaults(json!({ "same": 2, "next": { "next": {} } }))["next"]["next"]["n"], 1);
-    }
-
-    #[test]
-    fn a_member_with_a_default_is_required_only_afterwards() {
-        let schema = Schema::from(json!({ "required": ["n", "m", "a"], "properties": {
-            "n": { "default": 1 }, "m": true, "a": { "required": ["x"], "properties": { "x": { "default": 1 } } } } }));
-        assert_eq!(Schema::from(schema.before_defaults()).check(&json!({ "m": 1 })), []);
-        assert!(schema.check(&schema.with_defaults(json!({ "m": 1 }))).is_empty());
-        assert_eq!(Schema::from(schema.before_defaults()).check(&json!({ "n": 1 }))[0].pointer, "/m");
-    }
-
-    #[test]
-    fn a_default_that_does_not_fit_is_found() {
-        for (schema, places) in [
-            (object(json!({ "n": { "type": "integer", "default": "x" } })), vec!["/properties/n/default"]),
-            (object(json!({ "n": { "type": "integer", "default": 1 } })), vec![]),
-            (json!({ "items": { "enum": [1, 2], "default": 3 } }), vec!["/items/default"]),
-            (json!({ "anyOf": [true, { "minimum": 3, "default": 2 }] }), vec!["/anyOf/1/default"]),
-            (json!({ "$defs": { "a/b": { "type": "null", "default": 0 } } }), vec!["/$defs/a~1b/default"]),
-            (json!({ "default": {}, "required": ["n"], "properties": { "n": { "default": 1 } } }), vec![]),
-            (json!({ "default": {}, "required": ["m"], "properties": { "n": { "default": 1 } } }), vec!["/default"]),
-            (
-                json!({ "$defs": { "n": { "type": "null" } }, "items": { "$ref": "#/$defs/n", "default": 1 } }),
-                vec!["/items/default"],
-            ),
-        ] {
-            let found: Vec<_> =
-                Schema::from(schema.clone()).default_faults().into_iter().map(|one| one.pointer).collect();
-            assert_eq!(found, places, "{schema}");
-        }
+        Value::Array(parts) => parts.iter().find_map(|part| anchored(part, anchor)),
+        _ => None,
     }
 }
+
+/// Returns the schemas directly inside a schema, with their JSON pointers.
+fn parts(schema: &Value) -> impl Iterator<Item = (String, &Value)> {
+    let one = ONE.iter().filter_map(|name| Some(((*name).to_owned(), schema.get(name)?)));
+    let many = MANY.iter().flat_map(|name| {
+        let parts = schema.get(name).and_then(Value::as_array).into_iter().flatten();
+        parts.enumerate().map(move |(index, part)| (format!("{name}/{index}"), part))
+    });
+    let named = NAMED.iter().flat_map(|name| {
+        let parts = schema.get(name).and_then(Value::as_object).into_iter().flatten();
+        parts.map(move |(member, part)| (format!("{name}/{}", pointer_part(member)), part))
+    });
+    one.chain(many).chain(named)
+}
+
+/// Returns whether a default is written in a schema.
+fn has_default(schema: &Value) -> bool {
+    schema.get("default").is_some() || parts(schema).any(|(_, part)| has_default(part))
+}
+
+/// Returns whether a schema refers to another part of the whole.
+fn has_reference(schema: &Value) -> bool {
+    match schema {
+        Value::Object(members) => {
+            members.contains_key("$ref") || members.contains_key("$dynamicRef") || members.values().any(has_reference)
+        }
+        Value::Array(items) => items.iter().any(has_reference),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;
