@@ -131,7 +131,8 @@ impl Client {
         }
         let current = request.url.clone();
         let call = Call { ends: paging.end_status(&page_request), ..operation.call() };
-        let accepted = self.execute(&call, request, cx).await?;
+        let accepted = self.execute(&call, request, cx).await;
+        let accepted = accepted.map_err(|error| if page_request.overlaps() { not_a_page(error) } else { error })?;
         // A relative URL is resolved now, since the next call does not know this page.
         let absolute = |link: String| current.join(&link).map(String::from).unwrap_or(link);
         let link = accepted.link().map(|link| link.map(absolute));
@@ -187,6 +188,17 @@ impl Client {
         let mut secrets = self.0.secrets.clone();
         secrets.extend(self.0.signer.tokens().into_iter().flat_map(Tokens::secrets));
         secrets
+    }
+}
+
+/// Names the cure if a service refuses the page that begins with the last item of the page before.
+fn not_a_page(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::NotFound => error.hint(
+            "the page begins with the last item of the one before; if the service takes only offsets that are multiples of \
+             the number of items per page, set `multiples` in the row's `page`, else read the list again",
+        ),
+        _ => error,
     }
 }
 

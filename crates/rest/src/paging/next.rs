@@ -6,6 +6,7 @@ use trunkline_core::kind_of;
 
 use super::{
     list_changes::{fingerprint, item_identity, page_identity, remove_overlap, remove_tail, tail, total_changed},
+    page_row::PageRow,
     position::PageRequest,
     stated::{Stated, look},
 };
@@ -78,13 +79,15 @@ impl PageRequest {
     /// The offset advances by the items that have arrived, and never by those that were asked for, so a page that is
     /// capped costs requests and no items. If the service counts hidden items, too, the next page begins with items of
     /// this one, which are recognized.
-    pub(super) fn after_offset(&self, items: &mut Vec<Value>, stated: &Stated, trusted: bool) -> Result<Next, String> {
+    pub(super) fn after_offset(&self, items: &mut Vec<Value>, stated: &Stated, row: &PageRow) -> Result<Next, String> {
+        let trusted = row.trust_total;
         let received = items.len() as u64;
-        let end = self.at().saturating_add(received);
+        // A service that takes only whole pages decides by itself what is on each of them.
+        let end = self.at().saturating_add(if row.multiples { self.lacks(0).max(received) } else { received });
         let before = &self.cursor;
         let total = stated.proven_total(received, trusted);
         let tail = tail(items, self.lacks(received).saturating_add(1));
-        let last = items.last().filter(|_| received > 1).map(item_identity);
+        let last = items.last().filter(|_| received > 1 && !row.multiples).map(item_identity);
         let moved = match &before.last {
             Some(last) => remove_overlap(items, last, &before.tail),
             None => {
@@ -101,7 +104,7 @@ impl PageRequest {
         let is_reached = total.is_some_and(|total| total == listed || (trusted && end >= total));
         let at = match stated.more {
             Some(false) => Value::Null,
-            Some(true) if received == 0 => self.beyond_empty()?.into(),
+            Some(true) if received == 0 => self.beyond_empty(row)?.into(),
             None if is_reached => Value::Null,
             None if received == 0 => {
                 let listed_all = |total: &u64| *total <= self.at();
@@ -110,19 +113,23 @@ impl PageRequest {
                     maybe_incomplete.get_or_insert(format!("it has {total} items, and none from {end} on arrived"));
                 }
                 // All items of this page may be hidden.
-                let beyond = self.beyond_empty().ok().filter(|beyond| missing.is_some_and(|total| *beyond < total));
+                let beyond = self.beyond_empty(row).ok().filter(|beyond| missing.is_some_and(|total| *beyond < total));
                 beyond.map_or(Value::Null, Value::from)
             }
             // The next page begins with the last item of this one, as a check that no item has moved.
             _ => (end - u64::from(last.is_some())).into(),
         };
+        if row.multiples && received > 0 && self.lacks(received) > 0 && !at.is_null() {
+            let reason = format!("a page of it has {received} items, fewer than asked for, and more follow");
+            maybe_incomplete.get_or_insert(reason);
+        }
         Ok(Next { at, last, tail, total: total.or(before.total), maybe_incomplete, ..Next::default() })
     }
 
     /// Returns the offset after a page on which nothing is seen. It advances by the longest page so far: the service
     /// may cap pages, and an advance by the number that was asked for would skip items.
-    fn beyond_empty(&self) -> Result<u64, String> {
-        let longest = Some(self.cursor.longest).filter(|longest| *longest > 0);
+    fn beyond_empty(&self, row: &PageRow) -> Result<u64, String> {
+        let longest = Some(self.cursor.longest).filter(|longest| *longest > 0 && !row.multiples);
         let step = longest.or(self.count).filter(|count| *count > 0);
         let step = step.ok_or("is an empty page with more items after it, and its size is not known")?;
         Ok(self.at().saturating_add(step))

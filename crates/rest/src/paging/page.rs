@@ -189,7 +189,7 @@ impl Paging {
     ) -> Result<Next, Fault> {
         let (body, trusted) = (response.body, self.row.trust_total);
         let next = match &self.rule {
-            Rule::Offset { .. } => request.after_offset(items, stated, trusted),
+            Rule::Offset { .. } => request.after_offset(items, stated, &self.row),
             Rule::Number { .. } => {
                 let previous =
                     response.previous.map(|body| self.items(request, body, &Stated::default())).transpose()?;
@@ -337,7 +337,7 @@ impl Paging {
                 // The service may round offsets down to whole pages: the next request is for the page after this item.
                 return again(PageCursor { at: (request.at() + 1).into(), last: None, ..before.clone() });
             }
-            if lacks > 0 && !before.leapt {
+            if lacks > 0 && !before.leapt && !self.row.multiples {
                 // Items between may be hidden: the same ones are seen from two places.
                 let at = request.at().saturating_add(lacks);
                 return again(PageCursor { at: at.into(), leapt: true, ..before.clone() });

@@ -34,6 +34,11 @@ pub struct PageRow {
     pub count: Option<String>,
     /// Number of items per page, unless the caller gives one.
     pub size: Option<u64>,
+    /// For `offset`: whether the service takes only offsets that are multiples of the number of items per page. Pages
+    /// then do not overlap. A page that is shorter than asked for with more after it is reported, because items may be
+    /// missing; so `more`, or a `total` with `trustTotal`, has to show where the list ends.
+    #[serde(default)]
+    pub multiples: bool,
     /// For `offset` and `number`: JSON pointer to the number of items in the whole list. The list ends when they have
     /// arrived. A total that is not larger than the page beside it may count only that page, so one more page is
     /// requested.

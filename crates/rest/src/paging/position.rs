@@ -90,6 +90,11 @@ impl PageRequest {
         self.cursor.page + 1
     }
 
+    /// Returns whether the page has to begin with the last item of the page before.
+    pub(crate) fn overlaps(&self) -> bool {
+        self.cursor.last.is_some()
+    }
+
     /// Returns the number of items that the page lacks: fewer may be there, or some of them may be hidden.
     pub(super) fn lacks(&self, received: u64) -> u64 {
         self.count.map_or(0, |count| count.saturating_sub(received))

@@ -65,8 +65,9 @@ impl Paging {
 
     /// Returns the statuses of an error that mean "no more items" in the response for a page.
     pub(crate) fn end_status(&self, request: &PageRequest) -> &[u16] {
-        // An error in place of the first page is an error.
-        if request.number() == 1 { &[] } else { &self.row.end_status }
+        // An error in place of the first page is an error. So is one in place of an item that has arrived already: that
+        // page cannot be after the end.
+        if request.number() == 1 || request.overlaps() { &[] } else { &self.row.end_status }
     }
 }
 
@@ -82,6 +83,7 @@ fn check_keys(row: &PageRow) -> Result<(), String> {
         ("next", row.next.is_some(), &[Cursor, Link]),
         ("key", row.key.is_some(), &[Keyset]),
         ("total", row.total.is_some(), &[Offset, Number]),
+        ("multiples", row.multiples, &[Offset]),
     ] {
         if is_there && !kinds.contains(&row.kind) {
             return Err(format!("`{name}` has no use with this kind of paging"));
@@ -92,6 +94,9 @@ fn check_keys(row: &PageRow) -> Result<(), String> {
     }
     if row.size == Some(0) || (row.size.is_some() && row.count.is_none()) {
         return Err("`size` is at least 1 and goes with `count`".into());
+    }
+    if row.multiples && (row.size.is_none() || !(row.more.is_some() || row.trust_total)) {
+        return Err("`multiples` goes with `count`, `size`, and `more` or `trustTotal`".into());
     }
     let counts = [Offset, Number].contains(&row.kind);
     let is_end = |status: &u16| match status {
@@ -252,6 +257,10 @@ mod tests {
             ("kind = 'offset'\noffset = 'o'\nlast = '/pages'", "`last` has no use"),
             ("kind = 'offset'\noffset = 'o'\ntrustTotal = true", "`trustTotal` goes with `total`"),
             ("kind = 'offset'\noffset = 'o'\nsize = 5", "`size`"),
+            ("kind = 'offset'\noffset = 'o'\nmultiples = true", "`multiples` goes with `count`"),
+            ("kind = 'offset'\noffset = 'o'\ncount = 'n'\nmultiples = true", "`multiples` goes with `count`"),
+            ("kind = 'offset'\noffset = 'o'\ncount = 'n'\nsize = 5\nmultiples = true", "`multiples` goes with"),
+            ("kind = 'number'\npage = 'p'\ncount = 'n'\nsize = 5\nmultiples = true", "`multiples` has no use"),
             ("kind = 'offset'\noffset = 'o'\nendStatus = [429]", "429"),
             ("kind = 'offset'\noffset = 'o'\nendStatus = [400, 500]", "500"),
             ("kind = 'link'\nendStatus = [404]", "404"),

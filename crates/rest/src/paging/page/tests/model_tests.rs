@@ -53,6 +53,10 @@ struct Service {
     counts_hidden: bool,
     /// Whether offsets are rounded down to whole pages.
     rounds: bool,
+    /// Whether offsets have to be multiples of the number of items that is asked for.
+    insists: bool,
+    /// Whether the row says so.
+    declared: bool,
     /// Whether the position is ignored.
     ignores: bool,
     /// Whether the page begins with the item of the cursor, and a list with cursors ends with its last cursor again.
@@ -80,6 +84,9 @@ impl Service {
         if self.more {
             row += "more = '/more'\n";
         }
+        if self.is_declared() {
+            row += "multiples = true\n";
+        }
         if self.last && self.kind == "number" {
             row += "last = '/last'\n";
         }
@@ -90,12 +97,26 @@ impl Service {
         self.cap.min(self.size)
     }
 
+    /// Whether the row says that offsets are multiples. A flag then shows the end.
+    fn is_declared(&self) -> bool {
+        self.declared && self.more && self.kind == "offset"
+    }
+
+    /// Whether the service refuses this offset.
+    fn refuses(&self, at: Option<usize>, count: usize) -> bool {
+        self.kind == "offset" && self.insists && !at.unwrap_or(0).is_multiple_of(count)
+    }
+
     fn visible(&self) -> Vec<usize> {
         (0..self.items.len()).filter(|id| !self.items[*id]).collect()
     }
 
     /// The response to a request, as status and body.
-    fn respond(&self, at: Option<usize>, requests: usize) -> (u16, Value) {
+    fn respond(&self, at: Option<usize>, count: usize, requests: usize) -> (u16, Value) {
+        if self.refuses(at, count) {
+            // The row may take this status for the end.
+            return (if self.beyond == Beyond::NotFound { 404 } else { 400 }, Value::Null);
+        }
         match self.failure {
             Some((when, failure)) if when == requests => {
                 let body = match failure {
@@ -112,7 +133,7 @@ impl Service {
         // Offsets that do not count hidden items count places in the list of the others.
         let hides_first = self.kind == "offset" && !self.counts_hidden;
         let all: Vec<usize> = if hides_first { self.visible() } else { (0..self.items.len()).collect() };
-        let window = self.window();
+        let window = self.cap.min(count);
         let at = if self.ignores { None } else { at };
         let mut from = match (self.kind, at) {
             ("number", at) => at.unwrap_or(0) * window,
@@ -163,6 +184,11 @@ impl Service {
         if self.ignores && self.items.iter().take(self.window()).all(|hidden| *hidden) {
             return true;
         }
+        // After a page of one item, an offset that is refused is like one after the end.
+        let unknown = self.insists && !self.is_declared() && self.beyond == Beyond::NotFound && self.kind == "offset";
+        if unknown && (self.window() == 1 || self.items.contains(&true)) {
+            return true;
+        }
         // The item of the cursor takes a place of the page.
         let taken = usize::from(self.kind == "keyset" && self.inclusive && self.window() > 1);
         let mut windows = self.items.windows(self.window() - taken);
@@ -178,6 +204,7 @@ enum Sabotage {
     ShortPagesEnd,
     NoPlaceIsEmpty,
     RepeatedPagesEnd,
+    RefusalsEnd,
 }
 
 /// Reads the list, as the client does.
@@ -192,12 +219,14 @@ fn read_all(service: &Service, sabotage: Sabotage) -> Result<(Vec<Page>, bool), 
         let respond = |input: &Map<String, Value>| {
             let at = input.get("at").and_then(Value::as_u64).map(|at| usize::try_from(at).unwrap());
             let at = at.or_else(|| request.link.as_ref().map(|link| link.parse().unwrap()));
-            service.respond(at, number)
+            let count = input.get("n").and_then(Value::as_u64).map(|count| usize::try_from(count).unwrap());
+            service.respond(at, count.unwrap_or(service.size), number)
         };
         let (status, mut body) = respond(&input);
         failed |= service.failure.is_some_and(|(when, _)| when == number);
-        if status == 404 && !paging.end_status(&request).contains(&404) {
-            return Err("404".into());
+        let ends = if sabotage == Sabotage::RefusalsEnd { &paging.row.end_status } else { paging.end_status(&request) };
+        if status >= 400 && !ends.contains(&status) {
+            return Err(status.to_string());
         }
         if sabotage == Sabotage::NoPlaceIsEmpty && body.get("items").is_none_or(Value::is_null) {
             body = json!({ "items": [] });
@@ -246,12 +275,14 @@ prop_compose! {
         (more, last) in (prop::bool::weighted(0.2), prop::bool::weighted(0.3)),
         (counts_hidden, inclusive) in any::<(bool, bool)>(),
         (rounds, ignores) in (prop::bool::weighted(0.1), prop::bool::weighted(0.05)),
+        (insists, declared) in (prop::bool::weighted(0.2), prop::bool::weighted(0.3)),
         failure in prop::option::weighted(0.2, (0_usize..6, prop::sample::select(vec![
             Failure::Error, Failure::ErrorBesideNothing, Failure::NoPlace, Failure::Null, Failure::Text,
         ]))),
     ) -> Service {
         Service {
-            kind, items, cap, size, beyond, total, more, last, counts_hidden, rounds, ignores, inclusive, failure,
+            kind, items, cap, size, beyond, total, more, last, counts_hidden, rounds, insists, declared, ignores,
+            inclusive, failure,
         }
     }
 }
@@ -275,7 +306,12 @@ fn every_item_arrives_once_or_the_list_is_an_error() {
 #[test]
 fn most_lists_are_read_without_an_error() {
     let mut runner = TestRunner::new(Config { cases: 1000, failure_persistence: None, ..Config::default() });
-    let sound = |service: &Service| !service.ignores && service.failure.is_none() && !service.hides_the_rest();
+    let sound = |service: &Service| {
+        !service.ignores
+            && (!service.insists || service.is_declared())
+            && service.failure.is_none()
+            && !service.hides_the_rest()
+    };
     let counts = std::cell::RefCell::new((0, 0, 0));
     let all = runner.run(&service().prop_filter("sound", sound), |service| {
         let mut counts = counts.borrow_mut();
@@ -295,7 +331,9 @@ fn most_lists_are_read_without_an_error() {
 /// The sabotage twins: without these protections the same check finds lists that are short in silence.
 #[test]
 fn the_check_finds_lists_that_end_too_early() {
-    for sabotage in [Sabotage::ShortPagesEnd, Sabotage::NoPlaceIsEmpty, Sabotage::RepeatedPagesEnd] {
+    for sabotage in
+        [Sabotage::ShortPagesEnd, Sabotage::NoPlaceIsEmpty, Sabotage::RepeatedPagesEnd, Sabotage::RefusalsEnd]
+    {
         run(20_000, sabotage).unwrap_err();
     }
 }
