@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::Schema;
 
 use crate::{
-    steps::step_document::{KINDS, checkable, steps_schema},
+    steps::step_document::{DefaultsDocument, KINDS, checkable, steps_schema},
     trigger::{OverlapDocument, TriggerDocument},
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct FlowDocument {
     /// Tables for the filter `lookup`, by name. Each maps keys to values.
     #[serde(default)]
     pub(crate) tables: BTreeMap<String, Map<String, Value>>,
+    /// What holds for the steps of the flow that do not say it themselves, those of `on_failure` included.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps of a run, in order.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,

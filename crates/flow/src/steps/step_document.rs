@@ -26,12 +26,36 @@ pub(crate) struct PolicyDocument {
     pub(crate) on_error: Option<Value>,
 }
 
+/// What holds for the steps inside that do not say it themselves. The innermost block that says something comes first.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefaultsDocument {
+    /// For steps that call an action.
+    pub(crate) retry: Option<RetryDocument>,
+    /// For steps that call an action.
+    #[schemars(regex(pattern = "^[0-9]"))]
+    pub(crate) timeout: Option<String>,
+    /// For steps of the kinds `action`, `call`, `each` and `wait`. `continue` goes on without the output of a step that
+    /// failed.
+    pub(crate) on_error: Option<DefaultOnError>,
+}
+
+/// What happens by default when a step has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DefaultOnError {
+    /// The steps around it fail too.
+    Fail,
+    /// The run goes on without its output.
+    Continue,
+}
+
 /// How often a step is tried, and how long it waits in between.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RetryDocument {
-    /// The number of tries in all, the first one included.
-    #[schemars(range(min = 2, max = 100))]
+    /// The number of tries in all, the first one included. 1 does not repeat the step, whatever the `defaults` say.
+    #[schemars(range(min = 1, max = 100))]
     pub(crate) tries: u32,
     /// The wait before the second try. It doubles with each further try. A longer wait that the service asks for is
     /// obeyed.
@@ -93,6 +117,8 @@ pub(crate) struct EachDocument {
     /// a batch get the same outcome.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) batch: Option<usize>,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps for each item, in order. Expressions use `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
@@ -124,6 +150,8 @@ pub(crate) struct IfDocument {
     /// An expression that yields true or false.
     #[serde(rename = "if")]
     pub(crate) condition: Value,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps to run if it is true.
     #[serde(default)]
     #[schemars(schema_with = "steps_schema")]
@@ -145,6 +173,8 @@ pub(crate) struct ParallelDocument {
     /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The lists of steps by name. Steps of one list cannot refer to steps of another; later steps can refer to all.
     #[schemars(schema_with = "branches_schema")]
     pub(crate) parallel: Map<String, Value>,
