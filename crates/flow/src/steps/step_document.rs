@@ -18,7 +18,7 @@ pub(crate) struct PolicyDocument {
     /// Repeats the step if it failed in a way that may pass. A call with an unknown outcome is never repeated.
     pub(crate) retry: Option<RetryDocument>,
     /// The longest time the step may take in all, with every try and the waits between them, such as `10m`.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) timeout: Option<String>,
     /// What happens when the step has finally failed: `fail` fails the steps around it too, `continue` goes on without
     /// its output, and a list of steps runs in its place. The expressions of those steps can use `error`.
@@ -33,7 +33,7 @@ pub(crate) struct DefaultsDocument {
     /// For steps that call an action.
     pub(crate) retry: Option<RetryDocument>,
     /// For steps that call an action.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) timeout: Option<String>,
     /// For steps of the kinds `action`, `call`, `each` and `wait`. `continue` goes on without the output of a step that
     /// failed.
@@ -60,11 +60,11 @@ pub(crate) struct RetryDocument {
     /// The wait before the second try. It doubles with each further try. A longer wait that the service asks for is
     /// obeyed.
     #[serde(default = "one_second")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) wait: String,
     /// The longest wait that doubling can lead to.
     #[serde(default = "one_minute")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) longest: String,
 }
 
@@ -73,7 +73,7 @@ pub(crate) struct RetryDocument {
 #[schemars(deny_unknown_fields, title = "Action")]
 pub(crate) struct ActionDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The action, such as `asset.upload`.
     #[schemars(length(min = 1))]
@@ -91,7 +91,7 @@ pub(crate) struct ActionDocument {
 #[schemars(deny_unknown_fields, title = "Each")]
 pub(crate) struct EachDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// A list, an expression that yields one, or an action that lists. The items of an action are fetched page by page
     /// while earlier ones are processed.
@@ -145,7 +145,7 @@ pub(crate) struct ListActionDocument {
 #[schemars(title = "If")]
 pub(crate) struct IfDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// An expression that yields true or false.
     #[serde(rename = "if")]
@@ -171,7 +171,7 @@ pub(crate) struct IfDocument {
 #[schemars(deny_unknown_fields, title = "Parallel")]
 pub(crate) struct ParallelDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// What holds for the steps inside that do not say it themselves.
     pub(crate) defaults: Option<DefaultsDocument>,
@@ -185,10 +185,10 @@ pub(crate) struct ParallelDocument {
 #[schemars(deny_unknown_fields, title = "Call")]
 pub(crate) struct CallDocument {
     /// The step's id, by which later steps refer to it. Its value is the flow's `output`.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The name of the flow to run.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), extend("examples" = ["nightly-copy"]))]
     pub(crate) call: String,
     /// The flow's input; texts may hold `{{ expressions }}`.
     #[serde(default)]
@@ -204,7 +204,7 @@ pub(crate) struct CallDocument {
 #[schemars(deny_unknown_fields, title = "Wait")]
 pub(crate) struct WaitDocument {
     /// The step's id, by which later steps refer to it. Its value is the payload of the signal.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The end of the wait.
     pub(crate) wait: WaitForDocument,
@@ -216,7 +216,7 @@ pub(crate) struct WaitDocument {
 pub(crate) struct WaitForDocument {
     /// A length of time, such as `90s`, `10m` or `3d`.
     #[serde(rename = "for")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) duration: Option<String>,
     /// A time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
     #[schemars(with = "Option<TimeDocument>")]
@@ -241,7 +241,7 @@ enum TimeDocument {
 #[schemars(title = "Set")]
 pub(crate) struct SetDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The values by name; texts may hold `{{ expressions }}`.
     pub(crate) set: Map<String, Value>,
@@ -253,7 +253,7 @@ pub(crate) struct SetDocument {
 #[schemars(title = "Skip")]
 pub(crate) struct SkipDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The reason.
     pub(crate) skip: String,
@@ -265,7 +265,7 @@ pub(crate) struct SkipDocument {
 #[schemars(title = "Fail")]
 pub(crate) struct FailDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The reason.
     pub(crate) fail: String,
