@@ -25,7 +25,7 @@ operation_table! {
     /// Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.
     GetSchema: "schemas.get", get_schema(SchemaQuery) -> Value, Viewer, Read;
     /// Lists the filters of expressions, with examples.
-    ListFilters: "filters.list", list_filters(Empty) -> &'static [Filter], Viewer, Read;
+    ListFilters: "filters.list", list_filters(Empty) -> &'static [&'static Filter], Viewer, Read;
 }
 
 /// A connector in a list.
