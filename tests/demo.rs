@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 use trunkline_testkit::{kill::Strike, process::TestProcess};
-use trunkline_tests::{Cli, CommandOutput, Dice};
+use trunkline_tests::{Cli, CommandOutput, Dice, trunkline};
 
 /// Returns the figures of a demo, after checks that hold for every demo.
 fn figures(answer: &CommandOutput, files: u64) -> Value {
@@ -51,8 +51,29 @@ async fn the_demo_copies_every_allowed_file_once() {
     ] {
         assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
     }
-    assert!(answer.stderr.contains("trunkline runs resume"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("runs resume"), "{}", answer.stderr);
     assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json().as_array().unwrap().len(), 2);
+}
+
+/// Without `--data`, a demo leaves nothing behind, unless it is told to.
+#[tokio::test]
+async fn a_demo_has_a_data_directory_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let demo = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new(trunkline());
+        command.args(["demo", "--files", "5"]).args(more).env("TMPDIR", folder.path()).env("HOME", folder.path());
+        command.env_remove("TRUNKLINE_DATA").env_remove("TRUNKLINE_KEY_FILE");
+        let ended = command.output().await.unwrap();
+        let text = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.success(), "{text}");
+        text
+    };
+    let left = || std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+    demo(&[]).await;
+    assert_eq!(left(), Vec::<std::path::PathBuf>::new());
+    let text = demo(&["--keep"]).await;
+    let [data] = &left()[..] else { panic!("{:?}", left()) };
+    assert!(data.join("key").exists() && text.contains(&data.display().to_string()), "{text}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 use trunkline_core::Registry;
-use trunkline_flow::FILTERS;
+use trunkline_flow::filters;
 
 /// The members that define the kind of a step.
 const KINDS: [&str; 6] = ["each", "if", "action", "set", "skip", "fail"];
@@ -301,9 +301,9 @@ fn expressions(document: &Value, faults: &mut Vec<Fault>) {
                 if word != "input" && word != "run" {
                     change("another root", replaced(at, word, "run"));
                 }
-            } else if text[..at].trim_end().ends_with('|') && FILTERS.iter().any(|filter| filter.name == word) {
+            } else if text[..at].trim_end().ends_with('|') && filters().iter().any(|filter| filter.name == word) {
                 change("filter misspelt", replaced(at, word, &misspelt(word)));
-                let filter = FILTERS.iter().find(|filter| filter.name == word).unwrap();
+                let filter = filters().iter().find(|filter| filter.name == word).unwrap();
                 let end = at + word.len();
                 if text[end..].starts_with('(') && filter.arguments.iter().any(|argument| !argument.optional) {
                     let close = end + text[end..].find(')').unwrap();

@@ -30,12 +30,12 @@ use crate::{Http, Settings, errors};
 #[schemars(title = "Connector")]
 struct Manifest {
     /// The product's name in lower case. Actions and connections refer to it.
-    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"))]
+    #[schemars(regex(pattern = "^[a-z][a-z0-9_]*$"), extend("examples" = ["acme"]))]
     name: String,
     /// The product's name as its vendor writes it.
     title: String,
     /// The version of settings and operations together. A connection names it in its `connector` (`shop-v1.0`).
-    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"))]
+    #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"), extend("examples" = ["1.0"]))]
     version: String,
     /// The URL of the vendor's API documentation.
     #[serde(default)]

@@ -23,12 +23,12 @@ pub struct Settings {
     /// # Check Path
     /// A path that can be read without side effects. A check of the connection requests it.
     #[serde(default = "root")]
-    #[schemars(regex(pattern = "^/"))]
+    #[schemars(regex(pattern = "^/"), extend("examples" = ["/health"]))]
     check_path: String,
     /// # Idempotency Header
     /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does
     /// more than read then sends its step's key, which is the same in every attempt.
-    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
+    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), extend("examples" = ["X-Api-Key"]))]
     idempotency_header: Option<String>,
     #[serde(flatten)]
     http: HttpSettings,
@@ -74,7 +74,7 @@ enum Authentication {
         /// # Header
         /// Name of the header that takes the key.
         #[serde(default = "api_key_header")]
-        #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
+        #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), extend("examples" = ["X-Api-Key"]))]
         api_key_header: String,
         /// # API Key
         api_key: Secret,

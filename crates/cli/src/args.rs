@@ -23,23 +23,23 @@ pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsComman
 #[command(name = "trunkline", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Arguments {
     /// Data directory, with connections, saved flows and runs [default: ~/.local/share/trunkline]
-    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_DATA")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TRUNKLINE_DATA")]
     pub(crate) data: Option<PathBuf>,
     /// File with the key that encrypts secrets; created at first use [default: ~/.config/trunkline/key]. TRUNKLINE_KEY can
     /// hold the key itself instead
-    #[arg(long, global = true, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "TRUNKLINE_KEY_FILE")]
     pub(crate) key_file: Option<PathBuf>,
     /// Folder of connectors without code: one subfolder for each, with a connector.toml and operations/*.toml
-    #[arg(long, global = true, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
     pub(crate) connectors: Option<PathBuf>,
     /// Print results as JSON on standard output, and errors as JSON on standard error
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
-    #[arg(long, global = true, value_name = "FILTER", env = "TRUNKLINE_LOG")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
     /// Format of the log
-    #[arg(long, global = true, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT", env = "TRUNKLINE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -79,6 +79,9 @@ pub(crate) enum LogFormat {
     /// One JSON object a line, with run, flow, step, item and attempt in its spans
     Json,
 }
+
+/// The heading of the options that every command has.
+const GLOBAL: &str = "Global options";
 
 const EXIT_CODES: &str = "\
 Exit codes:

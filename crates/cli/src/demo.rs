@@ -66,6 +66,59 @@ impl DemoState {
     }
 }
 
+/// Where a demo keeps its connections and its run: a directory of its own, unless the user has named one.
+pub(crate) struct Place {
+    data: PathBuf,
+    is_own: bool,
+}
+
+impl Place {
+    /// Returns the directory that the user has named, or a new one that only this user can read.
+    ///
+    /// # Errors
+    ///
+    /// `store` if no directory can be created.
+    pub(crate) fn new(given: Option<PathBuf>) -> Result<Place> {
+        if let Some(data) = given {
+            return Ok(Place { data, is_own: false });
+        }
+        let parent = std::env::temp_dir();
+        let made = tempfile::Builder::new().prefix("trunkline-demo-").tempdir_in(&parent);
+        let data = made.map_err(|error| unwritable(&parent, error))?.keep();
+        Ok(Place { data, is_own: true })
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Returns the key file of a directory of its own, which goes with it.
+    pub(crate) fn key_file(&self) -> Option<PathBuf> {
+        self.is_own.then(|| self.data.join("key"))
+    }
+
+    /// Returns how a command names this directory.
+    fn command(&self) -> String {
+        match self.key_file() {
+            Some(key) => format!("trunkline --data {} --key-file {}", self.data.display(), key.display()),
+            None => format!("trunkline --data {}", self.data.display()),
+        }
+    }
+
+    /// Removes a directory of its own, unless it is wanted.
+    fn end(self, keep: bool, output: &Output) {
+        if !self.is_own {
+            return;
+        }
+        if keep {
+            return output.info(&format!("The data of the demo is kept: `{} runs` lists its run.", self.command()));
+        }
+        if let Err(error) = fs::remove_dir_all(&self.data) {
+            output.warn(&format!("the data directory {} of the demo cannot be removed: {error}", self.data.display()));
+        }
+    }
+}
+
 fn unwritable(folder: &Path, error: std::io::Error) -> Error {
     Error::new(ErrorKind::Store, format!("{} cannot be written: {error}", folder.display()))
         .hint("choose another data directory with --data")
@@ -87,7 +140,18 @@ struct Figures {
     token_refreshes: u64,
 }
 
-pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, output: &Output) -> Result<ExitCode> {
+pub(crate) async fn demo(runtime: &Runtime, place: Place, arguments: args::Demo, output: &Output) -> Result<ExitCode> {
+    let keep = arguments.keep;
+    let ended = copy(runtime, &place, arguments, output).await;
+    // What has failed can be looked at.
+    let has_failed = !matches!(ended, Ok(code) if code == ExitCode::from(exit::DONE));
+    place.end(keep || has_failed, output);
+    ended
+}
+
+/// Copies the library, and shows what was counted.
+async fn copy(runtime: &Runtime, place: &Place, arguments: args::Demo, output: &Output) -> Result<ExitCode> {
+    let data = place.data();
     if !(0.0..=1.0).contains(&arguments.faults) {
         return Err(Error::new(ErrorKind::InvalidInput, "--faults takes a share from 0 to 1, such as 0.02"));
     }
@@ -127,8 +191,10 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
     let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.info(&format!(
-        "Run {} of flow {FLOW_NAME} has started. You can kill it: `trunkline runs resume {}` continues it.\n",
-        started.run, started.run
+        "Run {} of flow {FLOW_NAME} has started. You can kill it: `{} runs resume {}` continues it.\n",
+        started.run,
+        place.command(),
+        started.run
     ));
     let run = progress_display::watch(runtime, &started.run, output).await?;
     let seconds = since.elapsed().as_secs_f64();

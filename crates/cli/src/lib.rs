@@ -160,13 +160,17 @@ impl Source {
 }
 
 async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, output: &Output) -> Result<ExitCode> {
+    #[cfg(feature = "demo")]
+    let given_data = arguments.data.clone();
     let data = arguments.data.map_or_else(default_data, Ok);
     let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file, http };
     match arguments.command {
         #[cfg(feature = "demo")]
         Command::Demo(demo) => {
-            let data = &data?;
-            demo::demo(&source.open(data)?, data, demo, output).await
+            let place = demo::Place::new(given_data)?;
+            let key_file = source.key_file.clone().or_else(|| place.key_file());
+            let runtime = Source { key_file, ..source }.open(place.data())?;
+            demo::demo(&runtime, place, demo, output).await
         }
         #[cfg(feature = "demo")]
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,

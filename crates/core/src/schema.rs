@@ -217,7 +217,7 @@ fn collect(validator: &Validator, schema: &Value, document: &Value, found: &mut 
 /// Adds a validation error as a finding in plain words. Values are never quoted, because one of them may be a secret.
 fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnostic>) {
     let pointer = error.instance_path().to_string();
-    let name = pointer.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("the document").to_owned();
+    let name = name_of(&pointer);
     let message = match error.kind() {
         Kind::Required { property } => {
             let property = property.as_str().unwrap_or_default();
@@ -252,20 +252,96 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
         Kind::Format { format } if format == "uri" => {
             format!("{name} is not a URL: it has no scheme, no host, an impossible port, or characters that no URL has")
         }
-        Kind::Format { format } => format!("{name} is not a valid {format}"),
-        Kind::Pattern { pattern } => format!("{name} does not have the form {pattern}"),
+        Kind::Format { format } => match FORMATS.iter().find(|(known, ..)| known == format) {
+            Some((_, words, example)) => format!("{name} is not {words}, such as {example}"),
+            None => format!("{name} is not a valid {format}"),
+        },
+        Kind::Pattern { pattern } => match example(schema, &pointer) {
+            Some(example) => format!("{name} must be written like {example}"),
+            None => format!("{name} does not match the regular expression {pattern}"),
+        },
         Kind::MinLength { limit } if *limit == 1 => format!("{name} is empty"),
+        Kind::MinLength { limit } => format!("{name} must have at least {limit} characters"),
+        Kind::MaxLength { limit } => format!("{name} must have at most {limit} characters"),
+        Kind::MinItems { limit } => format!("{name} must have at least {}", counted(*limit, "item")),
+        Kind::MaxItems { limit } => format!("{name} must have at most {}", counted(*limit, "item")),
+        Kind::UniqueItems => format!("{name} has an item twice"),
+        Kind::MinProperties { limit } => format!("{name} must have at least {}", counted(*limit, "member")),
+        Kind::MaxProperties { limit } => format!("{name} must have at most {}", counted(*limit, "member")),
         Kind::Minimum { limit } => format!("{name} must be at least {limit}"),
         Kind::Maximum { limit } => format!("{name} must be at most {limit}"),
+        Kind::ExclusiveMinimum { limit } => format!("{name} must be greater than {limit}"),
+        Kind::ExclusiveMaximum { limit } => format!("{name} must be less than {limit}"),
+        Kind::MultipleOf { multiple_of } => format!("{name} must be a multiple of {multiple_of}"),
         Kind::OneOfNotValid { .. } if !choices(schema, &pointer).is_empty() => {
             format!("{name} must be one of {}", list(&choices(schema, &pointer)))
         }
         Kind::AnyOf { .. } if lookup(schema, &pointer).iter().any(|node| node.get("writeOnly").is_some()) => {
             format!("{name} must be a string, {{\"env\": \"NAME\"}} or {{\"file\": \"path\"}}")
         }
+        Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } => match alternatives(&lookup(schema, &pointer)) {
+            Some(words) => format!("{name} must be {words}"),
+            None => format!("{name}: {}", error.masked()),
+        },
         _ => format!("{name}: {}", error.masked()),
     };
     found.push(advise(Diagnostic::error(pointer, message), schema));
+}
+
+/// Formats in words, each with an example.
+const FORMATS: [(&str, &str, &str); 7] = [
+    ("uuid", "a UUID", "3fa85f64-5717-4562-b3fc-2c963f66afa6"),
+    ("date", "a date", "2026-11-30"),
+    ("time", "a time of day with its offset", "08:30:00Z"),
+    ("date-time", "a date and time with an offset", "2026-11-30T08:30:00Z"),
+    ("duration", "a duration of ISO 8601", "PT10M"),
+    ("email", "an email address", "eva@example.com"),
+    ("ipv4", "an IPv4 address", "192.0.2.1"),
+];
+
+/// Returns how a message names the value at a pointer: the name of the member, or the item of a list.
+fn name_of(pointer: &str) -> String {
+    let names: Vec<_> = pointer_names(pointer).collect();
+    match &names[..] {
+        [] => "the document".to_owned(),
+        [.., list, index] if index.parse::<usize>().is_ok() => format!("item {index} of {list}"),
+        [.., name] => name.clone(),
+    }
+}
+
+/// Returns an example of the value at a pointer, or of a list's item, as it is written.
+fn example(schema: &Value, pointer: &str) -> Option<String> {
+    let of = |pointer: &str| {
+        lookup(schema, pointer).iter().find_map(|node| node.get("examples")?.as_array()?.first().cloned())
+    };
+    let example = of(pointer).or_else(|| of(pointer.rsplit_once('/')?.0)?.as_array()?.first().cloned())?;
+    Some(example.as_str().map_or_else(|| example.to_string(), str::to_owned))
+}
+
+fn counted(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Returns what the branches of a choice allow, in words: their listed values, or else their types.
+fn alternatives(nodes: &[&Value]) -> Option<String> {
+    let (mut values, mut types) = (Vec::new(), Vec::new());
+    let branches =
+        nodes.iter().flat_map(|node| ["anyOf", "oneOf"].map(|part| node.get(part).and_then(Value::as_array)));
+    for branch in branches.flatten().flatten() {
+        match (branch.get("enum").and_then(Value::as_array), branch.get("const"), branch.get("type")) {
+            (Some(options), ..) => values.extend(options.iter().map(Value::to_string)),
+            (_, Some(constant), _) => values.push(constant.to_string()),
+            (.., Some(Value::String(kind))) => types.push(article(kind)),
+            (.., Some(Value::Array(kinds))) => types.extend(kinds.iter().filter_map(Value::as_str).map(article)),
+            _ => return None,
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    let all: Vec<_> = values.into_iter().chain(types).filter(|one| seen.insert(one.clone())).collect();
+    match all.split_last()? {
+        (only, []) => Some(only.clone()),
+        (last, others) => Some(format!("{} or {last}", others.join(", "))),
+    }
 }
 
 /// Returns the values that a documented enumeration, which is a `oneOf` of constants, allows at a pointer.
@@ -284,6 +360,9 @@ fn advise(found: Diagnostic, schema: &Value) -> Diagnostic {
 }
 
 fn article(kind: &str) -> String {
+    if kind == "null" {
+        return kind.to_owned();
+    }
     let article = if kind.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
     format!("{article} {kind}")
 }

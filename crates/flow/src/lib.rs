@@ -32,7 +32,7 @@ mod values;
 pub use check::GrantedScopes;
 pub use document::{EnclosingItem, Flow, Logging, StepPosition};
 pub use expression::{Scope, Template};
-pub use filters::{Argument, Example, FILTERS, Filter};
+pub use filters::{Argument, Example, Filter, filters};
 pub use steps::{
     moment,
     step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},

@@ -12,6 +12,9 @@ pub(crate) struct Demo {
     /// Share of responses to replace with faults (429, 503, cut connections, lost responses): 0 to 1
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub(crate) faults: f64,
+    /// Keep the data directory of the demo, to look at its connections and its run afterwards
+    #[arg(long)]
+    pub(crate) keep: bool,
 }
 
 #[derive(Args)]

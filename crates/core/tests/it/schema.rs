@@ -60,3 +60,39 @@ fn finds_secrets_and_never_quotes_them() {
     assert_eq!(pointers(&found), ["/password"]);
     assert!(!format!("{found:?}").contains("canary"));
 }
+
+#[test]
+fn a_value_that_does_not_fit_is_described_in_words_with_an_example() {
+    let schema = Schema::from(json!({ "type": "object", "properties": {
+        "id": { "type": "string", "format": "uuid" },
+        "at": { "type": "string", "format": "date-time" },
+        "timeout": { "type": "string", "pattern": "^[0-9]", "examples": ["10m"] },
+        "code": { "type": "string", "pattern": "^[A-Z]+$" },
+        "ids": { "type": "array", "items": { "type": "string", "pattern": "^[0-9]+$" }, "examples": [["17", "18"]] },
+        "tags": { "type": "array", "minItems": 2, "uniqueItems": true },
+        "mode": { "anyOf": [{ "type": "string", "enum": ["fail", "continue"] }, { "type": "array" }] },
+        "name": { "type": "string", "minLength": 2, "maxLength": 4 },
+        "size": { "type": "number", "exclusiveMinimum": 0, "multipleOf": 0.5 },
+        "more": { "type": "object", "minProperties": 1 },
+    } }));
+    for (document, message) in [
+        (json!({ "id": "12" }), "id is not a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6"),
+        (json!({ "at": "now" }), "at is not a date and time with an offset, such as 2026-11-30T08:30:00Z"),
+        (json!({ "timeout": "soon" }), "timeout must be written like 10m"),
+        (json!({ "code": "a" }), "code does not match the regular expression ^[A-Z]+$"),
+        (json!({ "ids": ["1", "x"] }), "item 1 of ids must be written like 17"),
+        (json!({ "tags": ["a"] }), "tags must have at least 2 items"),
+        (json!({ "tags": ["a", "a"] }), "tags has an item twice"),
+        (json!({ "mode": "ignore" }), "mode must be \"fail\", \"continue\" or an array"),
+        (json!({ "name": "a" }), "name must have at least 2 characters"),
+        (json!({ "name": "abcde" }), "name must have at most 4 characters"),
+        (json!({ "size": 0 }), "size must be greater than 0"),
+        (json!({ "size": 0.7 }), "size must be a multiple of 0.5"),
+        (json!({ "more": {} }), "more must have at least 1 member"),
+        (json!([]), "the document must be an object"),
+    ] {
+        let found = schema.check(&document);
+        let messages: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
+        assert_eq!(messages, [message], "{document}");
+    }
+}

@@ -30,7 +30,7 @@ impl Walk<'_> {
     /// Looks at steps; `retried` is the id of the step around them that is repeated.
     fn steps(&mut self, steps: &Arc<[Step]>, retried: Option<&str>) {
         for step in steps.iter() {
-            let inside = step.policy.retry.as_ref().map_or(retried, |_| Some(&*step.id));
+            let inside = step.policy.retry.filter(|retry| retry.tries > 1).map_or(retried, |_| Some(&*step.id));
             match &step.kind {
                 // Its own `retry` repeats only this call, and says so beside it.
                 StepKind::Action(call) => self.call(call, &step.pointer, retried),

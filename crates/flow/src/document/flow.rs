@@ -99,8 +99,9 @@ impl Flow {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.bindings = Some(flow.connections.keys().cloned().collect());
         let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, flow.output.as_ref(), reader));
-        let steps = reader.steps(&flow.steps, "/steps", 0);
-        let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
+        let (steps, on_failure) = reader.with_defaults(flow.defaults, "", |reader| {
+            (reader.steps(&flow.steps, "/steps", 0), reader.steps(&flow.on_failure, "/on_failure", 0))
+        });
         let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
         let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
         let input = flow.input.map(Schema::from);

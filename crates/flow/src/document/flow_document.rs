@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::Schema;
 
 use crate::{
-    steps::step_document::{KINDS, checkable, steps_schema},
+    steps::step_document::{DefaultsDocument, KINDS, checkable, steps_schema},
     trigger::{OverlapDocument, TriggerDocument},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct FlowDocument {
     #[serde(rename = "$schema")]
     pub(crate) schema: Option<String>,
     /// The flow's name: letters, digits, dots, dashes and underscores.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), extend("examples" = ["nightly-copy"]))]
     pub(crate) name: String,
     /// The purpose of the flow.
     pub(crate) about: Option<String>,
@@ -45,13 +45,15 @@ pub(crate) struct FlowDocument {
     /// Tables for the filter `lookup`, by name. Each maps keys to values.
     #[serde(default)]
     pub(crate) tables: BTreeMap<String, Map<String, Value>>,
+    /// What holds for the steps of the flow that do not say it themselves, those of `on_failure` included.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps of a run, in order.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
     /// The output of a run, and of a step that calls the flow. Texts may hold `{{ expressions }}`.
     pub(crate) output: Option<Map<String, Value>>,
     /// The longest time a run may take in all, such as `6h`.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) timeout: Option<String>,
     /// Steps to run after a run has failed. Their expressions can use `error`, `input` and `run`. The run stays failed.
     #[serde(default)]

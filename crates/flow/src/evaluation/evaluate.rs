@@ -8,7 +8,7 @@ use crate::{
         arithmetic::{calculate, negative, size_fault},
         comparison::holds,
     },
-    filters::Filter,
+    filters::{Filter, Fuel},
     values::{
         conversion::{OUTPUT_LIMIT, text_of},
         json_kinds::Kinds,
@@ -19,13 +19,24 @@ use crate::{
 pub(crate) const BOOLEAN_HINT: &str = "compare it with the value that counts, such as x == 'yes' or x > 0; where it may be missing \
                             or null, add the filter default(false)";
 
+/// What an expression is evaluated on: the values of its names, and the work that it may still take.
+struct Names<'a> {
+    values: &'a Dynamic,
+    fuel: Fuel,
+}
+
 impl Tree {
     /// Returns the value of an expression on these names.
     ///
     /// # Errors
     ///
-    /// The reason why it has no value. A missing value is an error, unless a default takes its place.
-    pub(crate) fn evaluate(&self, names: &Dynamic) -> Result<Dynamic, Fault> {
+    /// The reason why it has no value. A missing value is an error, unless a default takes its place. `limit` if it
+    /// takes too much work.
+    pub(crate) fn evaluate(&self, values: &Dynamic) -> Result<Dynamic, Fault> {
+        self.value(&Names { values, fuel: Fuel::default() })
+    }
+
+    fn value(&self, names: &Names<'_>) -> Result<Dynamic, Fault> {
         Ok(match self {
             Tree::Constant(value) => value.clone(),
             Tree::Name(_) | Tree::Member(..) | Tree::Item(..) | Tree::Filter { .. } | Tree::Choice { .. } => {
@@ -33,17 +44,22 @@ impl Tree {
             }
             Tree::Slice(of, bounds) => of.slice(bounds, names)?,
             Tree::Not(of) => (!of.decide("not", names)?).into(),
-            Tree::Negative(of) => negative(&of.evaluate(names)?)?,
+            Tree::Negative(of) => negative(&of.value(names)?)?,
             Tree::And(both) => (both[0].decide("and", names)? && both[1].decide("and", names)?).into(),
             Tree::Or(both) => (both[0].decide("or", names)? || both[1].decide("or", names)?).into(),
-            Tree::Join(both) => join(&both[0].evaluate(names)?, &both[1].evaluate(names)?)?,
+            Tree::Join(both) => join(&both[0].value(names)?, &both[1].value(names)?)?,
             Tree::Arithmetic(operator, both) => {
-                calculate(*operator, &both[0].evaluate(names)?, &both[1].evaluate(names)?)?
+                let [left, right] = [both[0].value(names)?, both[1].value(names)?];
+                names.fuel.read(&left)?;
+                names.fuel.read(&right)?;
+                calculate(*operator, &left, &right)?
             }
             Tree::Comparison(first, others) => {
-                let mut left = first.evaluate(names)?;
+                let mut left = first.value(names)?;
                 for (relation, right) in others {
-                    let right = right.evaluate(names)?;
+                    let right = right.value(names)?;
+                    names.fuel.read(&left)?;
+                    names.fuel.read(&right)?;
                     if !holds(*relation, &left, &right)? {
                         return Ok(false.into());
                     }
@@ -53,23 +69,23 @@ impl Tree {
             }
             Tree::IsDefined(of) => of.find(names)?.is_ok().into(),
             Tree::IsNone(of) => of.find(names)?.is_ok_and(|value| value.is_none()).into(),
-            Tree::List(items) => items.iter().map(|item| item.evaluate(names)).collect::<Result<Vec<_>, _>>()?.into(),
+            Tree::List(items) => items.iter().map(|item| item.value(names)).collect::<Result<Vec<_>, _>>()?.into(),
             Tree::Object(members) => object(members, names)?,
         })
     }
 
     /// Like [`Tree::evaluate`]. The inner error says that the value is missing, at any part of a path or as the result
     /// of a filter, so that a default may take its place.
-    fn find(&self, names: &Dynamic) -> Result<Result<Dynamic, Fault>, Fault> {
+    fn find(&self, names: &Names<'_>) -> Result<Result<Dynamic, Fault>, Fault> {
         Ok(match self {
-            Tree::Name(name) => match names.get_attr(name) {
+            Tree::Name(name) => match names.values.get_attr(name) {
                 Ok(value) if !value.is_undefined() => Ok(value),
                 _ => Err(Fault::missing(format!("{name} does not exist here"))),
             },
             Tree::Member(of, name) => of.find(names)?.and_then(|value| member(of, &value, name)),
             Tree::Item(of, at) => {
                 // Before the list, because a default is not for the index.
-                let at = at.evaluate(names)?;
+                let at = at.value(names)?;
                 match of.find(names)? {
                     Ok(value) => item(of, &value, &at)?,
                     missing => missing,
@@ -86,21 +102,21 @@ impl Tree {
                 (false, Some(no)) => no.find(names)?,
                 (false, None) => Err(Fault::missing("its condition is false, and it has no `else`")),
             },
-            other => Ok(other.evaluate(names)?),
+            other => Ok(other.value(names)?),
         })
     }
 
     /// The value of a condition. `role` is the word that it belongs to.
-    fn decide(&self, role: &str, names: &Dynamic) -> Result<bool, Fault> {
-        let value = self.evaluate(names)?;
+    fn decide(&self, role: &str, names: &Names<'_>) -> Result<bool, Fault> {
+        let value = self.value(names)?;
         match Kinds::of_dynamic(&value) {
             Kinds::BOOLEAN => Ok(value.is_true()),
             other => Err(Fault::new(format!("`{role}` needs true or false, not {other}")).hint(BOOLEAN_HINT)),
         }
     }
 
-    fn slice(&self, bounds: &[Option<Box<Tree>>; 2], names: &Dynamic) -> Result<Dynamic, Fault> {
-        let value = self.evaluate(names)?;
+    fn slice(&self, bounds: &[Option<Box<Tree>>; 2], names: &Names<'_>) -> Result<Dynamic, Fault> {
+        let value = self.value(names)?;
         let kind = Kinds::of_dynamic(&value);
         if kind.excludes(Kinds::LIST.or(Kinds::TEXT)) {
             return Err(Fault::new(format!("[from:to] needs a list or a text, not {kind}")));
@@ -108,7 +124,7 @@ impl Tree {
         let mut places = [0, value.len().unwrap_or_default()];
         for (place, bound) in places.iter_mut().zip(bounds) {
             let Some(bound) = bound else { continue };
-            let bound = bound.evaluate(names)?;
+            let bound = bound.value(names)?;
             let whole = i64::try_from(bound.clone()).ok();
             let Some(number) = whole.filter(|_| Kinds::of_dynamic(&bound) == Kinds::INTEGER) else {
                 let what =
@@ -181,11 +197,11 @@ fn item(of: &Tree, value: &Dynamic, at: &Dynamic) -> Result<Result<Dynamic, Faul
 }
 
 /// Returns the result of a filter, which may be undefined.
-fn filtered(filter: &'static Filter, of: &Tree, arguments: &[Tree], names: &Dynamic) -> Result<Dynamic, Fault> {
-    let value = if filter.takes_missing() { of.find(names)?.unwrap_or_default() } else { of.evaluate(names)? };
-    let arguments = arguments.iter().map(|one| one.evaluate(names)).collect::<Result<Vec<_>, _>>()?;
-    let tables = names.get_attr("tables").unwrap_or_default();
-    Ok(filter.call(&tables, value, &arguments)?)
+fn filtered(filter: &'static Filter, of: &Tree, arguments: &[Tree], names: &Names<'_>) -> Result<Dynamic, Fault> {
+    let value = if filter.takes_missing() { of.find(names)?.unwrap_or_default() } else { of.value(names)? };
+    let arguments = arguments.iter().map(|one| one.value(names)).collect::<Result<Vec<_>, _>>()?;
+    let tables = names.values.get_attr("tables").unwrap_or_default();
+    Ok(filter.call(&tables, &names.fuel, value, &arguments)?)
 }
 
 /// Joins two values as texts, as a text with braces does.
@@ -201,17 +217,17 @@ fn join(left: &Dynamic, right: &Dynamic) -> Result<Dynamic, Fault> {
     if text.len() > OUTPUT_LIMIT { Err(size_fault()) } else { Ok(text.into()) }
 }
 
-fn object(members: &[(Tree, Tree)], names: &Dynamic) -> Result<Dynamic, Fault> {
+fn object(members: &[(Tree, Tree)], names: &Names<'_>) -> Result<Dynamic, Fault> {
     let mut found: Vec<(String, Dynamic)> = Vec::with_capacity(members.len());
     for (name, value) in members {
-        let name = name.evaluate(names)?;
+        let name = name.value(names)?;
         let Some(name) = name.as_str() else {
             return Err(Fault::new(format!("the name of a member is a text, not {}", Kinds::of_dynamic(&name))));
         };
         if found.iter().any(|(known, _)| known == name) {
             return Err(Fault::new(format!("the member {name} occurs twice")));
         }
-        found.push((name.to_owned(), value.evaluate(names)?));
+        found.push((name.to_owned(), value.value(names)?));
     }
     Ok(Dynamic::from_pairs(found))
 }

@@ -2,7 +2,13 @@
 
 use trunkline_core::ErrorKind;
 
-use crate::values::conversion::{ConversionError, detail};
+use crate::{
+    filters::is_limit,
+    values::{
+        comparison::Incomparable,
+        conversion::{ConversionError, detail},
+    },
+};
 
 /// The reason why an expression has no result.
 #[derive(Debug)]
@@ -29,12 +35,19 @@ impl Fault {
 
 impl From<minijinja::Error> for Fault {
     fn from(error: minijinja::Error) -> Fault {
-        Fault::new(detail(&error))
+        let kind = if is_limit(&error) { ErrorKind::Limit } else { ErrorKind::InvalidInput };
+        Fault { kind, ..Fault::new(detail(&error)) }
     }
 }
 
 impl From<ConversionError> for Fault {
     fn from(error: ConversionError) -> Fault {
         Fault { kind: error.kind(), ..Fault::new(error.to_string()) }
+    }
+}
+
+impl From<Incomparable> for Fault {
+    fn from(error: Incomparable) -> Fault {
+        Fault { hint: error.hint.map(str::to_owned), ..Fault::new(error.reason) }
     }
 }

@@ -6,7 +6,7 @@
 //!
 //! The language is the expressions of [minijinja](https://docs.rs/minijinja) and nothing else of it: no statements, no
 //! functions, no I/O, a bounded amount of work, and our own [operators](crate::evaluation) and
-//! [filters](crate::FILTERS). An expression that is too large is rejected when it is compiled; see [`infer`].
+//! [filters](crate::filters). An expression that is too large is rejected when it is compiled; see [`infer`].
 
 use minijinja::value::Value as Dynamic;
 use serde_json::{Map, Value};

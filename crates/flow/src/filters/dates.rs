@@ -19,48 +19,23 @@ use crate::filters::call::{FilterCall, brief};
 static ZONES: LazyLock<TimeZoneDatabase> = LazyLock::new(TimeZoneDatabase::bundled);
 
 /// The longest date, and the longest form of a date, in bytes.
-const MAX_LENGTH: usize = 256;
+pub(super) const MAX_LENGTH: usize = 256;
 /// Numbers below this are seconds since 1970, all others milliseconds. As seconds, it is in the year 5138.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
 /// A time that was read.
-enum Time {
+pub(super) enum Time {
     Instant(Zoned),
     /// The civil time in the wanted zone, at the very end of the calendar, where the library of time has no instants.
     Civil(DateTime),
 }
 
 pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
-    for text in [Some(call.text()?), call.text_at(0), call.text_at(2)].into_iter().flatten() {
-        if text.len() > MAX_LENGTH {
-            return Err(call.error(format!("a date or its form is longer than {MAX_LENGTH} bytes")));
-        }
+    for text in [call.text_at(0), call.text_at(2)].into_iter().flatten() {
+        bounded(call, text)?;
     }
     let named = call.text_at(1).map(zone).transpose().map_err(|reason| call.error(reason))?;
-    let text: Option<Cow<'_, str>> = match (call.value.as_str(), call.text_at(2)) {
-        (Some(text), _) => Some(text.into()),
-        // The digits of a number have the form: 20240501 and %Y%m%d.
-        (None, Some(_)) => Some(i64::try_from(call.value.clone())?.to_string().into()),
-        (None, None) => None,
-    };
-    let time = match text {
-        Some(text) => read(&text, call.text_at(2), named.as_ref()).map_err(|error| {
-            let form = call.text_at(2).map_or_else(String::new, |form| format!(" of the form {form:?}"));
-            call.error(format!("{text:?} is not a date{form}: {error}"))
-        })?,
-        None => {
-            let number = i64::try_from(call.value.clone())?;
-            let since_1970 = match number.unsigned_abs() < FIRST_MILLISECONDS.unsigned_abs() {
-                true => SignedDuration::from_secs(number),
-                false => SignedDuration::from_millis(number),
-            };
-            let time = DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since_1970);
-            let time = time.map_err(|_| call.error(OUT_OF_RANGE))?;
-            let wanted = named.clone().unwrap_or(TimeZone::UTC);
-            at_offset(time, Offset::UTC, &wanted).map_err(|reason| call.error(reason))?
-        }
-    };
-    let time = match (time, named) {
+    let time = match (time(call, &call.value, call.text_at(2), named.as_ref())?, named) {
         (Time::Instant(time), Some(zone)) => BrokenDownTime::from(&time.with_time_zone(zone)),
         (Time::Instant(time), None) => BrokenDownTime::from(&time),
         (Time::Civil(time), zone) => {
@@ -71,6 +46,44 @@ pub(super) fn date(call: &FilterCall<'_>) -> Result<Value, Error> {
     };
     let format = call.text_at(0).unwrap_or_default();
     written(format, time).map(Value::from).map_err(|error| call.error(error))
+}
+
+/// Fails if a date, or its form, is too long.
+fn bounded(call: &FilterCall<'_>, text: &str) -> Result<(), Error> {
+    match text.len() > MAX_LENGTH {
+        true => Err(call.error(format!("a date or its form is longer than {MAX_LENGTH} bytes"))),
+        false => Ok(()),
+    }
+}
+
+/// Reads a value as a time: a text, or a number of seconds or milliseconds since 1970, or its digits in a form.
+pub(super) fn time(
+    call: &FilterCall<'_>,
+    value: &Value,
+    form: Option<&str>,
+    zone: Option<&TimeZone>,
+) -> Result<Time, Error> {
+    let text: Cow<'_, str> = match (value.as_str(), form) {
+        (Some(text), _) => text.into(),
+        // The digits of a number have the form: 20240501 and %Y%m%d.
+        (None, Some(_)) => i64::try_from(value.clone())?.to_string().into(),
+        (None, None) => {
+            let number = i64::try_from(value.clone())?;
+            let since_1970 = match number.unsigned_abs() < FIRST_MILLISECONDS.unsigned_abs() {
+                true => SignedDuration::from_secs(number),
+                false => SignedDuration::from_millis(number),
+            };
+            let time = DateTime::constant(1970, 1, 1, 0, 0, 0, 0).checked_add(since_1970);
+            let time = time.map_err(|_| call.error(OUT_OF_RANGE))?;
+            let wanted = zone.cloned().unwrap_or(TimeZone::UTC);
+            return at_offset(time, Offset::UTC, &wanted).map_err(|reason| call.error(reason));
+        }
+    };
+    bounded(call, &text)?;
+    read(&text, form, zone).map_err(|error| {
+        let form = form.map_or_else(String::new, |form| format!(" of the form {form:?}"));
+        call.error(format!("{text:?} is not a date{form}: {error}"))
+    })
 }
 
 /// Returns a time in this form. A form without directives, such as YYYY-MM-DD, would be the same text for every time.
@@ -99,7 +112,7 @@ fn readable(form: &str) -> Result<(), String> {
     }
 }
 
-fn zone(name: &str) -> Result<TimeZone, String> {
+pub(super) fn zone(name: &str) -> Result<TimeZone, String> {
     ZONES.get(name).map_err(|_| format!("there is no time zone {:?}", brief(name)))
 }
 
@@ -196,7 +209,7 @@ fn ends_in_utc(form: &str) -> bool {
 /// The dates of ISO 8601 with a week or with the day of the year, and their lengths: 2024-W18-3 and 2024-122.
 const WEEK_AND_ORDINAL_DATES: [(&str, usize); 3] = [("%G-W%V-%u", 10), ("%GW%V%u", 8), ("%Y-%j", 8)];
 
-const OUT_OF_RANGE: &str =
+pub(super) const OUT_OF_RANGE: &str =
     "such a time must be from -9999-01-03 to 9999-12-30T22:00:00Z; only times in UTC may be later";
 
 /// Returns whether a form has one of these directives.

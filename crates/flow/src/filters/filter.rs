@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    filters::call::{FilterCall, error, too_long},
+    filters::call::{FilterCall, Fuel, error, too_long},
     values::{conversion::OUTPUT_LIMIT, json_kinds::Kinds},
 };
 
@@ -66,6 +66,24 @@ pub(crate) enum Gives {
     Member,
     /// The value that it is applied to, or the argument in its place.
     Default,
+    /// The value that it is applied to, or fewer or other items of it.
+    Same,
+    /// The value at the path, or the item itself without one.
+    Least,
+    /// A list of groups: objects with a `key` and `items`.
+    Groups,
+    /// A list of lists with an item of each list.
+    Tuples,
+    /// The items of the lists in the list.
+    Flat,
+    /// An object whose members have the value at the second path.
+    Entries,
+    /// The members of the object.
+    Members,
+    /// The members of all the objects.
+    Merged,
+    /// A list of objects of texts.
+    Records,
     /// The value at a path in each item.
     Map,
     /// The object that it is applied to, with only the named members.
@@ -109,13 +127,24 @@ impl Filter {
         self.arguments.get(index).or_else(|| self.arguments.last().filter(|one| one.many))
     }
 
+    /// Returns whether its arguments are paths to a value in each item of a list.
+    pub(crate) fn reads_paths(&self) -> bool {
+        !matches!(self.name, "contains") && self.arguments.first().is_some_and(|one| matches!(one.name, "path" | "key"))
+    }
+
     /// Returns whether the value that it is applied to may be missing.
     pub(crate) fn takes_missing(&self) -> bool {
         self.gives == Gives::Default
     }
 
     /// Applies the filter to a value. `tables` are the tables of the flow.
-    pub(crate) fn call(&'static self, tables: &Value, value: Value, arguments: &[Value]) -> Result<Value, Error> {
+    pub(crate) fn call(
+        &'static self,
+        tables: &Value,
+        fuel: &Fuel,
+        value: Value,
+        arguments: &[Value],
+    ) -> Result<Value, Error> {
         self.check_count(arguments.len()).map_err(error)?;
         let kind = Kinds::of_dynamic(&value);
         if kind.excludes(self.takes) && !value.is_undefined() {
@@ -131,7 +160,8 @@ impl Filter {
                 return Err(error(format!("the filter {name} takes {} as {role}, not {kind}", argument.kinds)));
             }
         }
-        let result = (self.apply)(&FilterCall { filter: self.name, tables, value, arguments })?;
+        arguments.iter().chain([&value]).try_for_each(|read| fuel.read(read))?;
+        let result = (self.apply)(&FilterCall { filter: self.name, tables, fuel, value, arguments })?;
         match result.as_str() {
             Some(text) if text.len() > OUTPUT_LIMIT => Err(too_long(self.name)),
             _ => Ok(result),

@@ -6,17 +6,24 @@
 //! or while it builds the result.
 
 mod call;
+mod date_math;
 mod dates;
+mod encodings;
 pub(crate) mod environment;
 mod filter;
+mod lists;
+mod objects;
+mod parsing;
+mod paths;
 mod table;
 #[cfg(test)]
 mod tests;
 mod texts;
+mod totals;
 mod units;
 mod values;
 
-pub(crate) use call::MAX_ITEMS;
+pub(crate) use call::{Fuel, MAX_ITEMS, is_limit};
 pub use filter::{Argument, Example, Filter};
 pub(crate) use filter::{Gives, conversion};
-pub use table::FILTERS;
+pub use table::filters;

@@ -3,11 +3,13 @@
 use serde_json::{Value, json};
 use trunkline_core::Diagnostic;
 
-use super::{FILTERS, call::MAX_ITEMS};
+use super::{call::MAX_ITEMS, filters};
 use crate::{
     expression::{Scope, Template},
     values::conversion::OUTPUT_LIMIT,
 };
+
+mod list_tests;
 
 fn yields(expression: &str, input: &Value) -> trunkline_core::Result<Value> {
     let mut found = Vec::new();
@@ -19,7 +21,7 @@ fn yields(expression: &str, input: &Value) -> trunkline_core::Result<Value> {
 
 #[test]
 fn every_filter_example_yields_its_result() {
-    for filter in FILTERS {
+    for filter in filters() {
         assert!(!filter.examples.is_empty(), "{} has no example", filter.name);
         for example in filter.examples {
             let parse = |text: &str| serde_json::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));

@@ -55,6 +55,22 @@ pub(super) fn split(call: &FilterCall<'_>) -> Result<Value, Error> {
     list(call, call.text()?.split(separator))
 }
 
+pub(super) fn replace(call: &FilterCall<'_>) -> Result<Value, Error> {
+    let (part, by) = (call.text_at(0).unwrap_or_default(), call.text_at(1).unwrap_or_default());
+    if part.is_empty() {
+        return Err(call.error(EMPTY_PART));
+    }
+    let text = call.text()?;
+    let grown = text.matches(part).count().saturating_mul(by.len());
+    if grown.saturating_add(text.len()) > 2 * OUTPUT_LIMIT {
+        return Err(too_long(call.filter));
+    }
+    Ok(text.replace(part, by).into())
+}
+
+/// The reason why nothing is replaced.
+pub(super) const EMPTY_PART: &str = "the part that is replaced is empty";
+
 pub(super) fn path(call: &FilterCall<'_>) -> Result<Value, Error> {
     let mut parts = call.text()?.split(['/', '\\']).filter(|part| !part.is_empty());
     let Some(part) = call.arguments.first() else { return list(call, parts) };

@@ -170,7 +170,7 @@ pub(super) fn round(call: &FilterCall<'_>) -> Result<Value, Error> {
 }
 
 /// Returns the value as an integer if it is one.
-fn number(value: f64) -> Value {
+pub(super) fn number(value: f64) -> Value {
     match value {
         whole if whole.fract() == 0.0 && whole.abs() < 9e15 => Value::from(whole as i64),
         other => Value::from(other),

@@ -6,7 +6,10 @@ use serde_json::Value as Json;
 use trunkline_core::{check_pointer, lossy_number, pointer_names};
 
 use crate::{
-    filters::call::{FilterCall, MAX_ITEMS, brief, too_many},
+    filters::{
+        call::{FilterCall, MAX_ITEMS, brief, too_many},
+        paths::{Path, member, part},
+    },
     values::{
         conversion::{text_of, to_json},
         json_kinds::Kinds,
@@ -94,41 +97,15 @@ pub(super) fn json(call: &FilterCall<'_>) -> Result<Value, Error> {
 }
 
 pub(super) fn map(call: &FilterCall<'_>) -> Result<Value, Error> {
-    let path: Vec<_> = call.text_at(0).unwrap_or_default().split('.').collect();
-    if path.contains(&"") {
-        return Err(call.error(EMPTY_NAME));
-    }
+    let path = Path::of(call, 0)?;
     let mut found = Vec::new();
     for item in call.items()? {
-        let mut value = item?;
-        for name in &path {
-            value = part(&value, name);
-        }
+        let value = path.at(&item?);
         if !value.is_undefined() {
             found.push(value);
         }
     }
     Ok(found.into())
-}
-
-/// The reason why a path of [`map`] is refused.
-pub(super) const EMPTY_NAME: &str = "a name in the path is empty";
-
-/// Returns a member of an object, or an item of a list. An index has no leading zeros (RFC 6901 section 4).
-fn part(value: &Value, name: &str) -> Value {
-    let index = name.parse::<usize>().ok().filter(|index| index.to_string() == name);
-    match (Kinds::of_dynamic(value), index) {
-        (Kinds::LIST, Some(index)) => value.get_item_by_index(index).unwrap_or(Value::UNDEFINED),
-        _ => member(value, name),
-    }
-}
-
-/// Returns a member of an object. Values of other kinds have no members.
-fn member(value: &Value, name: &str) -> Value {
-    if Kinds::of_dynamic(value) != Kinds::OBJECT {
-        return Value::UNDEFINED;
-    }
-    value.get_attr(name).unwrap_or(Value::UNDEFINED)
 }
 
 pub(super) fn pick(call: &FilterCall<'_>) -> Result<Value, Error> {

@@ -15,8 +15,9 @@ use crate::{
         duration::{self, moment},
         step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
         step_document::{
-            ActionDocument, CallDocument, EachDocument, FailDocument, IfDocument, KINDS, ListActionDocument,
-            ParallelDocument, PolicyDocument, SetDocument, SkipDocument, WaitDocument, WaitForDocument,
+            ActionDocument, CallDocument, DefaultOnError, DefaultsDocument, EachDocument, FailDocument, IfDocument,
+            KINDS, ListActionDocument, ParallelDocument, PolicyDocument, RetryDocument, SetDocument, SkipDocument,
+            WaitDocument, WaitForDocument,
         },
     },
 };
@@ -37,6 +38,15 @@ pub(crate) struct Reader {
     /// The ids of steps that could not be read.
     pub(crate) invalid_steps: BTreeSet<String>,
     ids: BTreeSet<String>,
+    defaults: Defaults,
+}
+
+/// What holds for steps that do not say it themselves.
+#[derive(Clone, Copy, Default)]
+struct Defaults {
+    retry: Option<Tries>,
+    timeout: Option<Duration>,
+    continues: bool,
 }
 
 impl Reader {
@@ -75,6 +85,29 @@ impl Reader {
         all.filter_map(read).collect()
     }
 
+    /// Reads a block whose steps have these defaults, beside those of the blocks around it.
+    pub(crate) fn with_defaults<T>(
+        &mut self,
+        document: Option<DefaultsDocument>,
+        pointer: &str,
+        read: impl FnOnce(&mut Self) -> T,
+    ) -> T {
+        let outer = self.defaults;
+        if let Some(DefaultsDocument { retry, timeout, on_error }) = document {
+            let pointer = format!("{pointer}/defaults");
+            self.defaults = Defaults {
+                retry: retry.and_then(|retry| self.tries(&retry, &pointer)).or(outer.retry),
+                timeout: timeout
+                    .and_then(|timeout| self.duration(&timeout, format!("{pointer}/timeout")))
+                    .or(outer.timeout),
+                continues: on_error.map_or(outer.continues, |on_error| on_error == DefaultOnError::Continue),
+            };
+        }
+        let block = read(self);
+        self.defaults = outer;
+        block
+    }
+
     fn step(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<Step> {
         let Some((member, schema)) = KINDS.iter().find(|(member, _)| document.get(member).is_some()) else {
             let kinds: Vec<_> = KINDS.iter().map(|(member, _)| *member).collect();
@@ -92,11 +125,14 @@ impl Reader {
             }
             "parallel" => {
                 let read: ParallelDocument = self.read(schema, document, pointer)?;
-                let branches = read.parallel.iter().map(|(name, steps)| {
-                    let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
-                    (name.clone(), self.steps(steps, &format!("{pointer}/parallel/{name}"), depth + 1))
+                let branches = self.with_defaults(read.defaults, pointer, |reader| {
+                    let branches = read.parallel.iter().map(|(name, steps)| {
+                        let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
+                        (name.clone(), reader.steps(steps, &format!("{pointer}/parallel/{name}"), depth + 1))
+                    });
+                    branches.collect()
                 });
-                (read.id, StepKind::Parallel(branches.collect()))
+                (read.id, StepKind::Parallel(branches))
             }
             "call" => {
                 let read: CallDocument = self.read(schema, document, pointer)?;
@@ -126,7 +162,7 @@ impl Reader {
             }
         };
         let has_policy = schema.value().pointer("/properties/on_error").is_some();
-        let policy = if has_policy { self.policy(document, pointer, depth)? } else { StepPolicy::default() };
+        let policy = if has_policy { self.policy(member, document, pointer, depth)? } else { StepPolicy::default() };
         if self.ids.len() >= MAX_STEPS {
             let found = Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps"));
             self.found.push(found.hint("move some of them into a flow of their own, and call it"));
@@ -140,21 +176,32 @@ impl Reader {
         Some(Step { id: id.into(), pointer: pointer.to_owned(), kind, policy })
     }
 
-    /// Reads the members that say what happens when the step fails or takes too long.
-    fn policy(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
+    /// Reads the members that say what happens when the step fails or takes too long. `kind` is the member that
+    /// identifies the kind of step.
+    fn policy(&mut self, kind: &str, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
         let read: PolicyDocument = serde_json::from_value(document.clone()).ok()?;
-        let retry = read.retry.and_then(|retry| {
-            let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
-            let longest = self.duration(&retry.longest, format!("{pointer}/retry/longest"))?;
-            Some(Tries { tries: retry.tries, wait, longest })
-        });
-        let timeout = read.timeout.and_then(|timeout| self.duration(&timeout, format!("{pointer}/timeout")));
+        let retry = match read.retry {
+            Some(retry) => self.tries(&retry, pointer),
+            None => self.defaults.retry.filter(|_| kind == "action"),
+        };
+        let timeout = match read.timeout {
+            Some(timeout) => self.duration(&timeout, format!("{pointer}/timeout")),
+            None => self.defaults.timeout.filter(|_| kind == "action"),
+        };
         let on_error = match read.on_error {
             Some(Value::Array(steps)) => OnError::Steps(self.steps(&steps, &format!("{pointer}/on_error"), depth + 1)),
             Some(word) if word == "continue" => OnError::Continue,
+            None if self.defaults.continues && kind != "parallel" => OnError::Continue,
             _ => OnError::Fail,
         };
         Some(StepPolicy { retry, timeout, on_error })
+    }
+
+    /// Reads a `retry`. `pointer` is that of the object that has it.
+    fn tries(&mut self, retry: &RetryDocument, pointer: &str) -> Option<Tries> {
+        let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
+        let longest = self.duration(&retry.longest, format!("{pointer}/retry/longest"))?;
+        Some(Tries { tries: retry.tries, wait, longest })
     }
 
     fn wait(&mut self, read: WaitForDocument, pointer: &str) -> Option<Wait> {
@@ -211,7 +258,9 @@ impl Reader {
             let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
             self.found.push(found.hint(KEY_HINT));
         }
-        let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
+        let steps = self.with_defaults(read.defaults, pointer, |reader| {
+            reader.steps(&read.steps, &format!("{pointer}/steps"), depth + 1)
+        });
         let (concurrency, batch) = (read.concurrency, read.batch);
         Some((
             read.id,
@@ -250,11 +299,13 @@ impl Reader {
             let found = Diagnostic::error(pointer, "if needs exactly one of: then, skip, fail");
             self.found.push(found.hint("`else` may be added to any of them, or used alone"));
         }
-        let then = match then.is_empty() {
-            true => self.steps(&read.then, &format!("{pointer}/then"), depth + 1),
-            false => then.into(),
-        };
-        let otherwise = self.steps(&read.otherwise, &format!("{pointer}/else"), depth + 1);
+        let (then, otherwise) = self.with_defaults(read.defaults, pointer, |reader| {
+            let then = match then.is_empty() {
+                true => reader.steps(&read.then, &format!("{pointer}/then"), depth + 1),
+                false => then.into(),
+            };
+            (then, reader.steps(&read.otherwise, &format!("{pointer}/else"), depth + 1))
+        });
         Some((read.id, StepKind::If { condition, then, otherwise }))
     }
 

@@ -163,7 +163,7 @@ pub struct StepPolicy {
 }
 
 /// How often a step is tried, and how long it waits in between.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Tries {
     /// The number of tries in all, the first one included.
     pub tries: u32,

@@ -18,7 +18,7 @@ pub(crate) struct PolicyDocument {
     /// Repeats the step if it failed in a way that may pass. A call with an unknown outcome is never repeated.
     pub(crate) retry: Option<RetryDocument>,
     /// The longest time the step may take in all, with every try and the waits between them, such as `10m`.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) timeout: Option<String>,
     /// What happens when the step has finally failed: `fail` fails the steps around it too, `continue` goes on without
     /// its output, and a list of steps runs in its place. The expressions of those steps can use `error`.
@@ -26,21 +26,45 @@ pub(crate) struct PolicyDocument {
     pub(crate) on_error: Option<Value>,
 }
 
+/// What holds for the steps inside that do not say it themselves. The innermost block that says something comes first.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefaultsDocument {
+    /// For steps that call an action.
+    pub(crate) retry: Option<RetryDocument>,
+    /// For steps that call an action.
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
+    pub(crate) timeout: Option<String>,
+    /// For steps of the kinds `action`, `call`, `each` and `wait`. `continue` goes on without the output of a step that
+    /// failed.
+    pub(crate) on_error: Option<DefaultOnError>,
+}
+
+/// What happens by default when a step has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DefaultOnError {
+    /// The steps around it fail too.
+    Fail,
+    /// The run goes on without its output.
+    Continue,
+}
+
 /// How often a step is tried, and how long it waits in between.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(crate) struct RetryDocument {
-    /// The number of tries in all, the first one included.
-    #[schemars(range(min = 2, max = 100))]
+    /// The number of tries in all, the first one included. 1 does not repeat the step, whatever the `defaults` say.
+    #[schemars(range(min = 1, max = 100))]
     pub(crate) tries: u32,
     /// The wait before the second try. It doubles with each further try. A longer wait that the service asks for is
     /// obeyed.
     #[serde(default = "one_second")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) wait: String,
     /// The longest wait that doubling can lead to.
     #[serde(default = "one_minute")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) longest: String,
 }
 
@@ -49,7 +73,7 @@ pub(crate) struct RetryDocument {
 #[schemars(deny_unknown_fields, title = "Action")]
 pub(crate) struct ActionDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The action, such as `asset.upload`.
     #[schemars(length(min = 1))]
@@ -67,7 +91,7 @@ pub(crate) struct ActionDocument {
 #[schemars(deny_unknown_fields, title = "Each")]
 pub(crate) struct EachDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// A list, an expression that yields one, or an action that lists. The items of an action are fetched page by page
     /// while earlier ones are processed.
@@ -93,6 +117,8 @@ pub(crate) struct EachDocument {
     /// a batch get the same outcome.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) batch: Option<usize>,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps for each item, in order. Expressions use `item`.
     #[schemars(schema_with = "steps_schema")]
     pub(crate) steps: Vec<Value>,
@@ -119,11 +145,13 @@ pub(crate) struct ListActionDocument {
 #[schemars(title = "If")]
 pub(crate) struct IfDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// An expression that yields true or false.
     #[serde(rename = "if")]
     pub(crate) condition: Value,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps to run if it is true.
     #[serde(default)]
     #[schemars(schema_with = "steps_schema")]
@@ -143,8 +171,10 @@ pub(crate) struct IfDocument {
 #[schemars(deny_unknown_fields, title = "Parallel")]
 pub(crate) struct ParallelDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
+    /// What holds for the steps inside that do not say it themselves.
+    pub(crate) defaults: Option<DefaultsDocument>,
     /// The lists of steps by name. Steps of one list cannot refer to steps of another; later steps can refer to all.
     #[schemars(schema_with = "branches_schema")]
     pub(crate) parallel: Map<String, Value>,
@@ -155,10 +185,10 @@ pub(crate) struct ParallelDocument {
 #[schemars(deny_unknown_fields, title = "Call")]
 pub(crate) struct CallDocument {
     /// The step's id, by which later steps refer to it. Its value is the flow's `output`.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The name of the flow to run.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"), extend("examples" = ["nightly-copy"]))]
     pub(crate) call: String,
     /// The flow's input; texts may hold `{{ expressions }}`.
     #[serde(default)]
@@ -174,7 +204,7 @@ pub(crate) struct CallDocument {
 #[schemars(deny_unknown_fields, title = "Wait")]
 pub(crate) struct WaitDocument {
     /// The step's id, by which later steps refer to it. Its value is the payload of the signal.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The end of the wait.
     pub(crate) wait: WaitForDocument,
@@ -186,7 +216,7 @@ pub(crate) struct WaitDocument {
 pub(crate) struct WaitForDocument {
     /// A length of time, such as `90s`, `10m` or `3d`.
     #[serde(rename = "for")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) duration: Option<String>,
     /// A time: `2026-11-21T08:00:00Z`, or milliseconds since 1970.
     #[schemars(with = "Option<TimeDocument>")]
@@ -211,7 +241,7 @@ enum TimeDocument {
 #[schemars(title = "Set")]
 pub(crate) struct SetDocument {
     /// The step's id, by which later steps refer to it.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The values by name; texts may hold `{{ expressions }}`.
     pub(crate) set: Map<String, Value>,
@@ -223,7 +253,7 @@ pub(crate) struct SetDocument {
 #[schemars(title = "Skip")]
 pub(crate) struct SkipDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The reason.
     pub(crate) skip: String,
@@ -235,7 +265,7 @@ pub(crate) struct SkipDocument {
 #[schemars(title = "Fail")]
 pub(crate) struct FailDocument {
     /// The step's id.
-    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
+    #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"), extend("examples" = ["copy_file"]))]
     pub(crate) id: String,
     /// The reason.
     pub(crate) fail: String,

@@ -42,7 +42,7 @@ pub(crate) struct SignatureDocument {
     /// pointer into the body, such as `/sentAt`. It is in seconds or milliseconds since 1970, or as in RFC 3339.
     pub(crate) timestamp: Option<String>,
     /// The longest time between sending and receipt: `5m` by default.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) tolerance: Option<String>,
     /// The methods whose requests the sender does not sign, such as the `GET` of a challenge.
     pub(crate) unsigned: Option<Vec<WebhookMethod>>,

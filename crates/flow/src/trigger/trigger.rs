@@ -48,7 +48,7 @@ pub(crate) struct PollDocument {
     #[serde(default)]
     pub(crate) input: Map<String, Value>,
     /// The time between two polls, such as `5m`.
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) every: String,
     /// The identity of an item, such as `{{ item.id }}`. An item whose key was seen before is not new.
     pub(crate) key: String,

@@ -38,7 +38,7 @@ pub(crate) struct WebhookDocument {
     /// How long a response with the result may wait for the end of the run, at most one minute. After that, the
     /// response has the run's id.
     #[serde(default = "half_a_minute")]
-    #[schemars(regex(pattern = "^[0-9]"))]
+    #[schemars(regex(pattern = "^[0-9]"), extend("examples" = ["10m"]))]
     pub(crate) timeout: String,
 }
 

@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 use trunkline_core::closest;
 
 use crate::{
-    filters::{FILTERS, Gives, conversion, environment},
+    filters::{Gives, conversion, environment, filters},
     typing::{
         infer::{Walk, constant_text},
-        schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+        schema_algebra::{self, either, item, kinds, list_of, object_of, of_kinds},
     },
     values::json_kinds::Kinds,
 };
@@ -31,7 +31,7 @@ impl Walk<'_> {
             }
         }
         let Some(filter) = environment::find(name) else {
-            let known = FILTERS.iter().map(|filter| filter.name);
+            let known = filters().iter().map(|filter| filter.name);
             let hint = match closest(name, known.clone()) {
                 Some(close) => format!("did you mean {close}?"),
                 None => format!("use one of the filters: {}", known.collect::<Vec<_>>().join(", ")),
@@ -66,6 +66,15 @@ impl Walk<'_> {
         self.result(filter.gives, &value, &shapes, &texts)
     }
 
+    /// The shape at a constant path in an item of a list. Without a path, it is that of the item.
+    fn at_path(&mut self, item_shape: Value, path: Option<&str>) -> Value {
+        let names = path.into_iter().flat_map(|path| path.split('.')).filter(|name| !name.is_empty());
+        names.fold(item_shape, |shape, name| match name.parse::<usize>() {
+            Ok(_) if kinds(&shape) == Kinds::LIST => item(&shape),
+            _ => self.member(&shape, name, "an item of the list"),
+        })
+    }
+
     /// The result of a filter. `texts` has the values of those arguments that are constant texts.
     fn result(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
         let first = texts.first().copied().flatten();
@@ -81,15 +90,60 @@ impl Walk<'_> {
                 either([schema_algebra::without_null(value)].into_iter().chain(arguments.first().cloned()))
             }
             Gives::Map => {
-                let mut shape = item(value);
-                for name in first.into_iter().flat_map(|path| path.split('.')) {
-                    shape = match name.parse::<usize>() {
-                        Ok(_) if kinds(&shape) == Kinds::LIST => item(&shape),
-                        _ => self.member(&shape, name, "an item of the list"),
-                    };
-                }
+                let shape = self.at_path(item(value), first);
                 list_of(shape)
             }
+            Gives::Same if kinds(value) == Kinds::LIST => {
+                self.at_path(item(value), first);
+                list_of(item(value))
+            }
+            Gives::Same => of_kinds(kinds(value)),
+            Gives::Least => match texts.first() {
+                Some(None) => Value::Bool(true),
+                _ => self.at_path(item(value), first),
+            },
+            Gives::Groups => {
+                let key = either([self.at_path(item(value), first), json!({ "type": "null" })]);
+                list_of(object_of(Map::from_iter([
+                    ("key".to_owned(), key),
+                    ("items".to_owned(), list_of(item(value))),
+                ])))
+            }
+            Gives::Tuples => {
+                let lists = [value].into_iter().chain(arguments);
+                list_of(list_of(json!({ "anyOf": lists.map(item).collect::<Vec<_>>() })))
+            }
+            Gives::Flat => match item(value) {
+                list if kinds(&list) == Kinds::LIST => list_of(item(&list)),
+                other if kinds(&other).excludes(Kinds::LIST) => list_of(other),
+                _ => of_kinds(Kinds::LIST),
+            },
+            Gives::Entries => {
+                self.at_path(item(value), first);
+                let shape = match texts.get(1) {
+                    Some(Some(path)) => self.at_path(item(value), Some(path)),
+                    _ => Value::Bool(true),
+                };
+                json!({ "type": "object", "additionalProperties": shape })
+            }
+            Gives::Members => match value.get("additionalProperties") {
+                Some(shape @ Value::Object(_)) if value.get("properties").is_none() => list_of(shape.clone()),
+                _ => of_kinds(Kinds::LIST),
+            },
+            Gives::Merged => {
+                let mut members = Map::new();
+                let mut closed = true;
+                for object in [value].into_iter().chain(arguments) {
+                    closed &= object.get("additionalProperties") == Some(&Value::Bool(false));
+                    let own = object.get("properties").and_then(Value::as_object);
+                    members.extend(own.into_iter().flatten().map(|(name, shape)| (name.clone(), shape.clone())));
+                }
+                match closed {
+                    true => json!({ "type": "object", "properties": members, "additionalProperties": false }),
+                    false => of_kinds(Kinds::OBJECT),
+                }
+            }
+            Gives::Records => list_of(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
             Gives::Pick | Gives::Omit if kinds(value) == Kinds::LIST => {
                 let one = self.result(gives, &item(value), arguments, texts);
                 list_of(one)

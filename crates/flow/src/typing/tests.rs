@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     expression::{Scope, Template},
-    filters::FILTERS,
+    filters::filters,
     values::json_kinds::Kinds,
 };
 
@@ -158,7 +158,7 @@ fn a_value_that_may_be_missing_is_reported_unless_it_has_a_default() {
 #[test]
 fn the_results_of_filter_examples_have_the_inferred_kinds() {
     let tables = json!({ "colours": { "rot": "red", "blau": "blue" } });
-    for example in FILTERS.iter().flat_map(|filter| filter.examples) {
+    for example in filters().iter().flat_map(|filter| filter.examples) {
         let input: Value = serde_json::from_str(example.input).unwrap();
         let names = Names { input: json!({ "const": input }), tables: tables.clone(), ..names() };
         let inferred = infer(example.expression, "/x", &names);

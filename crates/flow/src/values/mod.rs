@@ -1,5 +1,6 @@
-//! The values of expressions: sets of their kinds, and their conversion to JSON.
+//! The values of expressions: sets of their kinds, their comparison, and their conversion to JSON.
 
+pub(crate) mod comparison;
 pub(crate) mod conversion;
 pub(crate) mod json_kinds;
 pub(crate) mod number;

@@ -1,8 +1,10 @@
 //! Faults of documents: where each is reported, and the limits of a flow.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
-use trunkline_flow::Flow;
+use trunkline_flow::{Flow, OnError, Step};
 
 fn look(id: &str) -> Value {
     json!({ "id": id, "action": "thing.look", "connection": "shop", "input": { "name": id } })
@@ -34,7 +36,7 @@ fn every_fault_in_a_step_is_reported_with_its_pointer() {
         json!({ "timeout": "1 eon", "on_failure": [{ "id": "x", "skip": "" }, { "id": "x" }] }),
         json!([
             with(look("a"), json!({ "timeout": "400d", "retry": { "tries": 2, "wait": "5 x" } })),
-            with(look("b"), json!({ "retry": { "tries": 1 } })),
+            with(look("b"), json!({ "retry": { "tries": 0 } })),
             with(look("c"), json!({ "on_error": "ignore" })),
             { "id": "d", "wait": { "for": "10m", "signal": "x" } },
             { "id": "e", "wait": { "until": "tomorrow" } },
@@ -68,6 +70,71 @@ fn every_fault_in_a_step_is_reported_with_its_pointer() {
         "/timeout",
     ];
     assert_eq!(places, expected, "{found:#?}");
+}
+
+/// Tries, timeout in seconds, and whether the run goes on after a failure, for each step by its id.
+fn policies(steps: &[Step], found: &mut BTreeMap<String, (Option<u32>, Option<u64>, bool)>) {
+    let mut visit = |step: &Step| {
+        let policy = &step.policy;
+        let continues = matches!(policy.on_error, OnError::Continue);
+        let retry = policy.retry.map(|retry| retry.tries);
+        found.insert(step.id.to_string(), (retry, policy.timeout.map(|timeout| timeout.as_secs()), continues));
+    };
+    steps.iter().for_each(|step| step.visit(&mut visit));
+}
+
+#[test]
+fn a_step_has_the_defaults_of_the_innermost_block_that_says_something() {
+    let document = json!({
+        "name": "test", "connections": { "shop": "shop" },
+        "defaults": { "retry": { "tries": 3 }, "timeout": "2m" },
+        "steps": [
+            look("plain"),
+            with(look("own"), json!({ "retry": { "tries": 7 }, "timeout": "5s", "on_error": "continue" })),
+            with(look("once"), json!({ "retry": { "tries": 1 } })),
+            { "id": "wait", "wait": { "for": "1h" } },
+            { "id": "each", "each": [1], "defaults": { "on_error": "continue", "timeout": "1m" }, "steps": [
+                look("inner"),
+                with(look("strict"), json!({ "on_error": "fail" })),
+                { "id": "if", "if": "{{ item > 0 }}", "defaults": { "retry": { "tries": 9 }, "on_error": "fail" },
+                    "then": [look("then")], "else": [{ "id": "pause", "wait": { "for": "1s" } }] },
+                { "id": "pause2", "wait": { "for": "1s" } },
+            ] },
+            { "id": "both", "parallel": { "a": [look("left")] }, "defaults": { "timeout": "3s" } },
+            look("after"),
+        ],
+        "on_failure": [look("notify")],
+    });
+    let flow = Flow::from_value(document).unwrap();
+    let mut found = BTreeMap::new();
+    policies(flow.steps(), &mut found);
+    policies(flow.on_failure(), &mut found);
+    for (step, expected) in [
+        ("plain", (Some(3), Some(120), false)),
+        ("own", (Some(7), Some(5), true)),
+        ("once", (Some(1), Some(120), false)),
+        ("wait", (None, None, false)),
+        ("each", (None, None, false)),
+        ("inner", (Some(3), Some(60), true)),
+        ("strict", (Some(3), Some(60), false)),
+        ("then", (Some(9), Some(60), false)),
+        ("pause", (None, None, false)),
+        ("pause2", (None, None, true)),
+        ("both", (None, None, false)),
+        ("left", (Some(3), Some(3), false)),
+        ("after", (Some(3), Some(120), false)),
+        ("notify", (Some(3), Some(120), false)),
+    ] {
+        assert_eq!(found[step], expected, "{step}");
+    }
+    let wrong = json!({ "retry": { "tries": 2, "wait": "soon" }, "timeout": "never", "on_error": [] });
+    let found = faults(json!({ "defaults": wrong }), json!([{ "id": "a", "set": {}, "defaults": {} }]));
+    let places: Vec<_> = found.iter().map(|one| one.0.as_str()).collect();
+    assert_eq!(
+        places,
+        ["/defaults/retry/wait", "/defaults/timeout", "/defaults/on_error", "/steps/0/defaults"],
+        "{found:?}"
+    );
 }
 
 /// Returns pointer and message of the first finding for a flow with these steps.

@@ -43,7 +43,7 @@ struct OperationFile {
 #[serde(deny_unknown_fields)]
 pub struct OperationRow {
     /// `resource.verb`, unique within the connector.
-    #[schemars(with = "String", regex(pattern = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"))]
+    #[schemars(with = "String", regex(pattern = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"), extend("examples" = ["asset.rename"]))]
     pub name: Spanned<String>,
     /// The heading under which a menu lists the operation.
     #[serde(default)]
@@ -54,7 +54,7 @@ pub struct OperationRow {
     #[serde(default)]
     pub about: String,
     /// `METHOD /path/{parameter}` below the endpoint URL.
-    #[schemars(with = "String", regex(pattern = "^(GET|HEAD|POST|PUT|PATCH|DELETE) /"))]
+    #[schemars(with = "String", regex(pattern = "^(GET|HEAD|POST|PUT|PATCH|DELETE) /"), extend("examples" = ["GET /assets/{assetId}"]))]
     pub route: Spanned<String>,
     /// The effect of a call, which decides whether it may be repeated. If absent, it follows from the method: GET and
     /// HEAD read, PUT and PATCH are idempotent, POST creates, DELETE deletes.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Result};
 #[cfg(not(feature = "http"))]
 use trunkline_core::{Error, ErrorKind};
-use trunkline_flow::{FILTERS, Filter, Flow};
+use trunkline_flow::{Filter, Flow, filters};
 use trunkline_rest::operation_schema;
 
 use super::{Empty, operation_table};
@@ -25,7 +25,7 @@ operation_table! {
     /// Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.
     GetSchema: "schemas.get", get_schema(SchemaQuery) -> Value, Viewer, Read;
     /// Lists the filters of expressions, with examples.
-    ListFilters: "filters.list", list_filters(Empty) -> &'static [Filter], Viewer, Read;
+    ListFilters: "filters.list", list_filters(Empty) -> &'static [&'static Filter], Viewer, Read;
 }
 
 /// A connector in a list.
@@ -185,6 +185,6 @@ fn connector_manifest() -> Result<Value> {
         .hint("build it with the feature `http`"))
 }
 
-async fn list_filters(_: &Runtime, _: Empty) -> Result<&'static [Filter]> {
-    Ok(FILTERS)
+async fn list_filters(_: &Runtime, _: Empty) -> Result<&'static [&'static Filter]> {
+    Ok(filters())
 }

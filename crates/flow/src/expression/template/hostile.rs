@@ -124,17 +124,14 @@ const REJECTED: &[&str] = &[
     "g",
     "import('os')",
     // Filters that do not exist, and misuse of those that do.
-    "input.text | replace('a', 'bbbbbbbbbb')",
     "input.text | regex_replace('(a+)+$', '')",
     "input.text | matches('(a+)+$')",
     "'%1000000000d' | format(1)",
     "input.text | indent(100000000)",
     "input.text | center(100000000)",
     "input.items | batch(1)",
-    "input.items | slice(100000000)",
     "input.items | groupby('x')",
     "input.items | sort",
-    "input.items | unique",
     "input.items | sum",
     "input | tojson(indent=100000)",
     "input | pprint",
@@ -197,6 +194,9 @@ const REJECTED: &[&str] = &[
 
 /// Expressions that are strange but harmless.
 const HARMLESS: &[&str] = &[
+    "input.text | replace('a', 'bbbbbbbbbb')",
+    "input.items | slice(100000000)",
+    "input.items | unique",
     "input.text[-9223372036854775808:9223372036854775807]",
     "'{{ 7*7 }}'",
     "'{% include \"/etc/passwd\" %}'",
