@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
-use trunkline_core::{Result, RunId};
+use trunkline_core::{Result, RunId, Timestamp};
 
 use crate::{
     journal::{Flush, Journal},
@@ -90,8 +90,8 @@ impl JournaledRun {
     }
 
     /// Writes all recorded events to disk and leaves the run to be resumed. Returns its state.
-    pub(crate) async fn suspend(&self) -> Result<Run> {
-        self.append(Vec::new(), Flush::Now).await?;
+    pub(crate) async fn suspend(&self, at: Timestamp) -> Result<Run> {
+        self.append(vec![RunEvent::Suspended { at }], Flush::Now).await?;
         Ok(self.take())
     }
 

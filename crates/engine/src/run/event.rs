@@ -70,6 +70,15 @@ pub enum RunEvent {
     Resumed {
         /// When it was resumed.
         at: Timestamp,
+        /// How often in a row the process has died while it worked on the run.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        crashes: u32,
+    },
+    /// The run stopped at a safe point, and no process works on it: its process ended as asked, or the run waits for a
+    /// time or a signal. A run whose last process did not write this has seen a crash.
+    Suspended {
+        /// When it stopped.
+        at: Timestamp,
     },
     /// A step that must not be repeated blindly is about to be attempted.
     StepStarted {
@@ -261,6 +270,10 @@ fn first() -> u32 {
     1
 }
 
+fn is_zero(crashes: &u32) -> bool {
+    *crashes == 0
+}
+
 fn is_first(attempt: &u32) -> bool {
     *attempt == 1
 }
@@ -272,6 +285,7 @@ impl RunEvent {
             RunEvent::Started { .. } => "started",
             RunEvent::Rerun { .. } => "rerun",
             RunEvent::Resumed { .. } => "resumed",
+            RunEvent::Suspended { .. } => "suspended",
             RunEvent::StepStarted { .. } => "step_started",
             RunEvent::Checkpoint { .. } => "checkpoint",
             RunEvent::StepFinished { .. } => "step_finished",

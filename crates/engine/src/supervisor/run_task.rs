@@ -1,6 +1,9 @@
 //! The background task that works on a run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::task::AbortHandle;
 use tracing::Instrument;
@@ -8,8 +11,11 @@ use trunkline_core::{CancellationToken, StepPath, Timestamp};
 
 use crate::{
     interpreter::{
-        ActivityMonitor, FlowBounds, Interpreter, InterpreterParts, bounds::Bounds, cancellation::Stop, joined,
-        record::RunRecord,
+        ActivityMonitor, FlowBounds, Interpreter, InterpreterParts,
+        bounds::Bounds,
+        cancellation::Stop,
+        joined,
+        record::{COPIES, RunRecord},
     },
     journal::journaled_run::JournaledRun,
     run::{RunEvent, notification::Subscribers},
@@ -22,13 +28,14 @@ const POLL: Duration = Duration::from_millis(500);
 impl Engine {
     /// Begins to work on an accepted run, in a background task.
     pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, bindings, claim, previous } = accepted;
+        let AcceptedRun { flow, run, bindings, claim, previous, memory, held } = accepted;
         let subscribers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
             cancellation.cancel();
         }
-        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
+        let suspension = self.draining.child_token();
+        let (id, name, needed) = (run.id.clone(), run.flow.clone(), COPIES * run.memory());
         // A run that is out of time still runs its failure handler.
         let unlimited = Bounds::of_run(Timestamp::MAX, Duration::MAX);
         let bounds = FlowBounds { steps: self.bounds(&flow, &run), handler: unlimited };
@@ -39,9 +46,11 @@ impl Engine {
             clock: self.clock.clone(),
             limits: self.limits.clone(),
             logging: flow.logging(),
+            memory,
+            held: Mutex::new(held),
         });
         let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone()));
-        let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
+        let stop = Stop { cancellation: cancellation.clone(), draining: suspension.clone() };
         let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());
         let interpreter = Interpreter::new(InterpreterParts {
             flow,
@@ -54,12 +63,18 @@ impl Engine {
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
-            let result = interpreter.flow(input, StepPath::default(), bounds).instrument(span);
-            // A task of its own, so a panic ends the run as failed instead of leaving it open.
-            let result = joined(tokio::spawn(result)).await;
+            let result = match record.hold_state(needed).await {
+                Ok(()) => {
+                    let input = record.run.read(|run| run.input.clone());
+                    let result = interpreter.flow(input, StepPath::default(), bounds).instrument(span);
+                    // A task of its own, so a panic ends the run as failed instead of leaving it open.
+                    joined(tokio::spawn(result)).await
+                }
+                Err(error) => Err(error),
+            };
             conclude(&record, result, &stop, staging.as_ref()).await
         });
-        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, activity, task }
+        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
     /// Polls the journal for cancellations and signals from other processes.

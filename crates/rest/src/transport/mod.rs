@@ -33,7 +33,9 @@ pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
-pub(crate) use exchange::{CONNECT, Failure, HttpChannel, RawResponse, content_length, exchange, timed_out};
+pub(crate) use exchange::{
+    CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, content_length, exchange, timed_out,
+};
 pub(crate) use headers::{ContentType, header_carries_keys, header_is_free, header_text, secret_header, single};
 pub use limits::ClientLimits;
 pub(crate) use multipart::FormFile;
