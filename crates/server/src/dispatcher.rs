@@ -5,6 +5,8 @@
 //! only their ids stay in memory until they are due, see `suspended`.
 
 mod suspended;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},

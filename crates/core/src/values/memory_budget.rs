@@ -248,3 +248,96 @@ impl Drop for HeldMemory {
         self.account.0.lock().used -= self.bytes;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::atomic::AtomicU64, time::Duration};
+
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Lets `accounts` accounts read responses of 40 MiB into a state that grows to 200 MiB. Returns the most memory that
+    /// was in use.
+    async fn peak(budget: MemoryBudget, accounts: u64) -> u64 {
+        let (used, peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let one = |number: u64| {
+            let (budget, used, peak) = (budget.clone(), used.clone(), peak.clone());
+            tokio::spawn(async move {
+                let (account, mut all, mut own) = (budget.account(MIB), Vec::new(), 0);
+                for turn in 0..5 {
+                    let size = 40 * MIB - number * turn;
+                    all.push(account.reserve("a response", size).await.unwrap());
+                    own += size;
+                    let now = used.fetch_add(size, Ordering::SeqCst) + size;
+                    peak.fetch_max(now, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(number % 7)).await;
+                }
+                used.fetch_sub(own, Ordering::SeqCst);
+            })
+        };
+        for task in (0..accounts).map(one).collect::<Vec<_>>() {
+            task.await.unwrap();
+        }
+        peak.load(Ordering::SeqCst)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn accounts_that_all_want_more_end_one_after_the_other_within_the_budget() {
+        let most = peak(MemoryBudget::default(), 40).await;
+        assert!(most <= SHARED + ACCOUNT + 40 * MIB, "{most}");
+    }
+
+    /// The sabotage twin: with a budget for all of them, the same accounts take gigabytes.
+    #[tokio::test(start_paused = true)]
+    async fn without_a_budget_the_same_accounts_take_gigabytes() {
+        let most = peak(MemoryBudget::new(100 << 30, ACCOUNT), 40).await;
+        assert!(most > 4 << 30, "{most}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_account_keeps_what_it_was_granted_until_it_is_trimmed() {
+        let budget = MemoryBudget::new(10 * MIB, 20 * MIB);
+        let (first, second) = (budget.account(0), budget.account(MIB));
+        let mut held = first.reserve("it", 8 * MIB).await.unwrap();
+        assert!(second.try_reserve(4 * MIB).is_none() && second.try_reserve(MIB).is_some());
+        held.shrink(2 * MIB);
+        assert!(second.try_reserve(4 * MIB).is_none(), "not trimmed");
+        first.trim();
+        let more = second.try_reserve(4 * MIB).unwrap();
+        drop((held, more));
+        second.trim();
+        // The whole reserve is for one account.
+        drop(first);
+        let large = second.reserve("it", 20 * MIB).await.unwrap();
+        assert_eq!(large.bytes(), 20 * MIB);
+        assert_eq!(budget.account(0).try_reserve(8 * MIB).map(|held| held.bytes()), Some(8 * MIB));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_one_account_may_take_is_an_error_with_both_numbers() {
+        let account = MemoryBudget::new(10 * MIB, 20 * MIB).account(0);
+        let _held = account.reserve("the input", 15 * MIB).await.unwrap();
+        let error = account.reserve("the output", 6 * MIB).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Limit);
+        for number in [6 * MIB, 15 * MIB, 20 * MIB] {
+            assert!(error.message().contains(&number.to_string()), "{error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiting_account_is_reported_and_gets_its_memory_when_another_ends() {
+        let budget = MemoryBudget::new(MIB, 20 * MIB);
+        let (first, second) = (budget.account(0), budget.account(0));
+        let held = first.reserve("it", 20 * MIB).await.unwrap();
+        let waiting = tokio::spawn({
+            let second = second.clone();
+            async move { second.reserve("it", 20 * MIB).await.unwrap().bytes() }
+        });
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(second.is_waiting() && !waiting.is_finished());
+        drop((held, first));
+        assert_eq!(waiting.await.unwrap(), 20 * MIB);
+        assert!(!second.is_waiting());
+    }
+}

@@ -91,7 +91,8 @@ impl JournaledRun {
 
     /// Writes all recorded events to disk and leaves the run to be resumed. Returns its state.
     pub(crate) async fn suspend(&self, at: Timestamp) -> Result<Run> {
-        self.append(vec![RunEvent::Suspended { at }], Flush::Now).await?;
+        let suspended = self.read(Run::may_crash).then_some(RunEvent::Suspended { at });
+        self.append(suspended.into_iter().collect(), Flush::Now).await?;
         Ok(self.take())
     }
 

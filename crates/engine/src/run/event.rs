@@ -70,12 +70,16 @@ pub enum RunEvent {
     Resumed {
         /// When it was resumed.
         at: Timestamp,
-        /// How often in a row the process has died while it worked on the run.
+        /// How often in a row the process has died while the run was active and recorded nothing.
         #[serde(default, skip_serializing_if = "is_zero")]
         crashes: u32,
     },
-    /// The run stopped at a safe point, and no process works on it: its process ended as asked, or the run waits for a
-    /// time or a signal. A run whose last process did not write this has seen a crash.
+    /// The run has been active for a while and has recorded nothing. If its process dies now, the run may be the cause.
+    Active {
+        /// When this was found.
+        at: Timestamp,
+    },
+    /// A run for which [`RunEvent::Active`] was recorded stopped at a safe point, because its process ends as asked.
     Suspended {
         /// When it stopped.
         at: Timestamp,
@@ -285,6 +289,7 @@ impl RunEvent {
             RunEvent::Started { .. } => "started",
             RunEvent::Rerun { .. } => "rerun",
             RunEvent::Resumed { .. } => "resumed",
+            RunEvent::Active { .. } => "active",
             RunEvent::Suspended { .. } => "suspended",
             RunEvent::StepStarted { .. } => "step_started",
             RunEvent::Checkpoint { .. } => "checkpoint",

@@ -86,7 +86,7 @@ pub struct Run {
     /// The number of recorded step results.
     #[serde(skip)]
     recorded: u64,
-    /// How often in a row a process has died while it worked on the run, and whether one works on it now.
+    /// How often in a row a process has died while the run was active and recorded nothing, and whether it is so now.
     #[serde(skip)]
     crashes: u32,
     #[serde(skip)]
@@ -197,22 +197,22 @@ impl Run {
                 self.retry = retry;
                 self.keys = keys;
                 self.started_at = at;
-                self.active = true;
                 self.memory.fetch_add(memory_of(&self.input), Ordering::Relaxed);
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
             RunEvent::Resumed { crashes, .. } => {
                 self.resume();
-                (self.crashes, self.active) = (crashes, true);
+                (self.crashes, self.active) = (crashes, false);
             }
-            RunEvent::Suspended { .. } => self.active = false,
+            RunEvent::Active { .. } => self.active = true,
+            RunEvent::Suspended { .. } => (self.crashes, self.active) = (0, false),
             RunEvent::Signalled { name, payload, .. } => {
                 self.memory.fetch_add(memory_of(&payload), Ordering::Relaxed);
                 self.signals.entry(name).or_insert(payload);
             }
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
-                self.active = false;
+                (self.crashes, self.active) = (0, false);
                 self.status = status;
                 self.error = error;
                 self.finished_at = Some(at);
@@ -221,20 +221,27 @@ impl Run {
                     self.warn_of_interrupted_steps();
                 }
             }
-            RunEvent::StepStarted { .. }
-            | RunEvent::Checkpoint { .. }
+            // An attempt that begins is not progress.
+            RunEvent::StepStarted { .. } => self.apply_to_step(event),
+            RunEvent::Checkpoint { .. }
             | RunEvent::StepFinished { .. }
             | RunEvent::StepFailed { .. }
             | RunEvent::StepRetried { .. }
             | RunEvent::StepResolved { .. }
             | RunEvent::DeadlineSet { .. }
-            | RunEvent::WaitBegan { .. } => self.apply_to_step(event),
+            | RunEvent::WaitBegan { .. } => {
+                (self.crashes, self.active) = (0, false);
+                self.apply_to_step(event);
+            }
             RunEvent::Listed { .. }
             | RunEvent::PageFinished { .. }
             | RunEvent::ListChanged { .. }
             | RunEvent::ItemFinished { .. }
             | RunEvent::ItemResolved { .. }
-            | RunEvent::BatchFinished { .. } => self.apply_to_list(event),
+            | RunEvent::BatchFinished { .. } => {
+                (self.crashes, self.active) = (0, false);
+                self.apply_to_list(event);
+            }
         }
     }
 

@@ -106,7 +106,7 @@ impl Engine {
     /// Ends a run that was active in several crashes, so that it is not resumed by itself again. Returns the reason.
     async fn suspend_crashing(&self, run: &Run, crashes: u32) -> Result<Error> {
         let message = format!(
-            "run {} was active in the last {crashes} crashes of its process, so it is not resumed by itself",
+            "run {} was active in the last {crashes} crashes of its process and recorded nothing, so it is suspended",
             run.id
         );
         let error = Error::new(ErrorKind::Internal, message)

@@ -17,13 +17,15 @@ use crate::{
         joined,
         record::{COPIES, RunRecord},
     },
-    journal::journaled_run::JournaledRun,
-    run::{RunEvent, notification::Subscribers},
+    journal::{Flush, journaled_run::JournaledRun},
+    run::{Run, RunEvent, notification::Subscribers},
     supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
 };
 
 /// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
+/// After this many polls without progress, a crash counts: lives of a process that are shorter say nothing about its runs.
+const POLLS_TO_ACTIVE: u32 = 2;
 
 impl Engine {
     /// Begins to work on an accepted run, in a background task.
@@ -49,9 +51,9 @@ impl Engine {
             memory,
             held: Mutex::new(held),
         });
-        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone()));
         let stop = Stop { cancellation: cancellation.clone(), draining: suspension.clone() };
         let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());
+        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone(), activity.clone()));
         let interpreter = Interpreter::new(InterpreterParts {
             flow,
             bindings,
@@ -77,13 +79,19 @@ impl Engine {
         RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
-    /// Polls the journal for cancellations and signals from other processes.
-    fn poll(&self, run: JournaledRun, cancellation: CancellationToken) -> AbortHandle {
+    /// Polls the journal for cancellations and signals from other processes. Records once that the run is active, if it
+    /// has recorded nothing else by then.
+    fn poll(&self, run: JournaledRun, cancellation: CancellationToken, activity: ActivityMonitor) -> AbortHandle {
         let clock = self.clock.clone();
         tokio::spawn(async move {
-            let mut last_seen = 0;
+            let (mut last_seen, mut polls, recorded) = (0, 0, run.read(Run::recorded));
             loop {
                 tokio::time::sleep(POLL).await;
+                polls += 1;
+                if polls == POLLS_TO_ACTIVE && !activity.is_idle() && run.read(Run::recorded) == recorded {
+                    // A journal that can no longer write fails the next append, where it matters.
+                    let _ = run.record(RunEvent::Active { at: clock.now() }, Flush::Later).await;
+                }
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.
                     run.receive(vec![RunEvent::CancelRequested { at: clock.now() }]);
