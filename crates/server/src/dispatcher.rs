@@ -18,7 +18,7 @@ use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result, Retry, RunId, async_trait};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunHandle, RunStatus};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunStatus};
 use trunkline_flow::Overlap;
 
 use crate::health::Health;

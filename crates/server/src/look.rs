@@ -145,7 +145,7 @@ impl Look<'_> {
         (is_baseline, to_the_end): (bool, bool),
     ) -> Result<Looked> {
         let digest = is_baseline.then(|| reading.digest());
-        let Reading { mut findings, seen, existing, newest, maybe_incomplete } = reading;
+        let Reading { mut findings, seen, existing, newest, maybe_incomplete, memory: _held } = reading;
         if is_baseline
             && seen.is_empty()
             && let Some(reason) = findings.first_reason()

@@ -27,9 +27,9 @@ async fn events(journal: &MemoryJournal, run: &RunId) -> Vec<String> {
 async fn after_the_death_of(journal: &MemoryJournal, run: &RunId) -> Arc<MemoryJournal> {
     let (mut all, next) = (Vec::new(), MemoryJournal::default());
     journal.replay(run, &mut |event| all.push(event)).await.unwrap();
-    let RunEvent::Started { version, .. } = &all[0] else { unreachable!() };
-    let document = journal.flow(version).await.unwrap();
-    let (started, version) = (all.remove(0), version.clone());
+    let started = all.remove(0);
+    let RunEvent::Started { version, .. } = &started else { unreachable!() };
+    let (version, document) = (version.clone(), journal.flow(version).await.unwrap());
     next.accept(run, &version, &document, started, Flush::Now).await.unwrap();
     next.append(run, all, Flush::Now).await.unwrap();
     Arc::new(next)
