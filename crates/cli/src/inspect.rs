@@ -59,8 +59,6 @@ fn event_text(event: &RunEventView) -> String {
     match event.event.as_str() {
         "started" => format!("started{message}"),
         "resumed" => "resumed".to_owned(),
-        "active" => "active, with nothing recorded yet".to_owned(),
-        "suspended" => "suspended".to_owned(),
         "step_started" => "started".to_owned(),
         "checkpoint" => "saved a checkpoint".to_owned(),
         "step_finished" if event.step.is_none() => "output recorded".to_owned(),

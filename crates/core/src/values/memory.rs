@@ -24,7 +24,7 @@ const ALLOCATION: u64 = 16;
 ///
 /// ```
 /// # use trunkline_core::memory_of_json;
-/// assert!(memory_of_json(br#"{"title": "a text of some words"}"#) < 500);
+/// assert!(memory_of_json(br#"["a text of some words"]"#) < 300);
 /// assert!(memory_of_json("[0,0,0,0,0,0,0,0]".as_bytes()) > 8 * 70);
 /// ```
 pub fn memory_of_json(json: &[u8]) -> u64 {

@@ -70,19 +70,6 @@ pub enum RunEvent {
     Resumed {
         /// When it was resumed.
         at: Timestamp,
-        /// How often in a row the process has died while the run was active and recorded nothing.
-        #[serde(default, skip_serializing_if = "is_zero")]
-        crashes: u32,
-    },
-    /// The run has been active for a while and has recorded nothing. If its process dies now, the run may be the cause.
-    Active {
-        /// When this was found.
-        at: Timestamp,
-    },
-    /// A run for which [`RunEvent::Active`] was recorded stopped at a safe point, because its process ends as asked.
-    Suspended {
-        /// When it stopped.
-        at: Timestamp,
     },
     /// A step that must not be repeated blindly is about to be attempted.
     StepStarted {
@@ -274,10 +261,6 @@ fn first() -> u32 {
     1
 }
 
-fn is_zero(crashes: &u32) -> bool {
-    *crashes == 0
-}
-
 fn is_first(attempt: &u32) -> bool {
     *attempt == 1
 }
@@ -289,8 +272,6 @@ impl RunEvent {
             RunEvent::Started { .. } => "started",
             RunEvent::Rerun { .. } => "rerun",
             RunEvent::Resumed { .. } => "resumed",
-            RunEvent::Active { .. } => "active",
-            RunEvent::Suspended { .. } => "suspended",
             RunEvent::StepStarted { .. } => "step_started",
             RunEvent::Checkpoint { .. } => "checkpoint",
             RunEvent::StepFinished { .. } => "step_finished",

@@ -86,11 +86,6 @@ pub struct Run {
     /// The number of recorded step results.
     #[serde(skip)]
     recorded: u64,
-    /// How often in a row a process has died while the run was active and recorded nothing, and whether it is so now.
-    #[serde(skip)]
-    crashes: u32,
-    #[serde(skip)]
-    active: bool,
     /// The memory of the input, the signals and the results of steps, in bytes.
     #[serde(skip)]
     memory: Arc<AtomicU64>,
@@ -177,8 +172,6 @@ impl Run {
             counters: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
-            crashes: 0,
-            active: false,
             memory: Arc::default(),
         }
     }
@@ -200,19 +193,13 @@ impl Run {
                 self.memory.fetch_add(memory_of(&self.input), Ordering::Relaxed);
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
-            RunEvent::Resumed { crashes, .. } => {
-                self.resume();
-                (self.crashes, self.active) = (crashes, false);
-            }
-            RunEvent::Active { .. } => self.active = true,
-            RunEvent::Suspended { .. } => (self.crashes, self.active) = (0, false),
+            RunEvent::Resumed { .. } => self.resume(),
             RunEvent::Signalled { name, payload, .. } => {
                 self.memory.fetch_add(memory_of(&payload), Ordering::Relaxed);
                 self.signals.entry(name).or_insert(payload);
             }
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
-                (self.crashes, self.active) = (0, false);
                 self.status = status;
                 self.error = error;
                 self.finished_at = Some(at);
@@ -221,27 +208,20 @@ impl Run {
                     self.warn_of_interrupted_steps();
                 }
             }
-            // An attempt that begins is not progress.
-            RunEvent::StepStarted { .. } => self.apply_to_step(event),
-            RunEvent::Checkpoint { .. }
+            RunEvent::StepStarted { .. }
+            | RunEvent::Checkpoint { .. }
             | RunEvent::StepFinished { .. }
             | RunEvent::StepFailed { .. }
             | RunEvent::StepRetried { .. }
             | RunEvent::StepResolved { .. }
             | RunEvent::DeadlineSet { .. }
-            | RunEvent::WaitBegan { .. } => {
-                (self.crashes, self.active) = (0, false);
-                self.apply_to_step(event);
-            }
+            | RunEvent::WaitBegan { .. } => self.apply_to_step(event),
             RunEvent::Listed { .. }
             | RunEvent::PageFinished { .. }
             | RunEvent::ListChanged { .. }
             | RunEvent::ItemFinished { .. }
             | RunEvent::ItemResolved { .. }
-            | RunEvent::BatchFinished { .. } => {
-                (self.crashes, self.active) = (0, false);
-                self.apply_to_list(event);
-            }
+            | RunEvent::BatchFinished { .. } => self.apply_to_list(event),
         }
     }
 

@@ -208,7 +208,10 @@ impl Engine {
         run.apply(started.clone());
         let memory = self.account();
         let held = memory.try_reserve(COPIES * run.memory());
-        Ok((AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None, memory, held }, started))
+        Ok((
+            AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None, memory, held, marked: false },
+            started,
+        ))
     }
 
     /// Returns the current state of a run.

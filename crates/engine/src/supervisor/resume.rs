@@ -62,9 +62,13 @@ impl Engine {
             return Err(Error::new(ErrorKind::Conflict, message)
                 .next(NextStep::ResumeRun { run: Some(by.as_str().to_owned()) }));
         }
-        let crashes = if after_crash { run.crashes() } else { 0 };
-        if crashes >= MOST_CRASHES {
-            return Err(self.suspend_crashing(&run, crashes).await?);
+        let crashes = self.journal.active_marks(id).await?;
+        match after_crash && run.status == RunStatus::Running {
+            true if crashes >= MOST_CRASHES => return Err(self.suspend_crashing(&run, crashes).await?),
+            true => {}
+            // An operator, or the same process.
+            false if crashes > 0 => self.journal.clear_active(id).await?,
+            false => {}
         }
         let flow = self.flow_of(&run).await?;
         check_bindings(&flow, &bindings)?;
@@ -75,14 +79,23 @@ impl Engine {
             let message = format!("run {id} cannot be resumed: {over}");
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
         }
-        let resumed = RunEvent::Resumed { at: self.now(), crashes };
+        let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
         let previous = match &run.retry {
             Some(retry) => Some(Arc::new(PreviousRun::read(&*self.journal, retry, &flow).await?)),
             None => None,
         };
-        Ok(self.begin(AcceptedRun { flow, run, bindings, claim, previous, memory, held: Some(held) }))
+        Ok(self.begin(AcceptedRun {
+            flow,
+            run,
+            bindings,
+            claim,
+            previous,
+            memory,
+            held: Some(held),
+            marked: after_crash && crashes > 0,
+        }))
     }
 
     /// Reads the state of a run once there is memory for it. How much it takes is known only when it was read, so it may
@@ -114,6 +127,7 @@ impl Engine {
             .next(NextStep::ResumeRun { run: Some(run.id.as_str().to_owned()) });
         let finished = RunEvent::Finished { status: RunStatus::Failed, error: Some(error.clone()), at: self.now() };
         self.journal.append(&run.id, vec![finished], Flush::Now).await?;
+        self.journal.clear_active(&run.id).await?;
         Ok(error)
     }
 }

@@ -22,7 +22,7 @@ pub(crate) async fn conclude(
     staging: Option<&Arc<dyn Staging>>,
 ) -> Result<Run> {
     if matches!(&result, Err(error) if error.kind() == ErrorKind::Cancelled) && stop.suspends() {
-        return record.run.suspend(record.now()).await;
+        return record.run.suspend().await;
     }
     let result = match result {
         Ok(output) => record.record_missing_items().await.map(|()| output),
@@ -33,7 +33,7 @@ pub(crate) async fn conclude(
         && !stop.cancellation.is_cancelled()
     {
         tracing::warn!("the run is left to be resumed: {error}");
-        let _ = record.run.suspend(record.now()).await;
+        let _ = record.run.suspend().await;
         return Err(error.clone());
     }
     let run = finish(record, result, stop).await?;

@@ -17,7 +17,7 @@ use crate::{
         joined,
         record::{COPIES, RunRecord},
     },
-    journal::{Flush, journaled_run::JournaledRun},
+    journal::journaled_run::JournaledRun,
     run::{Run, RunEvent, notification::Subscribers},
     supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
 };
@@ -30,7 +30,7 @@ const POLLS_TO_ACTIVE: u32 = 2;
 impl Engine {
     /// Begins to work on an accepted run, in a background task.
     pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, bindings, claim, previous, memory, held } = accepted;
+        let AcceptedRun { flow, run, bindings, claim, previous, memory, held, marked } = accepted;
         let subscribers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
@@ -65,6 +65,9 @@ impl Engine {
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
+            if marked {
+                record.run.mark(true).await;
+            }
             let result = match record.hold_state(needed).await {
                 Ok(()) => {
                     let input = record.run.read(|run| run.input.clone());
@@ -79,8 +82,8 @@ impl Engine {
         RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
-    /// Polls the journal for cancellations and signals from other processes. Records once that the run is active, if it
-    /// has recorded nothing else by then.
+    /// Polls the journal for cancellations and signals from other processes. Marks the run once as active, if it has
+    /// recorded nothing by then.
     fn poll(&self, run: JournaledRun, cancellation: CancellationToken, activity: ActivityMonitor) -> AbortHandle {
         let clock = self.clock.clone();
         tokio::spawn(async move {
@@ -89,8 +92,7 @@ impl Engine {
                 tokio::time::sleep(POLL).await;
                 polls += 1;
                 if polls == POLLS_TO_ACTIVE && !activity.is_idle() && run.read(Run::recorded) == recorded {
-                    // A journal that can no longer write fails the next append, where it matters.
-                    let _ = run.record(RunEvent::Active { at: clock.now() }, Flush::Later).await;
+                    run.mark(false).await;
                 }
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.

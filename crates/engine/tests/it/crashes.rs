@@ -17,12 +17,6 @@ fn stuck() -> Flow {
     ]))
 }
 
-async fn events(journal: &MemoryJournal, run: &RunId) -> Vec<String> {
-    let mut names = Vec::new();
-    journal.replay(run, &mut |event: RunEvent| names.push(event.name().to_owned())).await.unwrap();
-    names
-}
-
 /// The journal of a process that has died: no task works on its runs any more.
 async fn after_the_death_of(journal: &MemoryJournal, run: &RunId) -> Arc<MemoryJournal> {
     let (mut all, next) = (Vec::new(), MemoryJournal::default());
@@ -32,6 +26,9 @@ async fn after_the_death_of(journal: &MemoryJournal, run: &RunId) -> Arc<MemoryJ
     let (version, document) = (version.clone(), journal.flow(version).await.unwrap());
     next.accept(run, &version, &document, started, Flush::Now).await.unwrap();
     next.append(run, all, Flush::Now).await.unwrap();
+    for _ in 0..journal.active_marks(run).await.unwrap() {
+        next.mark_active(run).await.unwrap();
+    }
     Arc::new(next)
 }
 
@@ -55,6 +52,7 @@ async fn a_run_that_was_active_in_three_crashes_is_suspended_until_an_operator_r
     let run = handle.id().clone();
     tokio::time::sleep(LONG).await;
     // The first life recorded a step after it had begun, so it does not count.
+    assert_eq!(journal.active_marks(&run).await.unwrap(), 0);
     for _ in 0..3 {
         let (next, error) = life(&journal, &run, LONG).await;
         assert_eq!(error, None);
@@ -73,18 +71,38 @@ async fn a_run_that_was_active_in_three_crashes_is_suspended_until_an_operator_r
     assert_eq!(error, None);
 }
 
-/// The sabotage twin: without the event that says that the run is active, no crash counts.
+/// The sabotage twin: a journal that keeps no marks resumes the run every time.
 #[tokio::test(start_paused = true)]
-async fn without_the_record_that_it_is_active_a_run_is_resumed_every_time() {
+async fn without_marks_a_run_is_resumed_every_time() {
     let mut journal = Arc::new(MemoryJournal::default());
     let handle = Engine::new(journal.clone()).start(&stuck(), json!({}), slots("stuck")).await.unwrap();
     let run = handle.id().clone();
+    tokio::time::sleep(LONG).await;
     for _ in 0..6 {
-        let (next, error) = life(&journal, &run, SHORT).await;
+        let (next, error) = life(&journal, &run, LONG).await;
         assert_eq!(error, None);
+        next.clear_active(&run).await.unwrap();
         journal = next;
     }
-    assert!(!events(&journal, &run).await.contains(&"active".to_owned()));
+}
+
+/// A life that is too short to say anything about its runs neither counts nor ends the count, and progress ends it.
+#[tokio::test(start_paused = true)]
+async fn short_lives_do_not_count_and_progress_ends_the_count() {
+    let mut journal = Arc::new(MemoryJournal::default());
+    let handle = Engine::new(journal.clone()).start(&stuck(), json!({}), slots("stuck")).await.unwrap();
+    let run = handle.id().clone();
+    tokio::time::sleep(LONG).await;
+    for (time, marks) in [(LONG, 1), (SHORT, 1), (SHORT, 1), (LONG, 2), (SHORT, 2)] {
+        let (next, error) = life(&journal, &run, time).await;
+        assert_eq!((error, next.active_marks(&run).await.unwrap()), (None, marks));
+        journal = next;
+    }
+    let engine = Engine::new(journal.clone());
+    engine.cancel(&run).await.unwrap();
+    // The cancelled call ends after its grace period, and the end is recorded.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(journal.active_marks(&run).await.unwrap(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,7 +114,7 @@ async fn a_failed_append_poisons_the_journal() {
     // The cause is gone, but this process does not know what is on disk.
     for flush in [Flush::Now, Flush::Later] {
         let later =
-            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1), crashes: 0 }], flush).await.unwrap_err();
+            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         assert_eq!((later.kind(), later.message()), (ErrorKind::Store, error.message()));
     }
     let rejected =
@@ -139,7 +139,7 @@ async fn a_later_append_that_fails_poisons_the_journal() {
     home.sqlite().execute_batch("ALTER TABLE items RENAME TO away").unwrap();
     store.append(&run, vec![item("lost")], Flush::Later).await.unwrap();
     let error =
-        store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1), crashes: 0 }], Flush::Now).await.unwrap_err();
+        store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Store);
     assert_eq!(store.item(&run, &StepPath::from("files"), "lost").await.unwrap_err().kind(), ErrorKind::Store);
 }

@@ -239,7 +239,7 @@ async fn child_that_fills_the_disk() {
     println!("\nadvice {}", error.advice().unwrap());
     for flush in [Flush::Now, Flush::Later] {
         let later =
-            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1), crashes: 0 }], flush).await.unwrap_err();
+            store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], flush).await.unwrap_err();
         println!("\nlater {}", later.message() == error.message());
     }
     // Writing stopped for both runs, but only the first one was accepted on disk.
@@ -291,6 +291,6 @@ async fn a_full_disk_stops_the_worker_of_a_run_and_loses_no_acknowledged_event()
     // With space again, the next process finds all acknowledged events and continues.
     let store = home.open().unwrap();
     assert_eq!(events(&store, &run).await.len(), 1 + written + 1);
-    store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1), crashes: 0 }], Flush::Now).await.unwrap();
+    store.append(&run, vec![RunEvent::Resumed { at: Timestamp::from_millis(1) }], Flush::Now).await.unwrap();
     assert_eq!(integrity(&home), "ok");
 }

@@ -165,7 +165,7 @@ async fn a_store_of_version_8_is_read_and_continued() {
     let RunEvent::WaitBegan { wait, .. } = &found[5] else { panic!("{found:?}") };
     assert_eq!(wait.until.to_string(), "2026-11-30T04:17:34.265Z");
 
-    store.append(&second, vec![RunEvent::Resumed { at: Timestamp::from_millis(5), crashes: 0 }], Flush::Now).await.unwrap();
+    store.append(&second, vec![RunEvent::Resumed { at: Timestamp::from_millis(5) }], Flush::Now).await.unwrap();
     let last = "SELECT event FROM events WHERE kind = 'resumed'";
     let stored: String = home.sqlite().query_row(last, [], |row| row.get(0)).unwrap();
     assert_eq!(stored, r#"{"event":"resumed","at":"1970-01-01T00:00:00.005Z"}"#);

@@ -54,17 +54,6 @@ impl Run {
         self.memory.load(Ordering::Relaxed)
     }
 
-    /// Returns how often in a row the process has died while the run was active and recorded nothing, if no process works
-    /// on it now.
-    pub(crate) fn crashes(&self) -> u32 {
-        self.crashes + u32::from(self.active)
-    }
-
-    /// Returns whether a clean stop of the process has to be recorded.
-    pub(crate) fn may_crash(&self) -> bool {
-        self.active || self.crashes > 0
-    }
-
     /// Returns the number of recorded step results.
     pub(crate) fn recorded(&self) -> u64 {
         self.recorded
