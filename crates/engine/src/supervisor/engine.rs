@@ -254,6 +254,7 @@ impl Engine {
                 check_not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await?;
+                self.journal.clear_active(id).await?;
                 unstage(self.staging.as_ref(), id).await;
                 Ok(())
             }

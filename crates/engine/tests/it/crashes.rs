@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use crate::support::{call, flow, slots};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Timestamp};
-use trunkline_engine::{Engine, EventLog, FlowVersions, Flush, MemoryJournal, ResumeOptions, RunEvent, RunStatus};
+use trunkline_engine::{
+    Engine, EventLog, FlowVersions, Flush, MemoryJournal, ResumeOptions, RunClaims, RunEvent, RunStatus,
+};
 use trunkline_flow::Flow;
 
 /// A run that is stuck in a call.
