@@ -3,6 +3,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+#[path = "memory/hostile.rs"]
+mod hostile;
+
 use serde_json::json;
 use trunkline_tests::{Cli, library, memory};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};

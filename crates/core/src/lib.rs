@@ -94,6 +94,8 @@ pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};
 pub use values::ids::{RunId, StepPath};
 pub use values::kind::kind_of;
+pub use values::memory::{VALUE_MEMORY, check_value_memory, memory_of, memory_of_json};
+pub use values::memory_budget::{HeldMemory, MemoryAccount, MemoryBudget};
 pub use values::number::{NUMBER_HINT, lossy_number, lossy_number_message};
 pub use values::pointer::{check_pointer, pointer_name, pointer_names, pointer_part};
 pub use values::spelling::{by_similarity, closest};

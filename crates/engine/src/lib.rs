@@ -69,7 +69,7 @@ mod run;
 mod supervisor;
 mod watch;
 
-pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, poll_page};
+pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_page};
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
@@ -81,5 +81,5 @@ pub use run::{
     ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,
     RunStatus, Verdict, Waiting,
 };
-pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, RunHandle};
+pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, ResumeOptions, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

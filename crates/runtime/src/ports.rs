@@ -7,7 +7,11 @@ use std::{
     sync::Arc,
 };
 
-use trunkline_core::{Clock, Error, ErrorKind, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault};
+#[cfg(feature = "sqlite")]
+use std::path::Path;
+use trunkline_core::{
+    Clock, Error, ErrorKind, MemoryBudget, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault,
+};
 use trunkline_engine::Journal;
 use trunkline_rest::HttpEnvironment;
 use trunkline_store::{ConnectionStore, FlowStore, MemoryStore, StoreHealth};
@@ -53,6 +57,8 @@ pub struct Ports {
     pub health: Arc<dyn StoreHealth>,
     /// How requests are sent, and what the HTTP clients share.
     pub http: HttpEnvironment,
+    /// What the values of runs, calls and requests may take of the memory of the process.
+    pub memory: MemoryBudget,
     /// The current time.
     pub clock: Arc<dyn Clock>,
     /// What learns all secrets of this runtime, and removes them from texts. Secrets of the storage, such as its keys,
@@ -97,6 +103,7 @@ impl Ports {
             secrets: Arc::new(EnvironmentSecrets),
             health: store,
             http: HttpEnvironment::default(),
+            memory: MemoryBudget::default(),
             clock: Arc::new(SystemClock),
             redactor: Redactor::default(),
         }

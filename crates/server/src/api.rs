@@ -18,7 +18,7 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use trunkline::operations::{Caller, Operation, StreamOperation};
-use trunkline_core::{Error, ErrorKind};
+use trunkline_core::{Error, ErrorKind, memory_of_json};
 
 use crate::{
     app::App,
@@ -166,6 +166,7 @@ fn handler<O: Operation>(
                         uri: Uri,
                         body: Body| async move {
         let Path(parameters) = parameters.map_err(|rejection| unreadable(&rejection))?;
+        let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
         let input = input(ApiRequest { parameters, uri, body, app: app.clone() })?;
         ApiResult::Ok(response_json(status, &app.runtime.execute::<O>(&caller, input).await?))
     };

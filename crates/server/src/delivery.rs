@@ -19,7 +19,7 @@ use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use mime::Mime;
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value, json};
-use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
+use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, memory_of_json, read_json};
 
 use crate::{request, response::ErrorResponse};
 
@@ -53,6 +53,23 @@ pub(crate) async fn content(headers: &HeaderMap, body: &Bytes) -> Result<Value, 
         // XML declares its charset in itself, or as text does.
         _ if kind.get_param(mime::CHARSET).is_some() => Ok(text(body, &kind)?.into_owned().into()),
         _ => Ok(text(body, &kind).map_or_else(|_| file(None, Some(&kind), body), |text| text.into_owned().into())),
+    }
+}
+
+/// The memory of a member of a form, in bytes: its name, its value and their place.
+const FORM_MEMBER: u64 = 350;
+
+/// Returns the memory in bytes that a body takes once it is values, estimated before it is read.
+pub(crate) fn memory(headers: &HeaderMap, body: &[u8]) -> u64 {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|declared| declared.to_str().ok()?.parse::<Mime>().ok());
+    // A text is decoded, and a file is written in base64.
+    let bytes = 3 * body.len() as u64;
+    match &declared {
+        Some(kind) if kind.essence_str() == mime::APPLICATION_WWW_FORM_URLENCODED => {
+            bytes + FORM_MEMBER * body.iter().filter(|byte| **byte == b'&').count() as u64
+        }
+        Some(kind) if !is_json(kind) && (is_file(kind) || kind.type_() == mime::TEXT) => bytes,
+        _ => bytes + memory_of_json(body),
     }
 }
 

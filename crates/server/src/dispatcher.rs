@@ -1,7 +1,12 @@
 //! Decides when each run starts: at once, after other runs of its flow, or not at all.
 //!
 //! A queued run is stored like an active one, but no task holds it. So queued runs, runs that a crash interrupted, and
-//! runs that a full disk stopped are resumed in the same way.
+//! runs that a full disk stopped are resumed in the same way. So are runs that wait for long: they are suspended, and
+//! only their ids stay in memory until they are due, see `suspended`.
+
+mod suspended;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
-use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId, async_trait};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, Run, RunStatus};
+use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result, Retry, RunId, async_trait};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunStatus};
 use trunkline_flow::Overlap;
 
 use crate::health::Health;
@@ -35,11 +41,15 @@ pub(crate) struct Dispatcher {
     start_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Notified when a run ends or stops.
     run_stopped: Notify,
+    /// A run that waits for at least this long is suspended.
+    shortest_wait: Duration,
 }
 
 #[derive(Default)]
 struct State {
     active: HashMap<RunId, ActiveRun>,
+    /// Runs that wait for long.
+    suspended: HashMap<RunId, SuspendedRun>,
     queue: VecDeque<QueuedRun>,
     /// For each flow the number of its latest start, where all starts are numbered in order.
     order: HashMap<String, u64>,
@@ -55,6 +65,15 @@ struct ActiveRun {
     limit: usize,
     /// Set once the run has started.
     activity: Option<ActivityMonitor>,
+    /// The memory of its values.
+    memory: MemoryAccount,
+}
+
+impl ActiveRun {
+    /// Returns whether the run only waits: for a time, for a signal, or for memory before it starts.
+    fn is_idle(&self) -> bool {
+        self.activity.as_ref().map_or_else(|| self.memory.is_waiting(), ActivityMonitor::is_idle)
+    }
 }
 
 struct QueuedRun {
@@ -62,34 +81,51 @@ struct QueuedRun {
     flow: String,
     /// The maximum number of active runs of its flow.
     limit: usize,
+    /// Whether its process may have died while it was active.
+    after_crash: bool,
+}
+
+/// How a run is started.
+enum Start {
+    Accepted(Box<AcceptedRun>),
+    Resumed(ResumeOptions),
 }
 
 impl State {
     /// Returns the number of active runs of a flow, including those that wait for a time or a signal.
     fn active_runs(&self, flow: &str) -> usize {
-        self.active.values().filter(|one| one.flow == flow).count()
+        let active = self.active.values().map(|one| &one.flow);
+        let all = active.chain(self.suspended.values().map(|one| &one.flow));
+        all.filter(|one| *one == flow).count()
     }
 
     fn has_queued(&self, flow: &str) -> bool {
         self.queue.iter().any(|one| one.flow == flow)
     }
 
-    fn begin(&mut self, run: RunId, flow: String, limit: usize) {
+    /// Returns whether a run is active, suspended or queued.
+    fn has(&self, run: &RunId) -> bool {
+        self.active.contains_key(run)
+            || self.suspended.contains_key(run)
+            || self.queue.iter().any(|one| one.run == *run)
+    }
+
+    fn begin(&mut self, run: RunId, flow: String, limit: usize, memory: MemoryAccount) {
         let number = self.order.values().max().copied().unwrap_or_default() + 1;
         self.order.insert(flow.clone(), number);
-        self.active.insert(run, ActiveRun { flow, limit, activity: None });
+        self.active.insert(run, ActiveRun { flow, limit, activity: None, memory });
     }
 
     fn is_full(&self, at_once: usize) -> bool {
-        let is_idle = |one: &ActiveRun| one.activity.as_ref().is_some_and(ActivityMonitor::is_idle);
-        self.active.values().filter(|one| !is_idle(one)).count() >= at_once
+        self.active.values().filter(|one| !one.is_idle()).count() >= at_once
     }
 }
 
 impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (state, start_locks, run_stopped) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped })
+        let shortest_wait = suspended::SHORTEST_WAIT;
+        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped, shortest_wait })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -101,9 +137,10 @@ impl Dispatcher {
         let mut unfinished = self.runtime.journal().runs().await?;
         unfinished.retain(|run| run.status == RunStatus::Running);
         for run in unfinished.into_iter().rev() {
-            self.enqueue(run.id, run.flow).await;
+            self.enqueue(run.id, run.flow, true).await;
         }
         self.advance();
+        self.watch_suspended();
         Ok(())
     }
 
@@ -142,30 +179,32 @@ impl Dispatcher {
             AcceptOutcome::Duplicate(run) => return Ok(StartOutcome::Duplicate(run)),
         };
         let run = accepted.id().clone();
-        if is_queued {
+        // A run that waits for memory takes none: it is resumed from the journal.
+        if is_queued || !accepted.has_memory() {
             drop(accepted);
-            self.lock().queue.push_back(QueuedRun { run: run.clone(), flow: name.to_owned(), limit });
+            let queued = QueuedRun { run: run.clone(), flow: name.to_owned(), limit, after_crash: false };
+            self.lock().queue.push_back(queued);
             self.advance();
         } else {
-            self.lock().begin(run.clone(), name.to_owned(), limit);
-            self.spawn(run.clone(), Some(accepted));
+            let memory = accepted.account();
+            self.lock().begin(run.clone(), name.to_owned(), limit, memory);
+            self.spawn(run.clone(), Start::Accepted(Box::new(accepted)));
         }
         Ok(StartOutcome::Run(run))
     }
 
     /// Adds a run to the queue. The limit of its flow is that of the saved flow; without a saved flow, there is none.
-    async fn enqueue(&self, run: RunId, flow: String) {
+    async fn enqueue(&self, run: RunId, flow: String, after_crash: bool) {
         let saved = self.runtime.saved_flow(&flow).await;
         let limit = saved.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
-        self.lock().queue.push_back(QueuedRun { run, flow, limit });
+        self.lock().queue.push_back(QueuedRun { run, flow, limit, after_crash });
     }
 
     /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
     /// closes without a value if the run stops before its end.
     pub(crate) fn end_of(&self, run: &RunId) -> Option<oneshot::Receiver<Arc<Run>>> {
         let mut state = self.lock();
-        let is_here = state.active.contains_key(run) || state.queue.iter().any(|one| one.run == *run);
-        is_here.then(|| {
+        state.has(run).then(|| {
             let (sender, receiver) = oneshot::channel();
             state.subscribers.entry(run.clone()).or_default().push(sender);
             receiver
@@ -193,28 +232,35 @@ impl Dispatcher {
                 let ready = state.queue.iter().enumerate().filter(|(_, one)| fits(one));
                 let Some((at, _)) = ready.min_by_key(|(_, one)| state.order.get(&one.flow)) else { return };
                 let Some(next) = state.queue.remove(at) else { return };
-                let run = next.run.clone();
-                state.begin(next.run, next.flow, next.limit);
-                run
+                let (run, memory) = (next.run.clone(), self.runtime.engine().account());
+                state.begin(next.run, next.flow, next.limit, memory.clone());
+                (run, ResumeOptions { after_crash: next.after_crash, memory: Some(memory) })
             };
-            self.spawn(next, None);
+            let (run, options) = next;
+            self.spawn(run, Start::Resumed(options));
         }
     }
 
     /// Spawns the task that runs a run until it ends or stops.
-    fn spawn(self: &Arc<Self>, run: RunId, accepted: Option<AcceptedRun>) {
+    fn spawn(self: &Arc<Self>, run: RunId, start: Start) {
         let this = self.clone();
         tokio::spawn(async move {
-            let handle = match accepted {
-                Some(accepted) => Ok(this.runtime.engine().begin(accepted)),
-                None => this.runtime.resume(&run).await,
+            let handle = match start {
+                Start::Accepted(accepted) => Ok(this.runtime.engine().begin(*accepted)),
+                Start::Resumed(options) => this.runtime.resume_with(&run, options).await,
             };
             let ended = match handle {
                 Ok(handle) => {
                     if let Some(active) = this.lock().active.get_mut(&run) {
                         active.activity = Some(handle.activity());
                     }
-                    handle.wait().await.map(Arc::new)
+                    let ended = this.wait(handle).await;
+                    if let Ok((run, Some(wait))) = &ended
+                        && this.suspended(run, *wait)
+                    {
+                        return this.advance();
+                    }
+                    ended.map(|(run, _)| Arc::new(run))
                 }
                 Err(error) => Err(error),
             };
@@ -230,7 +276,7 @@ impl Dispatcher {
                     // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
                     // could overtake it.
                     if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
-                        state.queue.push_front(QueuedRun { run: run.clone(), flow, limit });
+                        state.queue.push_front(QueuedRun { run: run.clone(), flow, limit, after_crash: false });
                     }
                 }
                 Err(error) => {
@@ -275,15 +321,14 @@ impl RunLauncher for Dispatcher {
     }
 
     async fn resume(self: Arc<Self>, _: &Runtime, id: &RunId) -> Result<()> {
-        let is_here = |state: &State| state.active.contains_key(id) || state.queue.iter().any(|one| one.run == *id);
         let run = self.runtime.engine().run(id).await?;
-        if is_here(&self.lock()) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
+        if self.lock().has(id) || !matches!(run.status, RunStatus::Running | RunStatus::Failed) {
             let message = format!("run {id} is {} and cannot be resumed", run.status.as_str());
             return Err(
                 Error::new(ErrorKind::Conflict, message).hint("only a run that was stopped by an error can be resumed")
             );
         }
-        self.enqueue(run.id, run.flow).await;
+        self.enqueue(run.id, run.flow, false).await;
         self.advance();
         Ok(())
     }
@@ -292,7 +337,7 @@ impl RunLauncher for Dispatcher {
         let accepted = self.runtime.accept_rerun(&rerun.run, rerun.flow, rerun.unknown).await?;
         let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
         drop(accepted);
-        self.enqueue(run.clone(), flow).await;
+        self.enqueue(run.clone(), flow, false).await;
         self.advance();
         Ok(run)
     }

@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::{Value, json};
 use trunkline::{Cause, FeedMemory, NewRun, Runtime, StartOutcome};
-use trunkline_core::{Error, ErrorKind, Result, Timestamp};
+use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Timestamp, memory_of};
 use trunkline_engine::{PolledItem, PolledPage, poll_page};
 use trunkline_flow::{Flow, InitialItems, Poll};
 use trunkline_store::SavedFlow;
@@ -58,6 +58,23 @@ struct Reading {
     /// New items of a list that has the newest first.
     newest: VecDeque<PolledItem>,
     maybe_incomplete: Option<String>,
+    /// The memory of `newest`.
+    memory: Option<HeldMemory>,
+}
+
+impl Reading {
+    /// Keeps as much of the memory of a page as the items take that are held back.
+    fn hold(&mut self, page: Option<HeldMemory>) {
+        if self.newest.is_empty() {
+            return;
+        }
+        match (&mut self.memory, page) {
+            (Some(held), Some(page)) => held.merge(page),
+            (held, page) => *held = page,
+        }
+        let needed = self.newest.iter().map(|item| memory_of(&item.value)).sum();
+        self.memory.iter_mut().for_each(|held| held.shrink(needed));
+    }
 }
 
 impl Look<'_> {
@@ -73,9 +90,11 @@ impl Look<'_> {
         };
         let is_baseline = memory.is_new() && self.poll.existing() == InitialItems::Skip;
         let (mut reading, mut from) = (Reading::default(), None);
+        let account = self.runtime.ports().memory.account(0);
         for number in 1..=MAX_PAGES {
-            let page = poll_page(self.poll, &connected, from).await?;
+            let mut page = poll_page(self.poll, &connected, from, &account).await?;
             from = page.next.clone();
+            let held = page.held.take();
             let items = reading.distinct(page, number);
             let mut end = from.is_none();
             if is_baseline {
@@ -83,6 +102,8 @@ impl Look<'_> {
             } else {
                 end |= self.take(items, &mut memory, &mut reading).await?;
             }
+            reading.hold(held);
+            account.trim();
             if end {
                 return self.end(reading, memory, began, (is_baseline, from.is_none())).await;
             }
@@ -124,7 +145,7 @@ impl Look<'_> {
         (is_baseline, to_the_end): (bool, bool),
     ) -> Result<Looked> {
         let digest = is_baseline.then(|| reading.digest());
-        let Reading { mut findings, seen, existing, newest, maybe_incomplete } = reading;
+        let Reading { mut findings, seen, existing, newest, maybe_incomplete, memory: _held } = reading;
         if is_baseline
             && seen.is_empty()
             && let Some(reason) = findings.first_reason()

@@ -17,7 +17,7 @@ use axum::{
 use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use trunkline::{Cause, NewRun, StartOutcome, token::hash};
-use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
+use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
 use trunkline_flow::{Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
@@ -25,7 +25,7 @@ use trunkline_store::SavedFlow;
 use crate::{
     app::App,
     delivery,
-    request::{self, Body, complete},
+    request::{self, complete},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
     webhook_response,
@@ -41,15 +41,16 @@ pub(crate) struct Call {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
-    body: Body,
+    /// The request with its body, which is read only if the URL is that of a webhook.
+    request: Request,
 }
 
 impl<S: Send + Sync> FromRequest<S> for Call {
     type Rejection = Infallible;
 
-    async fn from_request(request: Request, state: &S) -> Result<Call, Infallible> {
+    async fn from_request(request: Request, _: &S) -> Result<Call, Infallible> {
         let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
-        Ok(Call { method, uri, headers, body: Bytes::from_request(request, state).await })
+        Ok(Call { method, uri, headers, request })
     }
 }
 
@@ -71,7 +72,7 @@ pub(crate) async fn call(
         }
         _ => {}
     }
-    let (mut input, delivery) = input(&app, &name, webhook, call).await?;
+    let WebhookInput { mut input, delivery, memory } = input(&app, &name, webhook, call).await?;
     // Flows of earlier versions may not know all members.
     if let Some(members) = input.as_object_mut() {
         members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
@@ -84,6 +85,8 @@ pub(crate) async fn call(
     };
     let (answer, patience) = (webhook.answer, webhook.patience);
     let started = app.dispatcher.dispatch(NewRun::of_saved(saved, flow, input), cause).await;
+    // The run has an account of its own.
+    drop(memory);
     let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
         StartOutcome::Run(run) => (run, false),
         StartOutcome::Duplicate(run) => (run, true),
@@ -111,10 +114,19 @@ pub(crate) async fn call(
     Ok(response_json(StatusCode::ACCEPTED, &body))
 }
 
-/// Checks the signature of a call, and returns the input of its run and the id of its delivery.
-async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(Value, Option<String>), ErrorResponse> {
-    let Call { method, uri, headers, body } = call;
-    let body = complete(body)?;
+/// What a call gives its run.
+struct WebhookInput {
+    input: Value,
+    /// The id of the delivery.
+    delivery: Option<String>,
+    /// The memory of the input.
+    memory: HeldMemory,
+}
+
+/// Reads a call, checks its signature, and returns the input of its run.
+async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<WebhookInput, ErrorResponse> {
+    let Call { method, uri, headers, request } = call;
+    let body = complete(Bytes::from_request(request, &()).await)?;
     let delivery_header =
         webhook.delivery.as_deref().map(|name| request::header(&headers, name)).transpose()?.flatten();
     let is_signed = |one: &&Signature| !one.unsigned.iter().any(|one| one.as_str() == method.as_str());
@@ -128,6 +140,7 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(
         let secret = secret.as_ref().map(|secret| secret.expose());
         signed.check(signature, secret).map_err(signature_error)?;
     }
+    let memory = app.memory(delivery::memory(&headers, &body)).await?;
     let content = delivery::content(&headers, &body).await?;
     let delivery = match (&webhook.delivery, delivery_header) {
         // A challenge is not a delivery.
@@ -143,14 +156,16 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(
         let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
-    let input = json!({
+    let mut input = json!({
         "method": method.as_str(),
         "query": delivery::query(uri.query().unwrap_or_default())?,
         "headers": delivery::headers(&headers, &webhook.headers),
-        "body": content,
+        "body": null,
         "delivery": delivery,
     });
-    Ok((input, delivery))
+    // Not in the macro, which would copy it.
+    input["body"] = content;
+    Ok(WebhookInput { input, delivery, memory })
 }
 
 /// Returns the response for a method that the webhook does not accept.

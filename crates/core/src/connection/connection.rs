@@ -141,7 +141,7 @@ impl Connected {
     /// errors of [`Action::run`](crate::Action::run), redacted and with the names of connection and action.
     pub async fn run(&self, action: &str, input: Value, cx: &Context) -> Result<Value> {
         let (action, spec) = self.action_for(action, &input)?;
-        let result = action.run(&*self.client, input, &cx.with_redactor(self.redactor())).await;
+        let result = action.run(&*self.client, input, &cx.with_host(&self.context)).await;
         result.map_err(|error| self.with_names(error, spec))
     }
 
@@ -152,7 +152,7 @@ impl Connected {
     /// Those of [`Connected::run`], and `config` if the action does not return a list.
     pub async fn page(&self, action: &str, input: Value, from: Option<Value>, cx: &Context) -> Result<Page> {
         let (action, spec) = self.action_for(action, &input)?;
-        let result = action.page(&*self.client, input, from, &cx.with_redactor(self.redactor())).await;
+        let result = action.page(&*self.client, input, from, &cx.with_host(&self.context)).await;
         result.map_err(|error| self.with_names(error, spec))
     }
 
@@ -164,7 +164,7 @@ impl Connected {
     /// Those of [`Connected::run`], and `unknown_outcome` if it cannot be found out.
     pub async fn reconcile(&self, action: &str, input: Value, cx: &Context) -> Result<Option<Value>> {
         let (action, spec) = self.action_for(action, &input)?;
-        let result = action.reconcile(&*self.client, input, &cx.with_redactor(self.redactor())).await;
+        let result = action.reconcile(&*self.client, input, &cx.with_host(&self.context)).await;
         result.map_err(|error| self.with_names(error, spec))
     }
 

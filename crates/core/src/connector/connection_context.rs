@@ -19,7 +19,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{Clock, Redactor, Result, Secret, SignIn, SystemClock, Vault, VaultEntry};
+use crate::{Clock, MemoryBudget, Redactor, Result, Secret, SignIn, SystemClock, Vault, VaultEntry};
 
 /// What a host gives to its connections. Clones share everything.
 #[derive(Clone)]
@@ -27,14 +27,15 @@ pub struct ConnectionHost {
     vault: Arc<dyn Vault>,
     redactor: Redactor,
     clock: Arc<dyn Clock>,
+    memory: MemoryBudget,
     extensions: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
 impl ConnectionHost {
     /// Returns a host with this vault, the clock of the system, a redactor of its own and no extensions.
     pub fn new(vault: Arc<dyn Vault>) -> Self {
-        let (redactor, clock) = (Redactor::default(), Arc::new(SystemClock));
-        ConnectionHost { vault, redactor, clock, extensions: HashMap::new() }
+        let (redactor, clock, memory) = (Redactor::default(), Arc::new(SystemClock), MemoryBudget::default());
+        ConnectionHost { vault, redactor, clock, memory, extensions: HashMap::new() }
     }
 
     /// Sets the redactor that learns the secrets of the connections.
@@ -45,6 +46,11 @@ impl ConnectionHost {
     /// Sets the clock.
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         ConnectionHost { clock, ..self }
+    }
+
+    /// Sets the budget of the memory that calls outside runs take for values.
+    pub fn with_memory(self, memory: MemoryBudget) -> Self {
+        ConnectionHost { memory, ..self }
     }
 
     /// Adds a value that connectors look up by its type, such as the HTTP environment of `trunkline-rest`. A second value
@@ -104,6 +110,11 @@ impl ConnectionContext {
     /// vault entry.
     pub fn redactor(&self) -> &Redactor {
         &self.host.redactor
+    }
+
+    /// Returns the memory budget of the host.
+    pub(crate) fn memory(&self) -> &MemoryBudget {
+        &self.host.memory
     }
 
     /// Returns the clock of the host.

@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, ErrorKind, FileRef, FileStream, NextStep, Position, Redactor, Result, Staging};
+use crate::{
+    ConnectionContext, Error, ErrorKind, FileRef, FileStream, MemoryAccount, MemoryBudget, NextStep, Position,
+    Redactor, Result, Staging,
+};
 
 /// Progress of a step: bytes that were transferred between two systems.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,7 @@ pub struct Context {
     deadline: Option<Instant>,
     checkpoint: Option<Value>,
     recorder: Arc<dyn Recorder>,
+    memory: Option<MemoryAccount>,
     /// The staging area and the id of the run that it is used for.
     staging: Option<(Arc<dyn Staging>, Arc<str>)>,
 }
@@ -116,6 +120,7 @@ impl Context {
             deadline: None,
             checkpoint: None,
             recorder: Arc::new(NoopRecorder),
+            memory: None,
             staging: None,
         }
     }
@@ -143,6 +148,18 @@ impl Context {
     pub fn with_staging(mut self, staging: Arc<dyn Staging>, run: &str) -> Self {
         self.staging = Some((staging, run.into()));
         self
+    }
+
+    /// Sets the account of the values that the call reads. Without it, the call gets one of the budget of its connection's
+    /// host.
+    pub fn with_memory(mut self, memory: MemoryAccount) -> Self {
+        self.memory = Some(memory);
+        self
+    }
+
+    /// Returns the account of the values that the call reads.
+    pub fn memory(&self) -> MemoryAccount {
+        self.memory.clone().unwrap_or_else(|| MemoryBudget::default().account(0))
     }
 
     /// Returns the idempotency key: the same for all attempts of one step for one item, and different from all others.
@@ -198,9 +215,10 @@ impl Context {
         self.recorder.progress(progress);
     }
 
-    /// Returns the same context with the redactor of a connection's host.
-    pub(crate) fn with_redactor(&self, redactor: &Redactor) -> Context {
-        Context { redactor: redactor.clone(), ..self.clone() }
+    /// Returns the same context with the redactor and the memory budget of a connection's host.
+    pub(crate) fn with_host(&self, connection: &ConnectionContext) -> Context {
+        let memory = self.memory.clone().or_else(|| Some(connection.memory().account(0)));
+        Context { redactor: connection.redactor().clone(), memory, ..self.clone() }
     }
 
     /// Returns the redactor of the host. An action adds secrets to it that a service sends, such as signed URLs.

@@ -5,6 +5,8 @@ pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
 pub(crate) mod kind;
+pub(crate) mod memory;
+pub(crate) mod memory_budget;
 pub(crate) mod number;
 pub(crate) mod number_tokens;
 pub(crate) mod pointer;

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::values::{number::lossy_number, pointer::pointer_part};
+use crate::values::{
+    memory::{DEPTH, end_of_string},
+    number::lossy_number,
+    pointer::pointer_part,
+};
 
 /// A number as it is written.
 pub(crate) struct NumberToken<'a> {
@@ -13,7 +17,8 @@ pub(crate) struct NumberToken<'a> {
     pub(crate) reason: Option<&'static str>,
 }
 
-/// The numbers of a JSON text, in order. The text need not be valid.
+/// The numbers of a JSON text, in order. The text need not be valid. They end at a container that is too deep for every
+/// reader: no memory is spent on those inside.
 pub(crate) struct NumberTokens<'a> {
     json: &'a [u8],
     at: usize,
@@ -58,19 +63,6 @@ impl<'a> NumberTokens<'a> {
         }
     }
 
-    /// Returns the offset after the string that begins here.
-    fn end_of_string(&self) -> usize {
-        let mut at = self.at + 1;
-        loop {
-            match self.json.get(at) {
-                None => return self.json.len(),
-                Some(b'"') => return at + 1,
-                Some(b'\\') => at += 2,
-                Some(_) => at += 1,
-            }
-        }
-    }
-
     fn end_of_number(&self) -> usize {
         let more = |byte: &&u8| matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E' | b'0'..=b'9');
         self.at + self.json[self.at..].iter().take_while(more).count()
@@ -84,6 +76,7 @@ impl<'a> Iterator for NumberTokens<'a> {
         loop {
             let mut end = self.at + 1;
             match self.json.get(self.at)? {
+                b'{' | b'[' if self.open.len() == DEPTH => return None,
                 b'{' => self.open.push(Container::Object(0..0)),
                 b'[' => self.open.push(Container::List(0)),
                 b'}' | b']' => drop(self.open.pop()),
@@ -93,7 +86,7 @@ impl<'a> Iterator for NumberTokens<'a> {
                     }
                 }
                 b'"' => {
-                    end = self.end_of_string();
+                    end = end_of_string(self.json, self.at);
                     // The last string before a value is its name. A value that is a string is followed by another name.
                     if let Some(Container::Object(name)) = self.open.last_mut() {
                         *name = self.at..end;
@@ -133,5 +126,14 @@ mod tests {
             assert!(!tokens.is_at(&format!("/x{expected}")) && !tokens.is_at(""), "{expected}");
         }
         assert!(tokens.next().is_none());
+    }
+
+    #[test]
+    fn containers_that_no_reader_accepts_take_no_memory() {
+        let json = [vec![b'['; 1 << 20], b"1".to_vec()].concat();
+        let mut tokens = NumberTokens::new(&json);
+        assert!(tokens.next().is_none() && tokens.open.capacity() <= DEPTH);
+        let deepest = [vec![b'['; DEPTH], b"1".to_vec()].concat();
+        assert!(NumberTokens::new(&deepest).next().is_some());
     }
 }

@@ -139,6 +139,8 @@ impl<'de> Visitor<'de> for RepeatedMember {
         while let Some(item) = items.next_element_seed(self)? {
             list.push(item);
         }
+        // A list of one item has room for four, and most lists of a response are short.
+        list.shrink_to_fit();
         Ok(list.into())
     }
 

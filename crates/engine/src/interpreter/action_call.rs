@@ -98,6 +98,7 @@ impl Interpreter {
         let left = bounds.left(self.record().now());
         let cx = Context::new(&key, connected.name(), self.files().clone())
             .with_cancellation(self.parts().stop.cancellation.clone())
+            .with_memory(self.record().memory.clone())
             .with_timeout(left.min(CALL_TIMEOUT));
         match &self.parts().staging {
             Some(staging) => cx.with_staging(staging.clone(), run.as_str()),

@@ -1,51 +1,118 @@
 //! The activity of a run: it calls actions, or it only waits.
 //!
-//! A host limits how many runs work at the same time. A waiting run costs next to nothing, so it need not count.
+//! A host limits how many runs work at the same time. A waiting run need not count, and if it waits for long, the host
+//! suspends it until it is due: then it takes no memory.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+
+use tokio::time::Instant;
+use trunkline_core::Timestamp;
+
+use crate::run::time::Timer;
 
 /// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
 /// on the same run.
 #[derive(Clone, Debug, Default)]
-pub struct ActivityMonitor(Arc<Counts>);
+pub struct ActivityMonitor(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    calls: AtomicUsize,
-    waits: AtomicUsize,
+    calls: usize,
+    /// Lists of actions that are being read. A run that is suspended reads the page again.
+    lists: usize,
+    /// The end of each wait, by number.
+    waits: BTreeMap<u64, WaitEnd>,
+    next: u64,
+}
+
+/// The end of a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WaitEnd {
+    /// The time of the clock.
+    pub until: Timestamp,
+    /// When it ends at the latest, also if the clock is set back.
+    pub latest: Instant,
+}
+
+/// Thirty years: a time that can be added to any time.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+impl WaitEnd {
+    /// Returns the end of a timer.
+    pub(crate) fn of(timer: Timer, now: Timestamp) -> WaitEnd {
+        let left = timer.until.since(now).min(timer.longest).min(LONGEST);
+        WaitEnd { until: timer.until, latest: Instant::now() + left }
+    }
+
+    /// Returns the time left.
+    pub fn left(&self, now: Timestamp) -> Duration {
+        self.until.since(now).min(self.latest.saturating_duration_since(Instant::now()))
+    }
 }
 
 impl ActivityMonitor {
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns whether everything in flight is waiting.
     pub fn is_idle(&self) -> bool {
-        self.0.calls.load(Ordering::SeqCst) == 0 && self.0.waits.load(Ordering::SeqCst) > 0
+        let counts = self.lock();
+        counts.calls == 0 && !counts.waits.is_empty()
+    }
+
+    /// Returns the earliest end of a wait if everything in flight is waiting, and if a run that is suspended now does
+    /// not repeat anything.
+    pub fn waits_until(&self, now: Timestamp) -> Option<WaitEnd> {
+        let counts = self.lock();
+        let waits = counts.waits.values().filter(|_| counts.calls == 0 && counts.lists == 0);
+        waits.min_by_key(|end| end.left(now)).copied()
     }
 
     /// Counts a call of an action until the guard is dropped.
     pub(crate) fn call(&self) -> ActivityGuard<'_> {
-        ActivityGuard::new(&self.0.calls)
+        self.lock().calls += 1;
+        ActivityGuard { of: self, what: Activity::Call }
+    }
+
+    /// Counts a list of an action until the guard is dropped.
+    pub(crate) fn list(&self) -> ActivityGuard<'_> {
+        self.lock().lists += 1;
+        ActivityGuard { of: self, what: Activity::List }
     }
 
     /// Counts a waiting step until the guard is dropped.
-    pub(crate) fn wait(&self) -> ActivityGuard<'_> {
-        ActivityGuard::new(&self.0.waits)
+    pub(crate) fn wait(&self, end: WaitEnd) -> ActivityGuard<'_> {
+        let mut counts = self.lock();
+        let number = counts.next;
+        counts.next += 1;
+        counts.waits.insert(number, end);
+        ActivityGuard { of: self, what: Activity::Wait(number) }
     }
 }
 
-pub(crate) struct ActivityGuard<'a>(&'a AtomicUsize);
+enum Activity {
+    Call,
+    List,
+    Wait(u64),
+}
 
-impl<'a> ActivityGuard<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        ActivityGuard(count)
-    }
+pub(crate) struct ActivityGuard<'a> {
+    of: &'a ActivityMonitor,
+    what: Activity,
 }
 
 impl Drop for ActivityGuard<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        let mut counts = self.of.lock();
+        match self.what {
+            Activity::Call => counts.calls -= 1,
+            Activity::List => counts.lists -= 1,
+            Activity::Wait(number) => drop(counts.waits.remove(&number)),
+        }
     }
 }

@@ -7,7 +7,7 @@ use trunkline_core::CancellationToken;
 pub(crate) struct Stop {
     /// Ends the run and interrupts steps in flight.
     pub(crate) cancellation: CancellationToken,
-    /// Starts nothing new and lets steps in flight end; the run is left to be resumed.
+    /// Starts nothing new and lets steps in flight end; the run is left to be resumed. Draining the engine cancels it, too.
     pub(crate) draining: CancellationToken,
 }
 

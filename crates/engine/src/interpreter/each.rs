@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use serde_json::Value;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
-use trunkline_core::{Error, ErrorDetail, ErrorKind, Page, Result};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, HeldMemory, Page, Result, memory_of};
 use trunkline_flow::{Over, Scope};
 
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
         interpreter::{End, Interpreter},
         item_record::{FinishedItem, ListedItems},
         list::List,
+        record::COPIES,
         repeats::Repeats,
     },
     run::{ItemKey, ItemOutcome, ListPosition, failure::stops_the_run, key_form::repeated},
@@ -47,6 +48,8 @@ struct OpenPage {
     ended: usize,
     /// The cursor of the next page.
     next: Option<Value>,
+    /// The memory of its items, until all of them have an outcome.
+    held: Option<HeldMemory>,
 }
 
 /// An item, or a batch of items, that is being worked on.
@@ -120,6 +123,8 @@ impl<'a> Each<'a> {
 
     /// Works on all items of the list.
     pub(crate) async fn run(&mut self, scope: &Scope) -> Result<()> {
+        let reads = matches!(self.list.over, Over::Action(_));
+        let _list = reads.then(|| self.interpreter.activity().list());
         let mut result = self.run_pages(scope).await;
         // After an error that concerns the whole run, the items in flight still get their outcomes: none is
         // interrupted.
@@ -141,9 +146,11 @@ impl<'a> Each<'a> {
         self.reading = Reading { index, listed, ahead };
         loop {
             let Page { items, next, maybe_incomplete } = self.list.page(self.interpreter, scope, cursor).await?;
+            let memory = COPIES * items.iter().map(memory_of).sum::<u64>();
+            let held = record.memory.reserve(&format!("a page of {}", self.list.path), memory).await?;
             let mut selection = self.select(items, scope).await?;
             selection.changed = maybe_incomplete.or(selection.changed);
-            let (page, pending) = self.open_page(selection, next.clone()).await?;
+            let (page, pending) = self.open_page(selection, next.clone(), held).await?;
             self.start(page, pending, scope).await?;
             self.advance().await?;
             match next {
@@ -268,7 +275,12 @@ impl<'a> Each<'a> {
 
     /// Records a page, its items without work and a change of the list. Returns the page's number and the items to work
     /// on.
-    async fn open_page(&mut self, selection: Selection, next: Option<Value>) -> Result<(u64, Vec<PendingItem>)> {
+    async fn open_page(
+        &mut self,
+        selection: Selection,
+        next: Option<Value>,
+        held: HeldMemory,
+    ) -> Result<(u64, Vec<PendingItem>)> {
         let (record, path) = (self.interpreter.record(), self.list.path);
         let Selection { pending, concluded, ended, changed } = selection;
         let (ended, more) = (ended + concluded.len(), (pending.len() + concluded.len()) as u64);
@@ -276,7 +288,8 @@ impl<'a> Each<'a> {
         if !concluded.is_empty() {
             record.finish_items(path, None, concluded).await?;
         }
-        self.pages.push_back(OpenPage { open: pending.len(), ended, next });
+        let held = Some(held).filter(|_| !pending.is_empty());
+        self.pages.push_back(OpenPage { open: pending.len(), ended, next, held });
         if let (Some(reason), Over::Action(_)) = (changed, self.list.over) {
             record.list_changed(path, reason).await?;
         }
@@ -348,6 +361,10 @@ impl<'a> Each<'a> {
         if let Some(page) = self.pages.get_mut(index) {
             page.open -= count;
             page.ended += count;
+            if page.open == 0 {
+                page.held = None;
+                self.interpreter.record().memory.trim();
+            }
         }
     }
 

@@ -80,16 +80,18 @@ impl Interpreter {
             if let Some(Ok(output)) = record.result(&path) {
                 return Ok(output);
             }
+            // The input can be large. From here on, only expressions read it, in a form of their own.
+            let scope = Scope::new(&input, record.run.id().as_str(), self.0.parts.flow.tables());
+            drop(input);
             let result = match record.result(&handler) {
                 Some(Err(error)) => Err(error),
-                _ => self.flow_steps(&input, &path, &bounds.steps).await,
+                _ => self.flow_steps(scope.branch(), &path, &bounds.steps).await,
             };
             let on_failure = self.0.parts.flow.on_failure().clone();
             match result {
                 Err(error) if !on_failure.is_empty() && can_handle(&error, &path) => {
                     record.fail(&handler, &error).await?;
-                    let scope = Scope::new(&input, self.record().run.id().as_str(), self.0.parts.flow.tables())
-                        .with("error", &error_value(&error));
+                    let scope = scope.with("error", &error_value(&error));
                     match self.clone().steps(on_failure, scope, handler, bounds.handler).await {
                         Err(second) if !can_handle(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
@@ -101,8 +103,7 @@ impl Interpreter {
         })
     }
 
-    async fn flow_steps(&self, input: &Value, path: &StepPath, bounds: &Bounds) -> Result<Value> {
-        let scope = Scope::new(input, self.record().run.id().as_str(), self.0.parts.flow.tables());
+    async fn flow_steps(&self, scope: Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let steps = self.clone().steps(self.0.parts.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // A task of its own, so a panic ends the flow as failed instead of leaving it open.
         if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {

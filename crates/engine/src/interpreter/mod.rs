@@ -25,6 +25,6 @@ mod step;
 mod step_recorder;
 mod waiting;
 
-pub use activity::ActivityMonitor;
+pub use activity::{ActivityMonitor, WaitEnd};
 pub(crate) use interpreter::{FlowBounds, Interpreter, InterpreterParts, joined};
 pub use poll::{PolledItem, PolledPage, poll_page};

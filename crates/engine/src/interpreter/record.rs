@@ -7,10 +7,15 @@
 //! A [`JournaledRun`] stores the events. Which ones is decided here and in the neighbours of this module: for calls in
 //! `recorded_call` and `reconcile`, for failed attempts in `retries`, for lists in `item_record` and `earlier_outcomes`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use serde_json::Value;
-use trunkline_core::{Clock, Error, ErrorKind, Result, RunId, StepPath, Timestamp};
+use trunkline_core::{
+    Clock, Error, ErrorKind, HeldMemory, MemoryAccount, Result, RunId, StepPath, Timestamp, memory_of,
+};
 use trunkline_flow::Logging;
 
 use crate::{
@@ -20,8 +25,11 @@ use crate::{
         journaled_run::JournaledRun,
         process_log::{LoggedAttempt, LoggedCall},
     },
-    run::{RunEvent, RunLimits, RunNotification, Waiting, notification::Subscribers},
+    run::{Run, RunEvent, RunLimits, RunNotification, Waiting, notification::Subscribers},
 };
+
+/// A value is in the state of the run and in the scope of its expressions.
+pub(crate) const COPIES: u64 = 2;
 
 /// The record of a run: what is recorded already, and how more is recorded.
 pub(crate) struct RunRecord {
@@ -34,6 +42,9 @@ pub(crate) struct RunRecord {
     pub(crate) limits: RunLimits,
     /// Which calls the process log gets.
     pub(crate) logging: Logging,
+    pub(crate) memory: MemoryAccount,
+    /// The memory of the values in the state of the run.
+    pub(crate) held: Mutex<Option<HeldMemory>>,
 }
 
 impl RunRecord {
@@ -82,12 +93,41 @@ impl RunRecord {
     /// Records the output of a step that calls no action itself, and when it began, if that is known.
     pub(super) async fn finish(&self, step: &StepPath, output: Value, began: Option<Timestamp>) -> Result<()> {
         self.check_recorded()?;
-        self.limits.payload(&format!("the output of {step}"), &output)?;
+        let memory = self.output_memory(step, &output).await?;
         let (attempt, at) = (self.attempt_number(step), self.now());
         let finished = RunEvent::StepFinished { step: step.clone(), output, warnings: Vec::new(), attempt, began, at };
         self.run.record(finished, Flush::Later).await?;
+        self.hold(memory);
         self.notify(RunNotification::StepFinished { step: step.clone() });
         Ok(())
+    }
+
+    /// Checks the size of an output, and reserves its memory. [`hold`](RunRecord::hold) takes it once it is recorded.
+    pub(super) async fn output_memory(&self, step: &StepPath, output: &Value) -> Result<HeldMemory> {
+        let what = format!("the output of step {step}");
+        self.limits.payload(&what, output)?;
+        self.memory.reserve(&what, COPIES * memory_of(output)).await
+    }
+
+    /// Reserves the memory of the state that the run begins with, unless that is done.
+    pub(crate) async fn hold_state(&self, bytes: u64) -> Result<()> {
+        let is_held = self.held.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_held {
+            self.hold(self.memory.reserve("the state of the run", bytes).await?);
+        }
+        Ok(())
+    }
+
+    /// Adds memory to that of the state of the run, and returns to the process what the state does not need any more.
+    pub(crate) fn hold(&self, more: HeldMemory) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held {
+            Some(held) => held.merge(more),
+            none => *none = Some(more),
+        }
+        held.iter_mut().for_each(|held| held.shrink(COPIES * self.run.read(Run::memory)));
+        drop(held);
+        self.memory.trim();
     }
 
     /// Records that a step has failed for good, unless its result is recorded already.

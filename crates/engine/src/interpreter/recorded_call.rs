@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use tracing::Instrument;
-use trunkline_core::{Effect, ErrorKind, Result, StepPath};
+use trunkline_core::{Effect, ErrorKind, HeldMemory, Result, StepPath, memory_of};
 use trunkline_flow::{BoundAction, Scope};
 
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
         bounds::Bounds,
         interpreter::Interpreter,
         reconcile::{AttemptEnd, with_resolve_step},
+        record::COPIES,
         step_recorder::StepRecorder,
     },
     journal::Flush,
@@ -28,6 +29,9 @@ impl Interpreter {
     ) -> Result<Value> {
         let connected = self.connected(&call.binding)?;
         let input = call.input.render(scope)?;
+        // The call gets a copy, so that it can be repeated.
+        let what = format!("the input of step {path}");
+        let _held = self.record().memory.reserve(&what, COPIES * memory_of(&input)).await?;
         let effect = connected.connector().effect(&call.action, &input)?;
         let action_call =
             ActionCall { interpreter: self, connected, action: &call.action, effect, input, path, bounds };
@@ -61,7 +65,10 @@ impl ActionCall<'_> {
             AttemptEnd::Known(result) => (result, false),
             AttemptEnd::Unknown(error) => (Err(error), true),
         };
-        let result = self.checked(result);
+        let (result, memory) = match self.checked(result).await {
+            Ok((output, memory)) => (Ok(output), Some(memory)),
+            Err(error) => (Err(error), None),
+        };
         let (step, at, warnings) = (step.clone(), record.now(), recorder.take_warnings());
         let (event, notification) = match &result {
             Ok(output) => {
@@ -80,15 +87,17 @@ impl ActionCall<'_> {
             }
         };
         record.run.record(event, flush).await?;
+        memory.into_iter().for_each(|memory| record.hold(memory));
         record.notify(notification);
         result
     }
 
-    /// Returns the result as it is recorded: not larger than the limit, and an unknown outcome with what to do next.
-    fn checked(&self, result: Result<Value>) -> Result<Value> {
+    /// Returns the result as it is recorded: not larger than the limit, with its memory, and an unknown outcome with what
+    /// to do next.
+    async fn checked(&self, result: Result<Value>) -> Result<(Value, HeldMemory)> {
         let (record, step) = (self.interpreter.record(), self.path);
         let output = result.map_err(|error| with_resolve_step(error, record.run.id(), step))?;
-        record.limits.payload(&format!("the output of step {step}"), &output)?;
-        Ok(output)
+        let memory = record.output_memory(step, &output).await?;
+        Ok((output, memory))
     }
 }

@@ -8,6 +8,7 @@ use trunkline_flow::{Scope, Wait, moment};
 
 use crate::{
     interpreter::{
+        activity::WaitEnd,
         bounds::Bounds,
         interpreter::{Interpreter, cancelled},
     },
@@ -29,7 +30,7 @@ impl Interpreter {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 record.wait(path, wait).await?;
-                let _waits = self.activity().wait();
+                let _waits = self.activity().wait(WaitEnd::of(bounds.timer(), record.now()));
                 tokio::select! {
                     biased;
                     payload = record.signal(&name) => payload,
@@ -61,7 +62,9 @@ impl Interpreter {
         if timer.until <= self.record().now() {
             return Ok(());
         }
-        let _waits = self.activity().wait();
+        let now = self.record().now();
+        let (own, outer) = (WaitEnd::of(timer, now), WaitEnd::of(bounds.timer(), now));
+        let _waits = self.activity().wait(if own.left(now) < outer.left(now) { own } else { outer });
         tokio::select! {
             biased;
             () = self.until(timer) => Ok(()),

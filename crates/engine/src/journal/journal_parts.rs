@@ -174,4 +174,16 @@ impl RunClaims for JournalParts {
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         self.claims.claim(run).await
     }
+
+    async fn mark_active(&self, run: &RunId) -> Result<()> {
+        self.claims.mark_active(run).await
+    }
+
+    async fn active_marks(&self, run: &RunId) -> Result<u32> {
+        self.claims.active_marks(run).await
+    }
+
+    async fn clear_active(&self, run: &RunId) -> Result<()> {
+        self.claims.clear_active(run).await
+    }
 }

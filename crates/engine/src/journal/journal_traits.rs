@@ -312,4 +312,33 @@ pub trait RunClaims: Send + Sync {
     ///
     /// `conflict` while the claim is held, by this process or another one.
     async fn claim(&self, run: &RunId) -> Result<RunClaim>;
+
+    /// Adds a mark to a run: it is active, and has recorded nothing for a while. If the process dies now, the run may be
+    /// the cause. A mark has to survive the death of the process; it need not survive a power cut. The default
+    /// implementation stores nothing, so that no crash counts.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be written.
+    async fn mark_active(&self, _run: &RunId) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns the number of marks of a run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn active_marks(&self, _run: &RunId) -> Result<u32> {
+        Ok(0)
+    }
+
+    /// Removes all marks of a run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be removed.
+    async fn clear_active(&self, _run: &RunId) -> Result<()> {
+        Ok(())
+    }
 }

@@ -3,7 +3,10 @@
 //! This is all that stands between the interpreter and a journal. It decides nothing: which events a run needs, and when
 //! they have to be on disk, is up to the interpreter.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::Notify;
 use trunkline_core::{Result, RunId};
@@ -25,12 +28,21 @@ struct Inner {
     journal: Arc<dyn Journal>,
     /// Whether each event is flushed before anything else happens.
     flush_every_step: bool,
+    /// Whether the run is marked as one that may be the cause of a crash.
+    marked: AtomicBool,
 }
 
 impl JournaledRun {
     pub(crate) fn new(run: Run, journal: Arc<dyn Journal>, flush_every_step: bool) -> Self {
         let (id, run) = (run.id.clone(), Mutex::new(run));
-        JournaledRun(Arc::new(Inner { id, run, received: Notify::new(), journal, flush_every_step }))
+        JournaledRun(Arc::new(Inner {
+            id,
+            run,
+            received: Notify::new(),
+            journal,
+            flush_every_step,
+            marked: AtomicBool::new(false),
+        }))
     }
 
     /// Returns the run's id.
@@ -61,7 +73,26 @@ impl JournaledRun {
     pub(crate) async fn record_all(&self, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
         self.append(events.clone(), flush).await?;
         self.change(|run| events.into_iter().for_each(|event| run.apply(event)));
+        self.unmark().await;
         Ok(())
+    }
+
+    /// Marks the run as active without progress: if its process dies now, the run may be the cause. `already` says that an
+    /// earlier process has marked it.
+    pub(crate) async fn mark(&self, already: bool) {
+        self.0.marked.store(true, Ordering::SeqCst);
+        if !already && let Err(error) = self.0.journal.mark_active(&self.0.id).await {
+            tracing::warn!(run = %self.0.id, "cannot be marked as active: {error}");
+        }
+    }
+
+    /// Removes the marks of the run, since it has recorded something or stops at a safe point.
+    async fn unmark(&self) {
+        if self.0.marked.swap(false, Ordering::SeqCst)
+            && let Err(error) = self.0.journal.clear_active(&self.0.id).await
+        {
+            tracing::warn!(run = %self.0.id, "cannot be unmarked as active: {error}");
+        }
     }
 
     /// Appends events that only the next process has to see: they are not applied.
@@ -92,6 +123,7 @@ impl JournaledRun {
     /// Writes all recorded events to disk and leaves the run to be resumed. Returns its state.
     pub(crate) async fn suspend(&self) -> Result<Run> {
         self.append(Vec::new(), Flush::Now).await?;
+        self.unmark().await;
         Ok(self.take())
     }
 

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     ops::Bound,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ use crate::{
 pub struct MemoryJournal {
     inner: Mutex<Memory>,
     claimed: Arc<Mutex<HashSet<RunId>>>,
+    /// The marks of active runs.
+    marks: Mutex<HashMap<RunId, u32>>,
 }
 
 /// An event as JSON text.
@@ -314,6 +316,12 @@ impl ProcessLog for MemoryJournal {
     }
 }
 
+impl MemoryJournal {
+    fn marks(&self) -> MutexGuard<'_, HashMap<RunId, u32>> {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 #[async_trait]
 impl RunClaims for MemoryJournal {
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
@@ -331,5 +339,19 @@ impl RunClaims for MemoryJournal {
             return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
         }
         Ok(RunClaim::new(ClaimGuard { claimed: self.claimed.clone(), run: run.clone() }))
+    }
+
+    async fn mark_active(&self, run: &RunId) -> Result<()> {
+        *self.marks().entry(run.clone()).or_default() += 1;
+        Ok(())
+    }
+
+    async fn active_marks(&self, run: &RunId) -> Result<u32> {
+        Ok(self.marks().get(run).copied().unwrap_or_default())
+    }
+
+    async fn clear_active(&self, run: &RunId) -> Result<()> {
+        self.marks().remove(run);
+        Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use serde_json::Value;
-use trunkline_core::{Error, ErrorDetail, ErrorKind, Result};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, check_value_memory, memory_of};
 
 /// Limits of an engine's runs. The limits of the flow document itself (depth, number of steps) are fixed.
 #[derive(Clone, Debug)]
@@ -40,7 +40,8 @@ impl RunLimits {
         Err(error.hint("divide the work among several runs").with_detail(ErrorDetail::EndsRun))
     }
 
-    /// Fails with `limit` if the value is larger than [`RunLimits::payload`]; `what` names it in the error.
+    /// Fails with `limit` if the value is larger than [`RunLimits::payload`], or takes more than
+    /// [`VALUE_MEMORY`](trunkline_core::VALUE_MEMORY); `what` names it in the error.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
         struct ByteCounter(usize);
         impl io::Write for ByteCounter {
@@ -59,6 +60,6 @@ impl RunLimits {
             let message = format!("{what} is {} bytes of JSON; the limit is {}", count.0, self.payload);
             return Err(Error::new(ErrorKind::Limit, message).hint("pass files, ids or one page at a time instead"));
         }
-        Ok(())
+        check_value_memory(what, memory_of(value))
     }
 }

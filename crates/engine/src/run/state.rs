@@ -2,12 +2,18 @@
 //!
 //! After a crash only the events are left, so nothing else may influence the state.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp, memory_of};
 
 use crate::run::{
     KeyForm, Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
@@ -80,6 +86,9 @@ pub struct Run {
     /// The number of recorded step results.
     #[serde(skip)]
     recorded: u64,
+    /// The memory of the input, the signals and the results of steps, in bytes.
+    #[serde(skip)]
+    memory: Arc<AtomicU64>,
 }
 
 /// The state of a step that matters to a resumed run.
@@ -92,6 +101,21 @@ struct StepState {
     failed_attempts: FailedAttempts,
     deadline: Option<Timestamp>,
     wait: Option<Waiting>,
+    /// The memory of the result.
+    memory: Option<CountedMemory>,
+}
+
+/// Memory that is counted for a run until this is dropped.
+#[derive(Debug)]
+struct CountedMemory {
+    bytes: u64,
+    run: Arc<AtomicU64>,
+}
+
+impl Drop for CountedMemory {
+    fn drop(&mut self) {
+        self.run.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// The failed attempts of a step that is tried again.
@@ -149,6 +173,7 @@ impl Run {
             counters: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
+            memory: Arc::default(),
         }
     }
 
@@ -166,10 +191,12 @@ impl Run {
                 self.retry = retry;
                 self.keys = keys;
                 self.started_at = at;
+                self.memory.fetch_add(memory_of(&self.input), Ordering::Relaxed);
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
             RunEvent::Signalled { name, payload, .. } => {
+                self.memory.fetch_add(memory_of(&payload), Ordering::Relaxed);
                 self.signals.entry(name).or_insert(payload);
             }
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
@@ -281,7 +308,11 @@ impl Run {
     fn end(&mut self, step: StepPath, result: Result<Value>) {
         self.recorded += 1;
         self.waiting.remove(&step);
-        self.steps.entry(step).or_default().result = Some(result);
+        let bytes = result.as_ref().map_or(0, memory_of);
+        self.memory.fetch_add(bytes, Ordering::Relaxed);
+        let memory = Some(CountedMemory { bytes, run: self.memory.clone() });
+        let state = self.steps.entry(step).or_default();
+        (state.result, state.memory) = (Some(result), memory);
     }
 
     /// Replaces the unknown result of a step by the operator's verdict, and resets the steps around it that failed

@@ -7,21 +7,20 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::Value;
 use trunkline_core::{
-    CancellationToken, Clock, Connected, Diagnostic, Error, ErrorKind, NextStep, Result, RunId, Staging, SystemClock,
-    Timestamp,
+    CancellationToken, Clock, Connected, Diagnostic, Error, ErrorKind, MemoryAccount, MemoryBudget, NextStep, Result,
+    RunId, Staging, SystemClock, Timestamp,
 };
 use trunkline_flow::Flow;
 
 use crate::{
-    interpreter::{
-        bounds::Bounds,
-        previous_run::{PreviousRun, versions},
-    },
+    interpreter::{bounds::Bounds, previous_run::versions, record::COPIES},
     journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
     run::{KeyForm, RerunOf, Run, RunEvent, RunLimits, RunStatus},
     supervisor::{AcceptOutcome, AcceptedRun, RunHandle, run_end::unstage},
 };
 
+/// The memory of a run for which the budget is not asked, in bytes: most runs need no more.
+const RUN_MEMORY: u64 = 1 << 20;
 /// The longest name of a signal, in bytes.
 const MAX_SIGNAL_NAME: usize = 200;
 
@@ -52,6 +51,9 @@ pub struct Engine {
     pub(super) limits: RunLimits,
     pub(super) draining: CancellationToken,
     pub(super) staging: Option<Arc<dyn Staging>>,
+    pub(super) memory: MemoryBudget,
+    /// Held while the events of a run are read: what they become is in memory twice for a moment.
+    pub(super) reading: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Engine {
@@ -63,6 +65,8 @@ impl Engine {
             limits: RunLimits::default(),
             draining: CancellationToken::new(),
             staging: None,
+            memory: MemoryBudget::default(),
+            reading: Arc::default(),
         }
     }
 
@@ -80,6 +84,11 @@ impl Engine {
     /// Returns the engine with a place where steps stage copies of files.
     pub fn with_staging(self, staging: Arc<dyn Staging>) -> Self {
         Engine { staging: Some(staging), ..self }
+    }
+
+    /// Returns the engine with another budget of the memory that the values of its runs take.
+    pub fn with_memory(self, memory: MemoryBudget) -> Self {
+        Engine { memory, ..self }
     }
 
     pub(crate) fn journal(&self) -> &Arc<dyn Journal> {
@@ -197,7 +206,12 @@ impl Engine {
         }
         let mut run = Run::new(id);
         run.apply(started.clone());
-        Ok((AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None }, started))
+        let memory = self.account();
+        let held = memory.try_reserve(COPIES * run.memory());
+        Ok((
+            AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None, memory, held, marked: false },
+            started,
+        ))
     }
 
     /// Returns the current state of a run.
@@ -206,6 +220,12 @@ impl Engine {
     ///
     /// `not_found` if there is no such run, and `store` if an event cannot be read.
     pub async fn run(&self, id: &RunId) -> Result<Run> {
+        let _one = self.reading.lock().await;
+        self.read(id).await
+    }
+
+    /// Reads the state of a run. The caller holds the lock `reading`.
+    pub(super) async fn read(&self, id: &RunId) -> Result<Run> {
         let mut run = Run::new(id.clone());
         self.journal.replay(id, &mut |event| run.apply(event)).await?;
         Ok(run)
@@ -218,46 +238,6 @@ impl Engine {
     /// `not_found` if the journal does not have the version, and `config` if it can no longer be read.
     pub async fn flow_of(&self, run: &Run) -> Result<Flow> {
         pinned_flow(&*self.journal, run).await
-    }
-
-    /// Resumes a run that a crash, a drain or an error of the whole run has stopped. Recorded steps are not called
-    /// again.
-    ///
-    /// # Errors
-    ///
-    /// - `conflict` if another process works on the run, or if the run has ended, was rerun or is past its timeout.
-    /// - `not_found` if there is no such run.
-    /// - `config` if a connection binding has no connection, or if the flow version can no longer be read.
-    pub async fn resume(&self, id: &RunId, bindings: BTreeMap<String, Connected>) -> Result<RunHandle> {
-        let claim = self.journal.claim(id).await?;
-        // Read under the claim: no other process appends to the run now.
-        let mut run = self.run(id).await?;
-        if let RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled = run.status {
-            let message = format!("run {id} has ended ({}) and cannot be resumed", run.status.as_str());
-            return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
-        }
-        if let Some(by) = &run.rerun_by {
-            let message = format!("run {id} was rerun as run {by} and cannot be resumed");
-            return Err(Error::new(ErrorKind::Conflict, message)
-                .next(NextStep::ResumeRun { run: Some(by.as_str().to_owned()) }));
-        }
-        let flow = self.flow_of(&run).await?;
-        check_bindings(&flow, &bindings)?;
-        // A run that was only interrupted is resumed in any case: its end has to be recorded.
-        if run.status == RunStatus::Failed
-            && let Err(over) = self.bounds(&flow, &run).check(self.now())
-        {
-            let message = format!("run {id} cannot be resumed: {over}");
-            return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
-        }
-        let resumed = RunEvent::Resumed { at: self.now() };
-        self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
-        run.apply(resumed);
-        let previous = match &run.retry {
-            Some(retry) => Some(Arc::new(PreviousRun::read(&*self.journal, retry, &flow).await?)),
-            None => None,
-        };
-        Ok(self.begin(AcceptedRun { flow, run, bindings, claim, previous }))
     }
 
     /// Asks a run to stop, in whatever process works on it. A run that no process works on is ended at once.
@@ -274,6 +254,7 @@ impl Engine {
                 check_not_ended(&self.run(id).await?)?;
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await?;
+                self.journal.clear_active(id).await?;
                 unstage(self.staging.as_ref(), id).await;
                 Ok(())
             }
@@ -312,6 +293,11 @@ impl Engine {
         }
     }
 
+    /// Returns the account of the memory that a new run takes.
+    pub fn account(&self) -> MemoryAccount {
+        self.memory.account(RUN_MEMORY)
+    }
+
     pub(crate) fn bounds(&self, flow: &Flow, run: &Run) -> Bounds {
         let length = flow.timeout().unwrap_or(self.limits.run_time);
         Bounds::of_run(run.started_at + length, length)
@@ -328,7 +314,7 @@ fn check_not_ended(run: &Run) -> Result<()> {
 }
 
 /// Fails unless exactly the connection bindings of the flow have connections, each of the right connector.
-fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result<()> {
+pub(super) fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>) -> Result<()> {
     // First, since a misspelt name leaves another one without a connection.
     Diagnostic::accept(&format!("flow {}", flow.name()), &flow.unknown_bindings(bindings.keys()))?;
     for (binding, connector) in flow.connections() {

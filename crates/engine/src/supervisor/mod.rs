@@ -3,10 +3,12 @@
 mod engine;
 mod rerun;
 mod resolve_unknown;
+mod resume;
 mod run_end;
 mod run_handle;
 mod run_task;
 
 pub use engine::Engine;
 pub use resolve_unknown::Resolution;
+pub use resume::ResumeOptions;
 pub use run_handle::{AcceptOutcome, AcceptedRun, RunHandle};

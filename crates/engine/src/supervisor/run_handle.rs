@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{sync::broadcast, task::JoinHandle};
-use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, Result, RunId};
+use trunkline_core::{CancellationToken, Connected, Error, ErrorKind, HeldMemory, MemoryAccount, Result, RunId};
 use trunkline_flow::Flow;
 
 use crate::{
@@ -24,12 +24,28 @@ pub struct AcceptedRun {
     pub(crate) claim: RunClaim,
     /// The earlier runs, if this run is a rerun.
     pub(crate) previous: Option<Arc<PreviousRun>>,
+    pub(crate) memory: MemoryAccount,
+    /// The memory of the state of the run, if there was enough at once.
+    pub(crate) held: Option<HeldMemory>,
+    /// Whether an earlier process has marked it as active and died.
+    pub(crate) marked: bool,
 }
 
 impl AcceptedRun {
     /// Returns the run's id.
     pub fn id(&self) -> &RunId {
         &self.run.id
+    }
+
+    /// Returns the account of the memory of its values.
+    pub fn account(&self) -> MemoryAccount {
+        self.memory.clone()
+    }
+
+    /// Returns whether the memory of its values is reserved. A run without it should be dropped and resumed, so that it
+    /// takes no memory while it waits for some.
+    pub fn has_memory(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Returns the flow of the run.
@@ -52,6 +68,7 @@ pub struct RunHandle {
     /// Weak, so the channel closes with the run, however the run ends.
     pub(crate) subscribers: Weak<Subscribers>,
     pub(crate) cancellation: CancellationToken,
+    pub(crate) suspension: CancellationToken,
     pub(crate) activity: ActivityMonitor,
     pub(crate) task: JoinHandle<Result<Run>>,
 }
@@ -82,6 +99,12 @@ impl RunHandle {
     /// Cancels the run: nothing new is begun, and steps in flight are interrupted.
     pub fn cancel(&self) {
         self.cancellation.cancel();
+    }
+
+    /// Returns the token that suspends this run at its next safe point, as [`Engine::drain`](crate::Engine::drain) does
+    /// with all runs.
+    pub fn suspension(&self) -> CancellationToken {
+        self.suspension.clone()
     }
 
     /// Waits until the run ends or is drained, and returns its state. A failed run does not return an error: see

@@ -1,6 +1,9 @@
 //! The background task that works on a run.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use tokio::task::AbortHandle;
 use tracing::Instrument;
@@ -8,27 +11,33 @@ use trunkline_core::{CancellationToken, StepPath, Timestamp};
 
 use crate::{
     interpreter::{
-        ActivityMonitor, FlowBounds, Interpreter, InterpreterParts, bounds::Bounds, cancellation::Stop, joined,
-        record::RunRecord,
+        ActivityMonitor, FlowBounds, Interpreter, InterpreterParts,
+        bounds::Bounds,
+        cancellation::Stop,
+        joined,
+        record::{COPIES, RunRecord},
     },
     journal::journaled_run::JournaledRun,
-    run::{RunEvent, notification::Subscribers},
+    run::{Run, RunEvent, notification::Subscribers},
     supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
 };
 
 /// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
+/// After this many polls without progress, a crash counts: lives of a process that are shorter say nothing about its runs.
+const POLLS_TO_ACTIVE: u32 = 2;
 
 impl Engine {
     /// Begins to work on an accepted run, in a background task.
     pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, bindings, claim, previous } = accepted;
+        let AcceptedRun { flow, run, bindings, claim, previous, memory, held, marked } = accepted;
         let subscribers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
             cancellation.cancel();
         }
-        let (id, input, name) = (run.id.clone(), run.input.clone(), run.flow.clone());
+        let suspension = self.draining.child_token();
+        let (id, name, needed) = (run.id.clone(), run.flow.clone(), COPIES * run.memory());
         // A run that is out of time still runs its failure handler.
         let unlimited = Bounds::of_run(Timestamp::MAX, Duration::MAX);
         let bounds = FlowBounds { steps: self.bounds(&flow, &run), handler: unlimited };
@@ -39,10 +48,12 @@ impl Engine {
             clock: self.clock.clone(),
             limits: self.limits.clone(),
             logging: flow.logging(),
+            memory,
+            held: Mutex::new(held),
         });
-        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone()));
-        let stop = Stop { cancellation: cancellation.clone(), draining: self.draining.clone() };
+        let stop = Stop { cancellation: cancellation.clone(), draining: suspension.clone() };
         let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());
+        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone(), activity.clone()));
         let interpreter = Interpreter::new(InterpreterParts {
             flow,
             bindings,
@@ -54,21 +65,35 @@ impl Engine {
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
-            let result = interpreter.flow(input, StepPath::default(), bounds).instrument(span);
-            // A task of its own, so a panic ends the run as failed instead of leaving it open.
-            let result = joined(tokio::spawn(result)).await;
+            if marked {
+                record.run.mark(true).await;
+            }
+            let result = match record.hold_state(needed).await {
+                Ok(()) => {
+                    let input = record.run.read(|run| run.input.clone());
+                    let result = interpreter.flow(input, StepPath::default(), bounds).instrument(span);
+                    // A task of its own, so a panic ends the run as failed instead of leaving it open.
+                    joined(tokio::spawn(result)).await
+                }
+                Err(error) => Err(error),
+            };
             conclude(&record, result, &stop, staging.as_ref()).await
         });
-        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, activity, task }
+        RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
-    /// Polls the journal for cancellations and signals from other processes.
-    fn poll(&self, run: JournaledRun, cancellation: CancellationToken) -> AbortHandle {
+    /// Polls the journal for cancellations and signals from other processes. Marks the run once as active, if it has
+    /// recorded nothing by then.
+    fn poll(&self, run: JournaledRun, cancellation: CancellationToken, activity: ActivityMonitor) -> AbortHandle {
         let clock = self.clock.clone();
         tokio::spawn(async move {
-            let mut last_seen = 0;
+            let (mut last_seen, mut polls, recorded) = (0, 0, run.read(Run::recorded));
             loop {
                 tokio::time::sleep(POLL).await;
+                polls += 1;
+                if polls == POLLS_TO_ACTIVE && !activity.is_idle() && run.read(Run::recorded) == recorded {
+                    run.mark(false).await;
+                }
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.
                     run.receive(vec![RunEvent::CancelRequested { at: clock.now() }]);

@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancel;
+mod crashes;
 mod earlier;
 mod keys;
 mod language;

@@ -163,6 +163,7 @@ fn read_part(text: &str) -> Option<RawResponse> {
         status: StatusCode::from_u16(status).ok()?,
         headers: lines.filter_map(header).collect(),
         body: Bytes::copy_from_slice(body.as_bytes()),
+        _held: None,
     })
 }
 

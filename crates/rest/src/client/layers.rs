@@ -4,7 +4,10 @@
 //! budget, credentials, transport.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -12,7 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry};
+use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, VALUE_MEMORY, memory_of_json};
 
 use super::{
     auth::Credentials,
@@ -22,7 +25,7 @@ use super::{
 use crate::{
     budget::{FairnessKey, Permit},
     table::{Call, Request},
-    transport::{self, Failure, HttpRequest, RawResponse, Waits, url_policy},
+    transport::{self, Failure, HttpRequest, RawResponse, ResponseLimit, SMALL_RESPONSE, Waits, url_policy},
 };
 
 /// A call of [`Client::execute`] as its layers share it.
@@ -164,7 +167,7 @@ impl Client {
                     // Otherwise an earlier attempt of this call removed it, and its response was lost.
                     call.cx.warn(&format!("{}: already gone ({})", call.info.call.name, status.as_u16()));
                 }
-                return Ok(AcceptedResponse { status, headers: HeaderMap::new(), body: Value::Null });
+                return Ok(AcceptedResponse { status, headers: HeaderMap::new(), body: Value::Null, _held: None });
             }
             if effect == Effect::Create && !failure.refused {
                 return Err(unknown(failure.error));
@@ -260,7 +263,9 @@ impl Client {
         // If a file cannot be opened, nothing was sent.
         let payload = request.body.payload(&credentials.headers).await.map_err(Failure::refused)?;
         let time = self.0.limits.attempt.min(call.deadline.saturating_duration_since(Instant::now()));
-        let sent = transport::exchange(&self.0.http, http, payload, time, self.0.limits.answer).await;
+        let account = call.cx.memory();
+        let limit = ResponseLimit { most: self.0.limits.answer, memory: Some(&account) };
+        let sent = transport::exchange(&self.0.http, http, payload, time, limit).await;
         let raw = sent.map_err(|failure| {
             let error = call.info.annotate(failure.error);
             // No connection, or not to a server that can be trusted: the endpoint URL is the setting to look at.
@@ -269,7 +274,16 @@ impl Client {
                 ..failure
             }
         })?;
-        let response = Response::new(&call.info, &raw, self.secrets(), &self.0.redactor);
+        // While a list is read, it and what it grows into are in memory.
+        let memory = memory_of_json(&raw.body);
+        let mut held = None;
+        if (SMALL_RESPONSE..=VALUE_MEMORY).contains(&memory) {
+            let reserved = account.reserve(&format!("the response of {}", call.info.host), 2 * memory).await;
+            held = Some(reserved.map_err(|error| Failure::unclear(call.info.annotate(error)))?);
+        }
+        let mut response = Response::new(&call.info, &raw, self.secrets(), &self.0.redactor);
+        held.iter_mut().for_each(|held| held.shrink(memory));
+        response.held = held.map(Arc::new);
         Ok((raw, response))
     }
 }

@@ -3,12 +3,15 @@
 //! The connector's `classify` hook is asked first, since only it knows the error format of its vendor. Without its
 //! verdict the status decides.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, error::Category};
-use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, Secret, TextPlaces, read_json_as};
+use trunkline_core::{
+    Effect, Error, ErrorKind, HeldMemory, Redactor, RepeatedMember, Retry, Secret, TextPlaces, VALUE_MEMORY,
+    check_value_memory, memory_of_json, read_json_as,
+};
 
 use crate::{
     paging::next_link,
@@ -34,6 +37,8 @@ pub struct Response {
     token_problem: Option<TokenProblem>,
     secrets: Vec<Secret>,
     redactor: Redactor,
+    /// The memory of the values of the body, if they are many.
+    pub(super) held: Option<Arc<HeldMemory>>,
 }
 
 /// The reason why a body is not JSON.
@@ -43,6 +48,8 @@ enum BodyFault {
     Charset(String),
     /// It is not JSON: the reason with line and column, and whether the body ends too early.
     Json { why: String, is_cut: bool },
+    /// It would take this much memory, in bytes.
+    TooManyValues(u64),
 }
 
 impl Response {
@@ -76,6 +83,7 @@ impl Response {
             token_problem: TokenProblem::of(&raw.headers),
             secrets,
             redactor: redactor.clone(),
+            held: None,
         }
     }
 
@@ -102,6 +110,8 @@ pub(crate) struct AcceptedResponse {
     pub(crate) headers: HeaderMap,
     /// The whole body; null if there was none.
     pub(crate) body: Value,
+    /// The memory of the body, if its values are many.
+    pub(crate) _held: Option<Arc<HeldMemory>>,
 }
 
 impl AcceptedResponse {
@@ -130,6 +140,10 @@ impl RequestInfo<'_> {
 pub(crate) type Classify = fn(&Response) -> Option<Error>;
 
 fn read_text(text: &str, texts: &TextPlaces) -> Result<Value, BodyFault> {
+    let memory = memory_of_json(text.as_bytes());
+    if memory > VALUE_MEMORY {
+        return Err(BodyFault::TooManyValues(memory));
+    }
     read_json_as(text.as_bytes(), RepeatedMember::AcceptedIfEqual, texts)
         .map_err(|error| BodyFault::Json { is_cut: error.classify() == Category::Eof, why: error.to_string() })
 }
@@ -147,7 +161,7 @@ pub(crate) fn interpret(
         return accept(request, response, raw);
     }
     if from_hook.is_none() && request.call.ends.contains(&response.status) {
-        return Ok(AcceptedResponse { status, headers: raw.headers, body: Value::Null });
+        return Ok(AcceptedResponse { status, headers: raw.headers, body: Value::Null, _held: None });
     }
     let throttled = is_throttle(response.status, response.retry_after);
     let refused = match status.as_u16() {
@@ -177,6 +191,7 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
     let text = || String::from_utf8_lossy(&response.bytes).into();
     let (html, is_json) = (response.content_type.is_html(), response.content_type.is_json());
     let is_text = !matches!(response.fault, Some(BodyFault::Charset(_)));
+    let too_many = matches!(response.fault, Some(BodyFault::TooManyValues(_)));
     let empty = raw.body.is_empty() || raw.status == StatusCode::NO_CONTENT;
     // A 200 to a read has a body: an empty one was lost on the way.
     let lost = raw.status == StatusCode::OK && request.call.effect == Effect::Read;
@@ -184,6 +199,10 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
         _ if empty && lost && expects == ExpectedBody::Json => return Err(unreadable(request, &response, &raw)),
         _ if empty => Value::Null,
         _ if expects == ExpectedBody::Bytes => text(),
+        // The values are too many, so it is an error below and not a text.
+        None if is_json && too_many && expects != ExpectedBody::Bytes => {
+            return Err(unreadable(request, &response, &raw));
+        }
         // A text that looks like a number stays a text.
         _ if expects == ExpectedBody::Text && is_text && !html && !is_json => text(),
         _ if expects == ExpectedBody::Any && is_text => text(),
@@ -191,7 +210,7 @@ fn accept(request: &RequestInfo<'_>, response: Response, raw: RawResponse) -> Re
         Some(body) if !html || body.is_object() || body.is_array() => response.body.unwrap_or_default(),
         _ => return Err(unreadable(request, &response, &raw)),
     };
-    Ok(AcceptedResponse { status: raw.status, headers: raw.headers, body })
+    Ok(AcceptedResponse { status: raw.status, headers: raw.headers, body, _held: response.held })
 }
 
 /// The failure for a success status with a body that cannot be read as the call needs it: what is wrong with it, where,
@@ -216,6 +235,12 @@ fn unreadable(request: &RequestInfo<'_>, response: &Response, raw: &RawResponse)
         _ => (format!("a body that is not JSON ({kind}): {quote}"), None),
     };
     let RequestInfo { call: Call { name, .. }, service, host } = request;
+    if let Some(BodyFault::TooManyValues(memory)) = response.fault
+        && let Err(error) = check_value_memory(&format!("the response of {name} at {service} ({host})"), memory)
+    {
+        let error = error.hint("request fewer items per page, or fewer fields").with("status", response.status);
+        return Failure { error: request.annotate(error), refused: false, status: Some(raw.status) };
+    }
     let message = format!("{name} at {service} ({host}) returned {} with {what}", response.status);
     let error = Error::new(ErrorKind::Unexpected, message).with("status", response.status);
     let error = match hint {
@@ -284,7 +309,7 @@ mod tests {
     fn a_link_with_other_bytes_than_ascii_does_not_end_the_list() {
         let link = HeaderValue::from_bytes("</größe?page=2>; rel=next".as_bytes()).unwrap();
         let headers = HeaderMap::from_iter([(header::LINK, link)]);
-        let accepted = AcceptedResponse { status: StatusCode::OK, headers, body: Value::Null };
+        let accepted = AcceptedResponse { status: StatusCode::OK, headers, body: Value::Null, _held: None };
         assert_eq!(accepted.link().unwrap().as_deref(), Some("/größe?page=2"));
     }
 }

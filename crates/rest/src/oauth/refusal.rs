@@ -134,7 +134,8 @@ mod tests {
 
     fn of(status: u16, kind: &'static str, body: impl Into<Bytes>) -> (Option<String>, Option<String>) {
         let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(kind))]);
-        let response = RawResponse { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into() };
+        let response =
+            RawResponse { status: StatusCode::from_u16(status).unwrap(), headers, body: body.into(), _held: None };
         let Refusal { code, words } = Refusal::of(&response);
         (code, words)
     }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use futures::TryStreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result, Retry};
+use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, HeldMemory, MemoryAccount, Result, Retry};
 
 use super::{
     coding,
@@ -27,6 +27,43 @@ pub(crate) struct RawResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The memory of a long body.
+    pub(crate) _held: Option<HeldMemory>,
+}
+
+/// The bytes of a response for which no memory is reserved: most responses are shorter. What is read of them at the same
+/// time is limited by the number of requests in flight.
+pub(crate) const SMALL_RESPONSE: u64 = 256 << 10;
+
+/// The limits of a response.
+#[derive(Clone, Copy)]
+pub(crate) struct ResponseLimit<'a> {
+    /// The most bytes after decompression.
+    pub(crate) most: usize,
+    /// Where the memory of a long response is reserved before it is read on.
+    pub(crate) memory: Option<&'a MemoryAccount>,
+}
+
+impl From<usize> for ResponseLimit<'_> {
+    fn from(most: usize) -> Self {
+        ResponseLimit { most, memory: None }
+    }
+}
+
+impl ResponseLimit<'_> {
+    /// Reserves as much memory again as is held, before a body grows to `length` bytes.
+    async fn grow(&self, host: &str, length: usize, held: &mut Option<HeldMemory>) -> Result<()> {
+        let Some(memory) = self.memory else { return Ok(()) };
+        let has = SMALL_RESPONSE + held.as_ref().map_or(0, HeldMemory::bytes);
+        if length as u64 > has {
+            let more = memory.reserve(&format!("the response of {host}"), has.max(length as u64 - has)).await?;
+            match held {
+                Some(held) => held.merge(more),
+                none => *none = Some(more),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A failed request.
@@ -111,7 +148,7 @@ impl HttpChannel {
 /// Sends a request and reads the whole response.
 ///
 /// The response must be complete within `time` after the last piece of the body was sent, and it must not be longer
-/// than `most` bytes after decompression.
+/// than `limit` allows.
 ///
 /// # Errors
 ///
@@ -122,8 +159,10 @@ pub(crate) async fn exchange(
     mut request: HttpRequest,
     payload: Payload,
     time: Duration,
-    most: usize,
+    limit: impl Into<ResponseLimit<'_>>,
 ) -> Result<RawResponse, Failure> {
+    let limit = limit.into();
+    let most = limit.most;
     let host = url_policy::host(&request.url);
     let Payload { body, headers, progress, read_error } = payload;
     // Some servers respond with 411 to a call without a length, even if the length is zero. A reading call has no body.
@@ -147,14 +186,15 @@ pub(crate) async fn exchange(
         if content_length(&headers).is_some_and(|length| length > most as u64) {
             return Err(Failure::unclear(too_long(&host, most)));
         }
-        let mut bytes = BytesMut::new();
+        let (mut bytes, mut held) = (BytesMut::new(), None);
         while let Some(chunk) = body.try_next().await.map_err(Failure::unclear)? {
             if bytes.len() + chunk.len() > most {
                 return Err(Failure::unclear(too_long(&host, most)));
             }
+            limit.grow(&host, bytes.len() + chunk.len(), &mut held).await.map_err(Failure::unclear)?;
             bytes.extend_from_slice(&chunk);
         }
-        Ok(RawResponse { status, headers, body: bytes.freeze() })
+        Ok(RawResponse { status, headers, body: bytes.freeze(), _held: held })
     };
     let done =
         progress.with_idle_timeout(time, whole).await.unwrap_or_else(|| Err(Failure::unclear(timed_out(&host, time))));

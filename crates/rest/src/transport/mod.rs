@@ -34,7 +34,8 @@ pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
 pub(crate) use exchange::{
-    CONNECT, Failure, HttpChannel, RawResponse, at_setting, content_length, exchange, timed_out,
+    CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, at_setting, content_length, exchange,
+    timed_out,
 };
 pub(crate) use headers::{ContentType, header_carries_keys, header_is_free, header_text, secret_header, single};
 pub use limits::ClientLimits;

@@ -240,3 +240,52 @@ async fn a_delete_that_finds_nothing_has_succeeded() {
         assert!(client(&server.base).call(operation, input(operation), &cx()).await.is_err(), "{operation} {status}");
     }
 }
+
+/// Less than a megabyte that takes more than forty.
+fn many_values() -> Vec<u8> {
+    format!("[{}{{}}]", r#"{"a":0},"#.repeat(100_000)).into_bytes()
+}
+
+#[tokio::test]
+async fn a_response_of_too_many_values_is_a_limit_error_that_says_what_to_do() {
+    let headers = "Content-Type: application/json\r\n";
+    for headers in [headers, ""] {
+        let error = get_from(answer("200 OK", headers, &many_values())).await.unwrap_err();
+        assert_eq!((error.kind(), error.retryable()), (ErrorKind::Limit, Retry::Never), "{error:?}");
+        assert!(error.message().contains(&VALUE_MEMORY.to_string()), "{error}");
+        assert!(error.advice().unwrap().contains("fewer items per page"), "{error:?}");
+    }
+    // The status of a refusal counts, and its body is only quoted.
+    let error = get_from(answer("404 Not Found", headers, &many_values())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // As many bytes in one value are accepted.
+    let long = format!("{{\"name\":\"{}\"}}", "x".repeat(many_values().len()));
+    assert!(get_from(answer("200 OK", headers, long.as_bytes())).await.is_ok());
+}
+
+/// The sabotage twin: a reader without the estimate makes more values of the same bytes than the limit.
+#[test]
+fn without_the_estimate_the_same_bytes_take_more_memory_than_the_limit() {
+    let value: Value = serde_json::from_slice(&many_values()).unwrap();
+    assert!(memory_of(&value) > VALUE_MEMORY, "{}", memory_of(&value));
+}
+
+#[tokio::test]
+async fn a_response_of_many_values_waits_for_memory() {
+    let body = format!("[{}0]", "0,".repeat(200_000)).into_bytes();
+    let server = Raw::new(vec![answer("200 OK", "Content-Type: application/json\r\n", &body); 2]).await;
+    let budget = MemoryBudget::new(1 << 20, 100 << 20);
+    // Another account has the whole reserve.
+    let (other, account) = (budget.account(0), budget.account(0));
+    let held = other.reserve("something else", 50 << 20).await.unwrap();
+    let call = tokio::spawn({
+        let (client, cx) = (client(&server.base), cx().with_memory(account.clone()));
+        async move { client.call("thing.get", json!({ "id": "7" }), &cx).await }
+    });
+    while !account.is_waiting() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert!(!call.is_finished());
+    drop((held, other));
+    assert_eq!(call.await.unwrap().unwrap().as_array().unwrap().len(), 200_001);
+}

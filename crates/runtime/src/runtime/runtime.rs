@@ -18,7 +18,7 @@ use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
     ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
 };
-use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
+use trunkline_engine::{Engine, Journal, ResumeOptions, Run, RunHandle, RunStatus};
 use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 #[cfg(feature = "sqlite")]
@@ -55,6 +55,7 @@ impl Runtime {
         let host = ConnectionHost::new(ports.vault.clone())
             .with_redactor(ports.redactor.clone())
             .with_clock(ports.clock.clone())
+            .with_memory(ports.memory.clone())
             .with_extension(ports.http.clone());
         Runtime {
             registry: Arc::new(registry),
@@ -344,12 +345,21 @@ impl Runtime {
     ///
     /// `conflict` if the run has ended, was rerun, or is worked on by another process; `not_found` if there is no such run.
     pub async fn resume(&self, id: &RunId) -> Result<RunHandle> {
-        let run = self.engine.run(id).await?;
-        if let RunStatus::Running | RunStatus::Failed = run.status {
-            return self.engine.resume(id, self.connect_all(&run.connections).await?).await;
-        }
-        // The engine reports why the run cannot be resumed.
-        self.engine.resume(id, BTreeMap::new()).await
+        self.resume_with(id, ResumeOptions::default()).await
+    }
+
+    /// Resumes a run as [`resume`](Runtime::resume) does, with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Engine::resume_with`].
+    pub async fn resume_with(&self, id: &RunId, options: ResumeOptions) -> Result<RunHandle> {
+        let connections = match self.engine.run(id).await? {
+            Run { status: RunStatus::Running | RunStatus::Failed, connections, .. } => connections,
+            // The engine reports why the run cannot be resumed.
+            _ => BTreeMap::new(),
+        };
+        self.engine.resume_with(id, self.connect_all(&connections).await?, options).await
     }
 
     /// Returns the run whose id starts with `start`.
@@ -379,7 +389,7 @@ impl Runtime {
 
 /// Makes an engine on these ports.
 fn engine(ports: &Ports) -> Engine {
-    let engine = Engine::new(ports.journal.clone()).with_clock(ports.clock.clone());
+    let engine = Engine::new(ports.journal.clone()).with_clock(ports.clock.clone()).with_memory(ports.memory.clone());
     match &ports.staging {
         Some(staging) => engine.with_staging(staging.clone()),
         None => engine,

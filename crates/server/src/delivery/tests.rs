@@ -168,3 +168,19 @@ fn repeated_headers_are_joined() {
     let expected = json!({ "x-many": "1, 2, 3", "x-latin": "Malmö", "x-utf": "ö" });
     assert_eq!(headers(&all, &selected), expected);
 }
+
+#[test]
+fn the_memory_of_a_body_is_estimated_by_its_type() {
+    let of = |kind: &str, body: &str| {
+        let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind.parse().unwrap())]);
+        memory(&headers, body.as_bytes()) / body.len() as u64
+    };
+    let (dense, form) = (format!("[{}0]", "0,".repeat(50_000)), "ab&".repeat(50_000));
+    // Times the bytes of the body.
+    assert_eq!((of("text/plain", &dense), of("image/png", &dense)), (3, 3));
+    assert!(of("application/json", &dense) > 36 && of("multipart/form-data; boundary=x", &dense) > 36);
+    assert!(of("application/vnd.x+json", &dense) > 36 && of("", &dense) > 36);
+    assert!(of("application/x-www-form-urlencoded", &form) > 100);
+    let text = format!("\"{}\"", "x".repeat(100_000));
+    assert!(of("application/json", &text) <= 4);
+}

@@ -2,6 +2,7 @@
 //! transactions share.
 
 mod acceptance;
+mod active_marks;
 mod deduplication;
 mod event_insert;
 mod events;

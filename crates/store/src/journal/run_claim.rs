@@ -9,6 +9,7 @@ use trunkline_engine::{RunClaim, RunClaims};
 use crate::{
     database::Store,
     files::{file_fault, private_dir},
+    journal::active_marks,
 };
 
 #[async_trait]
@@ -21,6 +22,18 @@ impl RunClaims for Store {
             self.inner.pending.reload(run);
         }
         Ok(claimed)
+    }
+
+    async fn mark_active(&self, run: &RunId) -> Result<()> {
+        active_marks::add(&self.inner.dir, run)
+    }
+
+    async fn active_marks(&self, run: &RunId) -> Result<u32> {
+        active_marks::count(&self.inner.dir, run)
+    }
+
+    async fn clear_active(&self, run: &RunId) -> Result<()> {
+        active_marks::clear(&self.inner.dir, run)
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a resumed run reads from the state of its steps and lists.
 
+use std::sync::atomic::Ordering;
+
 use serde_json::Value;
 use trunkline_core::{Result, StepPath, Timestamp};
 
@@ -50,6 +52,11 @@ impl Run {
     /// Returns whether a step waits for a signal.
     pub(crate) fn awaits_signal(&self) -> bool {
         self.waiting.values().any(|wait| wait.signal.is_some())
+    }
+
+    /// Returns the memory of the input, the signals and the results of steps, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory.load(Ordering::Relaxed)
     }
 
     /// Returns the number of recorded step results.
