@@ -6,13 +6,14 @@ use tokio::sync::Semaphore;
 use trunkline::Runtime;
 use trunkline_core::CancellationToken;
 
-use crate::{dispatcher::Dispatcher, guard::Guard, health::Health};
+use crate::{connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health};
 
 /// The state of a server.
 pub(crate) struct App {
     pub(crate) runtime: Runtime,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) health: Arc<Health>,
+    pub(crate) connections: Arc<Connections>,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) guard: Guard,

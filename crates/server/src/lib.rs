@@ -10,6 +10,8 @@ mod api_token;
 mod app;
 mod auth;
 mod callback;
+mod caller_stream;
+mod connections;
 mod delivery;
 mod dispatcher;
 mod events;
@@ -43,10 +45,10 @@ pub use loopback::LoopbackCallback;
 pub use routes::api_routes;
 
 use app::App;
+use connections::{Connections, Limits};
 use dispatcher::Dispatcher;
 use guard::Guard;
 use health::Health;
-use listener::{IDLE_TIMEOUT, LimitedListener, MAX_CONNECTIONS};
 use scheduler::Scheduler;
 
 /// Options of [`Server::start`].
@@ -68,7 +70,7 @@ pub struct Server {
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
     closing: CancellationToken,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 impl Server {
@@ -105,20 +107,20 @@ impl Server {
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
+        let connections = Connections::new(Limits::default());
         let app = App {
             runtime: runtime.with_launcher(dispatcher.clone()),
             dispatcher: dispatcher.clone(),
             health: health.clone(),
+            connections: connections.clone(),
             closing: closing.clone(),
             guard,
             streams,
             base_url,
         };
         let router = routes::router(Arc::new(app));
-        let stop = closing.clone();
-        let serve = axum::serve(LimitedListener::new(listener, MAX_CONNECTIONS, IDLE_TIMEOUT), router)
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        Ok(Server { address, dispatcher, health, closing, http: tokio::spawn(serve.into_future()) })
+        let http = tokio::spawn(listener::serve(listener, router, connections, closing.clone()));
+        Ok(Server { address, dispatcher, health, closing, http })
     }
 
     /// Returns the address that the server listens on.

@@ -33,6 +33,7 @@ use crate::{
     auth,
     callback::{CALLBACK, callback},
     events,
+    listener::HEALTH,
     request::MAX_BODY,
     response::{ErrorResponse, with_error},
     unread_body, webhook,
@@ -73,7 +74,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route(CALLBACK, get(callback))
         .route("/webhooks/{flow}/{token}", any(webhook::call))
-        .route("/health", get(async |State(app): State<Arc<App>>| app.health.response()))
+        .route(HEALTH, get(async |State(app): State<Arc<App>>| app.health.response(app.connections.closed())))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
         .layer(map_response(method_error))
