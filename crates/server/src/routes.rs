@@ -31,7 +31,7 @@ use crate::{
     api::{Api, ApiRequest, ApiRoute, FormerPath, Method},
     app::App,
     auth,
-    callback::{CALLBACK, callback},
+    callback::{self, CALLBACK, OUTCOME},
     events,
     listener::HEALTH,
     request::MAX_BODY,
@@ -72,7 +72,8 @@ fn api() -> Api {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
-        .route(CALLBACK, get(callback))
+        .route(CALLBACK, get(callback::callback))
+        .route(OUTCOME, get(callback::outcome))
         .route("/webhooks/{flow}/{token}", any(webhook::call))
         .route(HEALTH, get(async |State(app): State<Arc<App>>| app.health.response(app.connections.closed())))
         .merge(with_token)
