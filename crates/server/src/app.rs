@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use trunkline::Runtime;
 use trunkline_core::CancellationToken;
 
-use crate::{connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health};
+use crate::{brake::Brake, connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health};
 
 /// The state of a server.
 pub(crate) struct App {
@@ -17,6 +17,7 @@ pub(crate) struct App {
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) guard: Guard,
+    pub(crate) brake: Brake,
     /// Permits for event streams.
     pub(crate) streams: Arc<Semaphore>,
     /// The public URL, without a slash at its end.

@@ -9,10 +9,12 @@ mod api;
 mod api_token;
 mod app;
 mod auth;
+mod brake;
 mod callback;
 mod caller_stream;
 mod connections;
 mod delivery;
+mod detached;
 mod dispatcher;
 mod events;
 mod findings;
@@ -27,6 +29,8 @@ mod response;
 mod routes;
 mod scheduler;
 mod signature;
+#[cfg(test)]
+mod test_app;
 mod unread_body;
 mod webhook;
 mod webhook_response;
@@ -45,6 +49,7 @@ pub use loopback::LoopbackCallback;
 pub use routes::api_routes;
 
 use app::App;
+use brake::Brake;
 use connections::{Connections, Limits};
 use dispatcher::Dispatcher;
 use guard::Guard;
@@ -115,11 +120,18 @@ impl Server {
             connections: connections.clone(),
             closing: closing.clone(),
             guard,
+            brake: Brake::default(),
             streams,
             base_url,
         };
-        let router = routes::router(Arc::new(app));
-        let http = tokio::spawn(listener::serve(listener, router, connections, closing.clone()));
+        let app = Arc::new(app);
+        let (router, stop) = (routes::router(app.clone()), closing.clone());
+        let http = tokio::spawn(async move {
+            tokio::select! {
+                () = app.brake.watch() => {}
+                () = listener::serve(listener, router, connections, stop) => {}
+            }
+        });
         Ok(Server { address, dispatcher, health, closing, http })
     }
 

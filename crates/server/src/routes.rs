@@ -34,7 +34,7 @@ use crate::{
     callback::{self, CALLBACK, OUTCOME},
     events,
     listener::HEALTH,
-    request::MAX_BODY,
+    request::{MAX_BODY, refuse_codings},
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
@@ -80,6 +80,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
         .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(refuse_codings))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(map_response_with_state(app.clone(), write_error))
         .layer(from_fn(unread_body::read_rest))
