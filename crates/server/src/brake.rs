@@ -1,7 +1,7 @@
 //! The brake on wrong tokens: of the API, and in the URLs of webhooks.
 //!
 //! After a number of wrong tokens in a minute, from one address or from all, further wrong ones get status 429. The
-//! right token always works, so the brake locks nobody out: behind a proxy, all callers share an address.
+//! right token always works, so the brake locks no caller out: behind a proxy, all callers share an address.
 
 use std::{
     collections::HashMap,

@@ -50,8 +50,9 @@ pub(crate) async fn serve(
     stop: CancellationToken,
 ) {
     let accepting = async {
+        let mut logged_at = None;
         loop {
-            let (stream, address) = accept(&listener, &connections).await;
+            let (stream, address) = accept(&listener, &connections, &mut logged_at).await;
             let open = connections.admit(address).await;
             tokio::spawn(serve_one(stream, open, router.clone(), stop.clone()));
         }
@@ -66,9 +67,12 @@ pub(crate) async fn serve(
 }
 
 /// Accepts the next connection. An error of the listener does not end it: connections are closed until there are enough
-/// file descriptors.
-async fn accept(listener: &TcpListener, connections: &Connections) -> (TcpStream, SocketAddr) {
-    let mut logged_at: Option<Instant> = None;
+/// file descriptors. `logged_at` is the time of the last line of the log about one.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Connections,
+    logged_at: &mut Option<Instant>,
+) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok(accepted) => return accepted,
@@ -76,7 +80,7 @@ async fn accept(listener: &TcpListener, connections: &Connections) -> (TcpStream
             Err(error) if is_of_caller(&error) => {}
             Err(error) => {
                 if logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-                    logged_at = Some(Instant::now());
+                    *logged_at = Some(Instant::now());
                     tracing::error!("no connection can be accepted, and the next attempt follows: {error}");
                 }
                 connections.make_room(ACCEPT_PAUSE).await;
