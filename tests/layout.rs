@@ -106,7 +106,8 @@ const RESERVED: &[(&str, &[&str])] = &[
     ("inventory", &["trunkline-core"]),
     ("rusqlite", &["trunkline-store"]),
     ("http", &["trunkline-rest"]),
-    ("hyper", &[]),
+    ("hyper", &["trunkline-server"]),
+    ("hyper-util", &["trunkline-server"]),
     ("oauth2", &["trunkline-rest"]),
 ];
 

@@ -1,8 +1,10 @@
 //! Sign-ins whose callback is `serve`: against the simulator, and against a login server of another project.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, time::Duration};
 
+use reqwest::Url;
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use trunkline_sandbox::Sandbox;
 use trunkline_tests::{
     Cli, approve, document, few,
@@ -31,10 +33,19 @@ async fn begin(serve: &Serve, name: &str) -> Value {
     begun
 }
 
-/// Opens a URL as a browser does. Returns status and page.
+/// Opens a URL as a browser does, which follows a redirect. Returns status and page.
 async fn open(serve: &Serve, url: &str) -> (u16, String) {
-    let answer = serve.http.get(url).send().await.unwrap();
-    assert_eq!(answer.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+    let get = async |url: Url| {
+        let answer = serve.http.get(url).send().await.unwrap();
+        assert_eq!(answer.headers()["content-security-policy"], "default-src 'none'; frame-ancestors 'none'");
+        answer
+    };
+    let mut answer = get(url.parse().unwrap()).await;
+    if answer.status() == 303 {
+        let next = answer.url().join(answer.headers()["location"].to_str().unwrap()).unwrap();
+        assert!(next.query().is_none() && next.path().starts_with(CALLBACK), "no code and no state: {next}");
+        answer = get(next).await;
+    }
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -59,6 +70,31 @@ async fn the_callback_signs_the_connection_in() {
     assert!(is_signed_in(&serve).await);
     let (status, reply) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
     assert_eq!((status, &reply["error"]["kind"]), (404, &json!("not_found")));
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn a_callback_that_was_broken_off_shows_the_outcome_to_the_next_one() {
+    let cli = Cli::default();
+    let sandbox = prepared(&cli).await;
+    let serve = Serve::start(&cli).await;
+    for round in 0..20 {
+        let begun = begin(&serve, "mediavalet").await;
+        let back = approve(begun["open"].as_str().unwrap()).await;
+        let (_, query) = back.split_once('?').unwrap();
+        let host = serve.address.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).await.unwrap();
+        let head = format!("GET {CALLBACK}?{query} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The browser goes away at another moment in each round.
+        tokio::time::sleep(Duration::from_millis(round / 2)).await;
+        drop(stream);
+        let (first, second) = tokio::join!(open(&serve, &back), open(&serve, &back));
+        for (status, page) in [first, second] {
+            assert_eq!((status, page.contains("mediavalet is signed in")), (200, true), "round {round}: {page}");
+        }
+    }
+    assert!(is_signed_in(&serve).await);
     sandbox.stop().await;
 }
 

@@ -18,11 +18,12 @@ use axum::{
 };
 use serde::de::DeserializeOwned;
 use trunkline::operations::{Caller, Operation, StreamOperation};
-use trunkline_core::{Error, ErrorKind, memory_of_json};
+use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
     app::App,
     callback::CALLBACK,
+    detached::detached,
     request::{self, Body},
     response::{ApiResult, ErrorResponse, response_json},
 };
@@ -168,7 +169,9 @@ fn handler<O: Operation>(
         let Path(parameters) = parameters.map_err(|rejection| unreadable(&rejection))?;
         let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
         let input = input(ApiRequest { parameters, uri, body, app: app.clone() })?;
-        ApiResult::Ok(response_json(status, &app.runtime.execute::<O>(&caller, input).await?))
+        let executed = async move { app.runtime.execute::<O>(&caller, input).await };
+        let output = if O::EFFECT == Effect::Read { executed.await? } else { detached(executed).await? };
+        ApiResult::Ok(response_json(status, &output))
     };
     on(method.filter(), handler)
 }

@@ -6,7 +6,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use trunkline::Runtime;
 use trunkline_core::{CancellationToken, Error, ErrorKind, HeldMemory, Result, check_value_memory};
 
-use crate::{dispatcher::Dispatcher, guard::Guard, health::Health};
+use crate::{brake::Brake, connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health};
 
 /// The memory of a request for which the budget is not asked, in bytes: most requests need no more.
 const REQUEST_MEMORY: u64 = 256 << 10;
@@ -18,9 +18,11 @@ pub(crate) struct App {
     pub(crate) runtime: Runtime,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) health: Arc<Health>,
+    pub(crate) connections: Arc<Connections>,
     /// Cancelled when the server stops.
     pub(crate) closing: CancellationToken,
     pub(crate) guard: Guard,
+    pub(crate) brake: Brake,
     /// Permits for event streams.
     pub(crate) streams: Arc<Semaphore>,
     /// The public URL, without a slash at its end.

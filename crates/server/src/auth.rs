@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use trunkline::operations::{Caller, Role};
 use trunkline_core::{Error, ErrorKind, NextStep};
 
-use crate::{app::App, response::ErrorResponse};
+use crate::{app::App, brake::caller_address, response::ErrorResponse};
 
 /// The time limit of a request, until its response starts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
@@ -39,6 +39,12 @@ pub(crate) async fn token(State(app): State<Arc<App>>, mut request: Request, nex
     if app.guard.has_token(request.headers()) {
         request.extensions_mut().insert(Caller::new("api-token", Role::Owner));
         return next.run(request).await;
+    }
+    // A request without any token guesses none.
+    if request.headers().contains_key(header::AUTHORIZATION)
+        && let Err(braked) = app.brake.count(caller_address(&request))
+    {
+        return braked.into_response();
     }
     let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")
         .hint("send it as `Authorization: Bearer TOKEN`; the server prints at its start where it is stored");

@@ -10,10 +10,7 @@
 
 use std::borrow::Cow;
 
-use axum::{
-    body::Bytes,
-    http::{HeaderMap, StatusCode, header},
-};
+use axum::{body::Bytes, http::HeaderMap};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use mime::Mime;
@@ -30,15 +27,8 @@ const FILE_TYPES: [&str; 9] = ["audio", "font", "gzip", "image", "model", "octet
 ///
 /// # Errors
 ///
-/// Status 415 if the body is compressed, and 400 if it is not what its type says.
+/// Status 400 if the body is not what its type says.
 pub(crate) async fn content(headers: &HeaderMap, body: &Bytes) -> Result<Value, ErrorResponse> {
-    let codings = headers.get_all(header::CONTENT_ENCODING).iter().map(|codings| header_text(codings.as_bytes()));
-    let is_none = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
-    if let Some(coding) = codings.into_iter().find(|codings| !codings.split(',').map(str::trim).all(is_none)) {
-        let message = format!("the body has the content coding {coding}");
-        let error = Error::new(ErrorKind::InvalidInput, message).hint("send the body without a content coding");
-        return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
-    }
     let declared = request::header(headers, "content-type")?.map(str::trim).filter(|declared| !declared.is_empty());
     let Some(declared) = declared else { return Ok(undeclared(body)) };
     let kind: Mime = declared.parse().map_err(|error| {

@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{http::StatusCode, response::Response};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, StoreFault, Timestamp};
 use trunkline_store::StoreHealth;
@@ -138,22 +138,27 @@ impl Health {
         self.findings.store(count, Ordering::Relaxed);
     }
 
-    /// Returns the response of `/health`. It needs no token, so it has no details.
-    pub(crate) fn response(&self) -> Response {
-        match &*self.lock() {
+    /// Returns the response of `/health`. It needs no token, so it has no details. `closed` has the number of closed
+    /// connections by cause.
+    pub(crate) fn response(&self, closed: Map<String, Value>) -> Response {
+        let (status, mut body) = match &*self.lock() {
             None => match self.findings.load(Ordering::Relaxed) {
-                0 => response_json(StatusCode::OK, &json!({ "status": "ok" })),
+                0 => (StatusCode::OK, json!({ "status": "ok" })),
                 flows => {
                     let hint = "the list of flows says what was found about their triggers";
-                    response_json(StatusCode::OK, &json!({ "status": "ok", "findings": flows, "hint": hint }))
+                    (StatusCode::OK, json!({ "status": "ok", "findings": flows, "hint": hint }))
                 }
             },
             Some(Failure { error, since }) => {
                 let (because, hint) = (because(error), advice(error));
                 let body = json!({ "status": "failing", "because": because, "since": since, "hint": hint });
-                response_json(StatusCode::SERVICE_UNAVAILABLE, &body)
+                (StatusCode::SERVICE_UNAVAILABLE, body)
             }
+        };
+        if !closed.is_empty() {
+            body["closed_connections"] = closed.into();
         }
+        response_json(status, &body)
     }
 }
 

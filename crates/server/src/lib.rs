@@ -9,8 +9,12 @@ mod api;
 mod api_token;
 mod app;
 mod auth;
+mod brake;
 mod callback;
+mod caller_stream;
+mod connections;
 mod delivery;
+mod detached;
 mod dispatcher;
 mod events;
 mod findings;
@@ -25,6 +29,8 @@ mod response;
 mod routes;
 mod scheduler;
 mod signature;
+#[cfg(test)]
+mod test_app;
 mod unread_body;
 mod webhook;
 mod webhook_response;
@@ -43,10 +49,11 @@ pub use loopback::LoopbackCallback;
 pub use routes::api_routes;
 
 use app::App;
+use brake::Brake;
+use connections::{Connections, Limits};
 use dispatcher::Dispatcher;
 use guard::Guard;
 use health::Health;
-use listener::{IDLE_TIMEOUT, LimitedListener, MAX_CONNECTIONS};
 use scheduler::Scheduler;
 
 /// Options of [`Server::start`].
@@ -68,7 +75,7 @@ pub struct Server {
     dispatcher: Arc<Dispatcher>,
     health: Arc<Health>,
     closing: CancellationToken,
-    http: JoinHandle<std::io::Result<()>>,
+    http: JoinHandle<()>,
 }
 
 impl Server {
@@ -105,20 +112,27 @@ impl Server {
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
+        let connections = Connections::new(Limits::default());
         let app = App {
             runtime: runtime.with_launcher(dispatcher.clone()),
             dispatcher: dispatcher.clone(),
             health: health.clone(),
+            connections: connections.clone(),
             closing: closing.clone(),
             guard,
+            brake: Brake::default(),
             streams,
             base_url,
         };
-        let router = routes::router(Arc::new(app));
-        let stop = closing.clone();
-        let serve = axum::serve(LimitedListener::new(listener, MAX_CONNECTIONS, IDLE_TIMEOUT), router)
-            .with_graceful_shutdown(async move { stop.cancelled().await });
-        Ok(Server { address, dispatcher, health, closing, http: tokio::spawn(serve.into_future()) })
+        let app = Arc::new(app);
+        let (router, stop) = (routes::router(app.clone()), closing.clone());
+        let http = tokio::spawn(async move {
+            tokio::select! {
+                () = app.brake.watch() => {}
+                () = listener::serve(listener, router, connections, stop) => {}
+            }
+        });
+        Ok(Server { address, dispatcher, health, closing, http })
     }
 
     /// Returns the address that the server listens on.

@@ -1,153 +1,224 @@
-//! The TCP listener of the server. It limits the number of open connections, and closes a connection that is idle for
-//! too long, so that silent callers cannot use up all connections.
+//! Accepts the connections of callers, and serves each of them with HTTP/1.
+//!
+//! A connection that the limits of [`Connections`] do not let in waits to be accepted. One of the reserve gets one
+//! response: `/health` answers there, and everything else is asked to try again later.
 
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::Duration,
+use std::{convert::Infallible, io, net::SocketAddr, pin::Pin, sync::Arc, task, time::Duration};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::{ConnectInfo, Request},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
 };
-
-use axum::serve::Listener;
+use http_body::{Frame, SizeHint};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep},
+    time::Instant,
+};
+use trunkline_core::{CancellationToken, Error, ErrorKind, Redactor};
+
+use crate::{
+    caller_stream::CallerStream,
+    connections::{CallerConnection, Connections, OpenConnection},
+    response::{ErrorResponse, with_error},
 };
 
-/// The maximum number of open connections; the next one waits to be accepted.
-pub(crate) const MAX_CONNECTIONS: usize = 512;
-/// How long a connection may be idle. Longer than any response takes, because a caller that waits for one sends
-/// nothing.
-pub(crate) const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a closed connection still discards what the caller sends. Without it, the operating system could reset the
-/// connection, and the caller would lose the response (RFC 9112, section 9.6).
-const LINGER: Duration = Duration::from_secs(2);
+/// The path that connections of the reserve serve.
+pub(crate) const HEALTH: &str = "/health";
+/// The maximum size of the head of a request, in bytes. Also the size of the buffers of a connection.
+const MAX_HEAD: usize = 64 * 1024;
+/// How long an idle connection that has to make room may still receive a request.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// The pause after an error of the listener, such as too many open files.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The time between two lines of the log about errors of the listener.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
-pub(crate) struct LimitedListener {
+/// Serves callers until `stop` is cancelled, and then until all connections are closed.
+pub(crate) async fn serve(
     listener: TcpListener,
-    permits: Arc<Semaphore>,
-    idle_timeout: Duration,
-}
-
-impl LimitedListener {
-    pub(crate) fn new(listener: TcpListener, max_connections: usize, idle_timeout: Duration) -> Self {
-        LimitedListener { listener, permits: Arc::new(Semaphore::new(max_connections)), idle_timeout }
-    }
-}
-
-impl Listener for LimitedListener {
-    type Io = CallerStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (CallerStream, SocketAddr) {
-        let permit = self.permits.clone().acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
-        let deadline = Box::pin(tokio::time::sleep(self.idle_timeout));
-        let idle_timeout = self.idle_timeout;
-        (CallerStream { stream, idle_timeout, deadline, is_closing: false, _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-}
-
-/// The connection of a caller, which fails with [`io::ErrorKind::TimedOut`] when it has been idle for too long.
-pub(crate) struct CallerStream {
-    stream: TcpStream,
-    idle_timeout: Duration,
-    deadline: Pin<Box<Sleep>>,
-    /// Whether the connection is closed for writing.
-    is_closing: bool,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for CallerStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match Pin::new(&mut self.stream).poll_read(cx, buffer) {
-            Poll::Pending => self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into())),
-            ready => {
-                let until = Instant::now() + self.idle_timeout;
-                self.deadline.as_mut().reset(until);
-                ready
-            }
-        }
-    }
-}
-
-impl AsyncWrite for CallerStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        // A caller that reads a long response is not idle.
-        if let Poll::Ready(Ok(1..)) = written {
-            let until = Instant::now() + self.idle_timeout;
-            self.deadline.as_mut().reset(until);
-        }
-        written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.is_closing {
-            ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
-            self.is_closing = true;
-            self.deadline.as_mut().reset(Instant::now() + LINGER);
-        }
+    router: Router,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+) {
+    let accepting = async {
+        let mut logged_at = None;
         loop {
-            let mut discarded = [0; 4096];
-            let mut buffer = ReadBuf::new(&mut discarded);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) if !buffer.filled().is_empty() && !self.deadline.is_elapsed() => {}
-                Poll::Ready(_) => return Poll::Ready(Ok(())),
-                Poll::Pending => return self.deadline.as_mut().poll(cx).map(Ok),
+            let (stream, address) = accept(&listener, &connections, &mut logged_at).await;
+            let open = connections.admit(address).await;
+            tokio::spawn(serve_one(stream, open, router.clone(), stop.clone()));
+        }
+    };
+    tokio::select! {
+        () = accepting => {}
+        () = connections.watch() => {}
+        () = stop.cancelled() => {}
+    }
+    drop(listener);
+    connections.all_closed().await;
+}
+
+/// Accepts the next connection. An error of the listener does not end it: connections are closed until there are enough
+/// file descriptors. `logged_at` is the time of the last line of the log about one.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Connections,
+    logged_at: &mut Option<Instant>,
+) -> (TcpStream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            // The caller has gone already.
+            Err(error) if is_of_caller(&error) => {}
+            Err(error) => {
+                if logged_at.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+                    *logged_at = Some(Instant::now());
+                    tracing::error!("no connection can be accepted, and the next attempt follows: {error}");
+                }
+                connections.make_room(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+fn is_of_caller(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// Serves one connection until it ends, or has to be closed.
+async fn serve_one(stream: TcpStream, open: OpenConnection, router: Router, stop: CancellationToken) {
+    let connection = open.connection.clone();
+    let io = TokioIo::new(CallerStream::new(stream, connection.clone()));
+    let (router, caller) = (TowerToHyperService::new(router), connection.clone());
+    let service = service_fn(move |request| respond(request, caller.clone(), router.clone()));
+    let mut served = std::pin::pin!(http1::Builder::new().max_buf_size(MAX_HEAD).serve_connection(io, service));
+    tokio::select! {
+        // The error of a connection is that of its caller.
+        _ = served.as_mut() => return,
+        () = connection.closing() => return,
+        () = connection.ending() => {}
+        () = stop.cancelled() => {}
+    }
+    // A response in progress is completed.
+    served.as_mut().graceful_shutdown();
+    loop {
+        tokio::select! {
+            _ = served.as_mut() => return,
+            () = connection.closing() => return,
+            () = tokio::time::sleep(LAST_MOMENT) => if !connection.has_request() { return },
+        }
+    }
+}
+
+/// Answers one request.
+async fn respond(
+    request: hyper::Request<Incoming>,
+    connection: Arc<CallerConnection>,
+    router: TowerToHyperService<Router>,
+) -> Result<Response, Infallible> {
+    connection.request_begins();
+    let answering = Answering(connection.clone());
+    let mut request: Request = request.map(|body| Body::new(AwaitedBody { body, connection: connection.clone() }));
+    request.extensions_mut().insert(ConnectInfo(connection.address));
+    let mut response = match connection.is_reserve && request.uri().path() != HEALTH {
+        true => busy(),
+        false => router.call(request).await?,
+    };
+    if connection.is_reserve {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Body::new(AnsweredBody { body, _answering: answering })))
+}
+
+/// Returns the response of a connection of the reserve. Nothing of the request was read but its head.
+fn busy() -> Response {
+    let error = Error::new(ErrorKind::Unavailable, "all connections of this server are busy")
+        .hint("try again later, with fewer requests at the same time");
+    let response = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response();
+    with_error(response, &Redactor::default())
+}
+
+/// The time from the head of a request to the end of its response.
+struct Answering(Arc<CallerConnection>);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.request_ends();
+    }
+}
+
+/// The body of a request, which notes when the server waits for it. A handler reads a body whole.
+struct AwaitedBody {
+    body: Incoming,
+    connection: Arc<CallerConnection>,
+}
+
+impl HttpBody for AwaitedBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        match &frame {
+            task::Poll::Pending => self.connection.body_awaited(),
+            task::Poll::Ready(Some(Ok(_))) if !self.body.is_end_stream() => {}
+            task::Poll::Ready(_) => self.connection.body_ends(),
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AwaitedBody {
+    fn drop(&mut self) {
+        self.connection.body_ends();
+    }
+}
+
+/// The body of a response. The request ends with it.
+struct AnsweredBody {
+    body: Body,
+    _answering: Answering,
+}
+
+impl HttpBody for AnsweredBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> task::Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use axum::{Router, routing::get};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-    use super::*;
-
-    /// Starts a server with these limits, and returns its address.
-    async fn serve(max_connections: usize, idle_timeout: Duration) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().route("/", get(async || "here"));
-        tokio::spawn(axum::serve(LimitedListener::new(listener, max_connections, idle_timeout), router).into_future());
-        address
-    }
-
-    #[tokio::test]
-    async fn an_idle_connection_is_closed_and_makes_room_for_another() {
-        let address = serve(8, Duration::from_millis(200)).await;
-        let mut silent = Vec::new();
-        for _ in 0..8 {
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(b"GET / HTTP/1.1\r\nHost: h").await.unwrap();
-            silent.push(stream);
-        }
-        // This one is not accepted until the others are closed.
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await.unwrap();
-        let mut response = String::new();
-        stream.read_to_string(&mut response).await.unwrap();
-        assert!(response.starts_with("HTTP/1.1 200") && response.ends_with("here"), "{response}");
-        let mut rest = Vec::new();
-        // Closed or reset, but not left open.
-        let _ = silent[0].read_to_end(&mut rest).await;
-        assert!(!String::from_utf8_lossy(&rest).contains("200"));
-    }
-}
+mod tests;

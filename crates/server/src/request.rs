@@ -1,6 +1,12 @@
 //! Headers and bodies of requests.
 
-use axum::{body::Bytes, extract::rejection::BytesRejection, http::HeaderMap};
+use axum::{
+    body::Bytes,
+    extract::{Request, rejection::BytesRejection},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
@@ -11,6 +17,23 @@ use crate::response::ErrorResponse;
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
 
 pub(crate) type Body = Result<Bytes, BytesRejection>;
+
+/// Middleware for every request: refuses bodies with a content coding, such as gzip. A small one could become a large
+/// value, and the signature of a webhook is made over the bytes as they are sent.
+pub(crate) async fn refuse_codings(request: Request, next: Next) -> Response {
+    let is_none = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    let codings = request.headers().get_all(header::CONTENT_ENCODING).iter().map(|codings| codings.to_str().ok());
+    let is_plain =
+        |codings: Option<&str>| codings.is_some_and(|codings| codings.split(',').map(str::trim).all(is_none));
+    let Some(coding) = codings.into_iter().find(|codings| !is_plain(*codings)) else {
+        return next.run(request).await;
+    };
+    let message = format!("the body has the content coding {}", coding.unwrap_or_default());
+    let error = Error::new(ErrorKind::InvalidInput, message).hint("send the body without a content coding");
+    let mut response = ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error).into_response();
+    response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    response
+}
 
 /// Returns the body, or an error response if it is too long or was cut off.
 pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
@@ -59,3 +82,6 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'
         _ => Err(invalid()),
     }
 }
+
+#[cfg(test)]
+mod tests;

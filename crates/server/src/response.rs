@@ -1,5 +1,7 @@
 //! HTTP responses: JSON, errors in the form that the command line prints with `--json`, and HTML pages for browsers.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -18,16 +20,23 @@ pub(crate) struct ErrorResponse {
     error: Error,
     /// How a caller authenticates, in a response of status 401.
     challenge: &'static str,
+    /// How many seconds a caller has to wait, in a response of status 429 or 503.
+    retry_after: u64,
 }
 
 impl ErrorResponse {
     pub(crate) fn new(status: StatusCode, error: Error) -> Self {
-        ErrorResponse { status, error, challenge: "Bearer" }
+        ErrorResponse { status, error, challenge: "Bearer", retry_after: 30 }
     }
 
     /// Returns the response to a call without valid authentication, which the caller has to send as `challenge` says.
     pub(crate) fn unauthenticated(challenge: &'static str, error: Error) -> Self {
-        ErrorResponse { status: StatusCode::UNAUTHORIZED, error, challenge }
+        ErrorResponse { challenge, ..ErrorResponse::new(StatusCode::UNAUTHORIZED, error) }
+    }
+
+    /// Sets how long the caller has to wait. A part of a second counts as a whole one.
+    pub(crate) fn retry_after(self, wait: Duration) -> Self {
+        ErrorResponse { retry_after: wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX), ..self }
     }
 }
 
@@ -55,7 +64,7 @@ impl IntoResponse for ErrorResponse {
         let header = match self.status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Some((header::RETRY_AFTER, HeaderValue::from_static("30")))
+                Some((header::RETRY_AFTER, HeaderValue::from(self.retry_after)))
             }
             _ => None,
         };

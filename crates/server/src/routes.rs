@@ -31,9 +31,10 @@ use crate::{
     api::{Api, ApiRequest, ApiRoute, FormerPath, Method},
     app::App,
     auth,
-    callback::{CALLBACK, callback},
+    callback::{self, CALLBACK, OUTCOME},
     events,
-    request::MAX_BODY,
+    listener::HEALTH,
+    request::{MAX_BODY, refuse_codings},
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
@@ -71,13 +72,15 @@ fn api() -> Api {
 pub(crate) fn router(app: Arc<App>) -> Router {
     let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
-        .route(CALLBACK, get(callback))
+        .route(CALLBACK, get(callback::callback))
+        .route(OUTCOME, get(callback::outcome))
         .route("/webhooks/{flow}/{token}", any(webhook::call))
-        .route("/health", get(async |State(app): State<Arc<App>>| app.health.response()))
+        .route(HEALTH, get(async |State(app): State<Arc<App>>| app.health.response(app.connections.closed())))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
         .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(from_fn(refuse_codings))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(map_response_with_state(app.clone(), write_error))
         .layer(from_fn(unread_body::read_rest))

@@ -6,7 +6,7 @@
 //! run whose id is in a response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
 //! sent when the run ends, and only then is the run sure to be on disk.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -24,8 +24,10 @@ use trunkline_store::SavedFlow;
 
 use crate::{
     app::App,
+    brake::caller_address,
     delivery,
-    request::{self, complete},
+    detached::detached,
+    request::{self, Body, complete},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
     webhook_response,
@@ -38,6 +40,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A call of a webhook.
 pub(crate) struct Call {
+    /// The address of the caller.
+    address: IpAddr,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -49,8 +53,9 @@ impl<S: Send + Sync> FromRequest<S> for Call {
     type Rejection = Infallible;
 
     async fn from_request(request: Request, _: &S) -> Result<Call, Infallible> {
+        let address = caller_address(&request);
         let (method, uri, headers) = (request.method().clone(), request.uri().clone(), request.headers().clone());
-        Ok(Call { method, uri, headers, request })
+        Ok(Call { address, method, uri, headers, request })
     }
 }
 
@@ -60,7 +65,7 @@ pub(crate) async fn call(
     Path((name, token)): Path<(String, String)>,
     call: Call,
 ) -> ApiResult {
-    let (saved, flow) = flow_at(&app, &name, &token).await?;
+    let (saved, flow) = flow_at(&app, &name, &token, call.address).await?;
     let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(no_webhook()) };
     let method = call.method.clone();
     match &method {
@@ -78,13 +83,17 @@ pub(crate) async fn call(
         members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
     }
     let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
-    let cause = match (&event.keys[..], webhook.answer) {
-        ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
-        ([], _) => Cause::Caller(Flush::Later),
-        _ => Cause::Trigger(&event),
-    };
     let (answer, patience) = (webhook.answer, webhook.patience);
-    let started = app.dispatcher.dispatch(NewRun::of_saved(saved, flow, input), cause).await;
+    let (dispatcher, new) = (app.dispatcher.clone(), NewRun::of_saved(saved, flow, input));
+    let started = detached(async move {
+        let cause = match (&event.keys[..], answer) {
+            ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
+            ([], _) => Cause::Caller(Flush::Later),
+            _ => Cause::Trigger(&event),
+        };
+        dispatcher.dispatch(new, cause).await
+    })
+    .await;
     // The run has an account of its own.
     drop(memory);
     let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
@@ -125,7 +134,7 @@ struct WebhookInput {
 
 /// Reads a call, checks its signature, and returns the input of its run.
 async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<WebhookInput, ErrorResponse> {
-    let Call { method, uri, headers, request } = call;
+    let Call { method, uri, headers, request, .. } = call;
     let body = complete(Bytes::from_request(request, &()).await)?;
     let delivery_header =
         webhook.delivery.as_deref().map(|name| request::header(&headers, name)).transpose()?.flatten();
@@ -220,13 +229,17 @@ fn preflight(headers: &HeaderMap) -> Response {
 }
 
 /// Returns the active flow whose webhook has this URL.
-async fn flow_at(app: &App, name: &str, token: &str) -> Result<(SavedFlow, Flow), ErrorResponse> {
-    let (saved, flow) = match app.runtime.saved_flow(name).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(no_webhook()),
-        found => found.map_err(|error| for_sender(name, error))?,
+async fn flow_at(app: &App, name: &str, token: &str, caller: IpAddr) -> Result<(SavedFlow, Flow), ErrorResponse> {
+    let found = match app.runtime.saved_flow(name).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        found => Some(found.map_err(|error| for_sender(name, error))?),
     };
-    let has_token = saved.token_hash.as_deref().is_some_and(|known| known.ct_eq(&hash(token)).into());
-    let is_open = has_token && saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
+    let has_token = |one: &SavedFlow| one.token_hash.as_deref().is_some_and(|known| known.ct_eq(&hash(token)).into());
+    let Some((saved, flow)) = found.filter(|(saved, _)| has_token(saved)) else {
+        app.brake.count(caller)?;
+        return Err(no_webhook());
+    };
+    let is_open = saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
     if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }
 

@@ -181,8 +181,12 @@ impl Callback {
             }
         }
         match state {
-            Some(state) if is_equal(&state, &begun.state) => Ok(read),
-            _ => Err(invalid_callback("it belongs to another sign-in")),
+            Some(state) if is_equal(&state, &begun.state) => {}
+            _ => return Err(invalid_callback("it belongs to another sign-in")),
+        }
+        match (&read.error, read.code.as_deref().map(str::trim)) {
+            (None, Some("")) => Err(invalid_callback("its code is empty")),
+            _ => Ok(read),
         }
     }
 }

@@ -65,6 +65,9 @@ async fn callbacks_of_other_sign_ins_are_refused() {
         ("?code=c&state=STATE&state=STATE", ErrorKind::Auth),
         ("?code=c&code=d&state=STATE", ErrorKind::Auth),
         ("?state=STATE", ErrorKind::Auth),
+        ("?code=&state=STATE", ErrorKind::Auth),
+        ("?code=%20&state=STATE", ErrorKind::Auth),
+        ("?error=server_error&code=&state=STATE", ErrorKind::Unavailable),
         ("http://evil.example/rest/v1/oauth2/callback?code=c&state=STATE", ErrorKind::Auth),
         ("http://127.0.0.1:8700/other?code=c&state=STATE", ErrorKind::Auth),
         ("?error=access_denied&state=STATE", ErrorKind::Auth),
@@ -81,6 +84,10 @@ async fn callbacks_of_other_sign_ins_are_refused() {
         assert!(!format!("{error:?}").contains(state), "{error:?}");
     }
     assert_eq!(login.asked(), 0, "no code is redeemed");
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let empty = format!("{CALLBACK}?code=&state={}", begun.state.expose());
+    let error = client.finish_authorization(&begun, &empty).await.unwrap_err();
+    assert!(error.to_string().contains("its code is empty"), "{error}");
     for bad in ["http://evil.example/callback", "javascript:alert(1)", "/callback"] {
         assert_eq!(client.begin_authorization(bad).unwrap_err().setting_pointer(), Some("/redirectUri"));
     }

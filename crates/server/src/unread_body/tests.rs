@@ -13,8 +13,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+use trunkline_core::CancellationToken;
+
 use super::*;
-use crate::listener::{IDLE_TIMEOUT, LimitedListener};
+use crate::{
+    connections::{Connections, Limits},
+    listener,
+};
 
 const MEBIBYTE: usize = 1024 * 1024;
 
@@ -39,8 +44,8 @@ async fn serve(is_protected: bool) -> SocketAddr {
     if is_protected {
         router = router.layer(from_fn(read_rest));
     }
-    let listener = LimitedListener::new(listener, 512, IDLE_TIMEOUT);
-    tokio::spawn(axum::serve(listener, router).into_future());
+    let connections = Connections::new(Limits::default());
+    tokio::spawn(listener::serve(listener, router, connections, CancellationToken::new()));
     address
 }
 

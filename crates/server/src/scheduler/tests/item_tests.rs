@@ -129,7 +129,7 @@ async fn the_health_of_the_server_counts_flows_with_findings() {
     room.save(&watching(json!({ "existing": "take" })), "feed").await;
     let body = async || {
         room.scheduler.tick().await.unwrap();
-        let body = room.scheduler.health.response().into_body();
+        let body = room.scheduler.health.response(serde_json::Map::new()).into_body();
         let bytes = axum::body::to_bytes(body, 1000).await.unwrap();
         serde_json::from_slice::<Value>(&bytes).unwrap()
     };

@@ -1,0 +1,89 @@
+//! A server without a listener, for tests of its routes.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{Method, header},
+    response::Response,
+};
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use trunkline::{
+    Ports, Runtime,
+    operations::{
+        Caller,
+        flows::{FlowAdded, FlowDraft, SaveFlow},
+    },
+};
+use trunkline_core::{CancellationToken, Registry, Secret};
+use trunkline_store::KeySource;
+
+use crate::{
+    app::App,
+    brake::Brake,
+    connections::{Connections, Limits},
+    dispatcher::Dispatcher,
+    guard::Guard,
+    health::Health,
+    routes,
+};
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+pub(crate) struct TestApp {
+    _home: tempfile::TempDir,
+    pub(crate) app: Arc<App>,
+    router: TowerToHyperService<Router>,
+}
+
+impl TestApp {
+    pub(crate) fn new(brake: Brake) -> TestApp {
+        let home = tempfile::tempdir().unwrap();
+        let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
+        let runtime = Runtime::new(Registry::empty().checked().unwrap(), Ports::sqlite(home.path(), key).unwrap());
+        let closing = CancellationToken::new();
+        let health = Health::of(runtime.ports().health.clone());
+        let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
+        let app = Arc::new(App {
+            runtime: runtime.with_launcher(dispatcher.clone()),
+            dispatcher,
+            health,
+            connections: Connections::new(Limits::default()),
+            closing,
+            guard: Guard::new(([127, 0, 0, 1], 8700).into(), None, &Secret::from(TOKEN)),
+            brake,
+            streams: Arc::new(Semaphore::new(1)),
+            base_url: "http://127.0.0.1:8700".to_owned(),
+        });
+        let router = TowerToHyperService::new(routes::router(app.clone()));
+        TestApp { _home: home, app, router }
+    }
+
+    /// Saves a flow.
+    pub(crate) async fn save(&self, flow: &Value) -> FlowAdded {
+        let draft = json!({ "flow": { "document": flow }, "replace": true });
+        let draft: FlowDraft = serde_json::from_value(draft).unwrap();
+        self.app.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap()
+    }
+
+    /// Returns a request with this body, and with the API token.
+    pub(crate) fn request(method: Method, path: &str, body: &Value) -> Request {
+        TestApp::request_with(method, path, body, TOKEN)
+    }
+
+    /// Returns a request with this body and token.
+    pub(crate) fn request_with(method: Method, path: &str, body: &Value, token: &str) -> Request {
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "127.0.0.1:8700");
+        let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
+    }
+
+    pub(crate) async fn call(&self, request: Request) -> Response {
+        self.router.call(request).await.unwrap_or_else(|error: Infallible| match error {})
+    }
+}
