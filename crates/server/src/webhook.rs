@@ -2,8 +2,8 @@
 //!
 //! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
 //! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
-//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
-//! run whose id is in a response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
+//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. So does
+//! a delivery whose signature covers a time, also if an attacker sends it again under another id. A run whose id is in a response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
 //! sent when the run ends, and only then is the run sure to be on disk.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
@@ -14,12 +14,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
-use trunkline_flow::{Flow, Signature, Trigger, Webhook, WebhookResponseMode};
+use trunkline_flow::{DeliveryPlace, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use crate::{
@@ -71,12 +73,13 @@ pub(crate) async fn call(
         }
         _ => {}
     }
-    let (mut input, delivery) = input(&app, &name, webhook, call).await?;
+    let Delivery { mut input, keys } = receive(&app, &name, webhook, call).await?;
     // Flows of earlier versions may not know all members.
     if let Some(members) = input.as_object_mut() {
         members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
     }
-    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
+    let keep = webhook.remembers_all();
+    let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };
     let cause = match (&event.keys[..], webhook.answer) {
         ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
         ([], _) => Cause::Caller(Flush::Later),
@@ -111,13 +114,24 @@ pub(crate) async fn call(
     Ok(response_json(StatusCode::ACCEPTED, &body))
 }
 
-/// Checks the signature of a call, and returns the input of its run and the id of its delivery.
-async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(Value, Option<String>), ErrorResponse> {
+/// A call whose signature is valid, where one is required.
+struct Delivery {
+    /// The input of the run.
+    input: Value,
+    /// The deduplication keys.
+    keys: Vec<String>,
+}
+
+/// Checks the signature of a call, and returns its delivery.
+async fn receive(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<Delivery, ErrorResponse> {
     let Call { method, uri, headers, body } = call;
     let body = complete(body)?;
-    let delivery_header =
-        webhook.delivery.as_deref().map(|name| request::header(&headers, name)).transpose()?.flatten();
+    let delivery_header = match &webhook.delivery {
+        Some(DeliveryPlace::Header(name)) => request::header(&headers, name)?,
+        _ => None,
+    };
     let is_signed = |one: &&Signature| !one.unsigned.iter().any(|one| one.as_str() == method.as_str());
+    let mut signed_content = None;
     if let Some(signature) = webhook.signature.as_ref().filter(is_signed) {
         let secret = app.runtime.flows().webhook_secret(name).await.map_err(|error| for_sender(name, error))?;
         secret.iter().for_each(|secret| app.runtime.redactor().add(secret));
@@ -126,20 +140,22 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(
         let signed =
             SignedCall { method: &method, url: &url, headers: &headers, delivery: delivery_header, body: &body, now };
         let secret = secret.as_ref().map(|secret| secret.expose());
-        signed.check(signature, secret).map_err(signature_error)?;
+        signed_content = Some(signed.check(signature, secret).map_err(signature_error)?);
     }
     let content = delivery::content(&headers, &body).await?;
-    let delivery = match (&webhook.delivery, delivery_header) {
-        // A challenge is not a delivery.
-        (Some(_), None) if webhook.signature.as_ref().is_some_and(|one| !is_signed(&one)) => None,
-        (Some(header), None) => {
-            let message = format!("the header {header}, which has the id of the delivery, is missing");
-            return Err(Error::new(ErrorKind::InvalidInput, message).into());
+    // A challenge is not a delivery.
+    let is_challenge = webhook.signature.is_some() && signed_content.is_none();
+    let id = match &webhook.delivery {
+        Some(_) if is_challenge && delivery_header.is_none() => None,
+        Some(DeliveryPlace::Header(header)) => {
+            let missing = || format!("the header {header}, which has the id of the delivery, is missing");
+            Some(delivery_header.map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::InvalidInput, missing()))?)
         }
-        (Some(_), Some(id)) => Some(id.to_owned()),
-        (None, _) => cloud_event(&headers, &content)?,
+        Some(DeliveryPlace::Member(pointer)) => Some(member_id(&content, pointer)?),
+        Some(DeliveryPlace::Body) => Some(HEXLOWER.encode(&Sha256::digest(&body))),
+        None => cloud_event(&headers, &content)?,
     };
-    if delivery.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
+    if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
         let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
@@ -148,9 +164,30 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<(
         "query": delivery::query(uri.query().unwrap_or_default())?,
         "headers": delivery::headers(&headers, &webhook.headers),
         "body": content,
-        "delivery": delivery,
+        "delivery": id,
     });
-    Ok((input, delivery))
+    Ok(Delivery { input, keys: keys(webhook, id, signed_content.as_deref()) })
+}
+
+/// Returns the deduplication keys of a delivery: its id, and what its signature covers, if that is different in each
+/// delivery. An id that is not signed could be replaced by an attacker that repeats a call.
+fn keys(webhook: &Webhook, id: Option<String>, signed_content: Option<&[u8]>) -> Vec<String> {
+    let signed = signed_content.filter(|_| webhook.signs_identity());
+    let signed = signed.map(|signed| format!("signed {}", HEXLOWER.encode(&Sha256::digest(signed))));
+    id.into_iter().chain(signed).collect()
+}
+
+/// Returns the id of a delivery in its body.
+fn member_id(content: &Value, pointer: &str) -> Result<String> {
+    match content.pointer(pointer) {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        _ => {
+            let message =
+                format!("the body has no text or number at {pointer}, where the id of the delivery has to be");
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
 }
 
 /// Returns the response for a method that the webhook does not accept.
