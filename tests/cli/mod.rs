@@ -5,6 +5,7 @@
 mod calls;
 mod catalogue;
 mod connections;
+mod consent;
 mod damage;
 mod flows;
 mod keys;

@@ -18,7 +18,7 @@ use trunkline::{
 
 use crate::{
     args::{FlowArgument, FlowCommand},
-    catalogue,
+    catalogue, consent,
     input::{json as json_argument, read},
     next_step::worded,
     output::{Output, exit, table, time},
@@ -59,10 +59,11 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             return validate(runtime, &file, connection.into_iter().collect(), output).await;
         }
         FlowCommand::Filters => return catalogue::filters(runtime, output).await,
-        FlowCommand::Add { file, connection, input, inactive, replace } => {
+        FlowCommand::Add { file, connection, input, activate, inactive, replace } => {
             let flow = sibling_flows::read_text(&file)?;
             let (connections, input) = (connection.into_iter().collect(), input.as_deref().map(default_input));
-            let draft = FlowDraft { flow, connections, input: input.transpose()?, inactive, replace };
+            let active = (activate || inactive).then_some(activate);
+            let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
             add(runtime, draft, output).await?;
         }
         FlowCommand::List => list(runtime, output).await?,
@@ -104,7 +105,8 @@ fn default_input(argument: &str) -> Result<Map<String, Value>> {
     }
 }
 
-async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()> {
+async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result<()> {
+    consent::complete(runtime, &mut draft, output).await?;
     let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
@@ -112,6 +114,9 @@ async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()>
         let SavedFlow { name, version, .. } = added;
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
+        if !added.active {
+            text += &format!(" `trunkline flow activate {name}` lets its trigger start runs.");
+        }
         text.extend(webhook.as_deref().map(webhook_text));
         text
     });

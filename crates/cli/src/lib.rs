@@ -15,6 +15,7 @@
 mod args;
 mod catalogue;
 mod connection;
+mod consent;
 #[cfg(feature = "demo")]
 mod demo;
 mod flow;

@@ -333,7 +333,16 @@ impl Runtime {
     /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `invalid_input` if the input
     /// does not fit the flow's schema, or `store`.
     pub async fn start(&self, flow: &Flow, input: Value, bindings: BTreeMap<String, String>) -> Result<RunHandle> {
-        let bindings = self.all_bindings(flow, bindings).await?;
+        self.start_bound(flow, input, self.all_bindings(flow, bindings).await?).await
+    }
+
+    /// Checks a flow against the connectors and starts a run of it with these bindings, and with no others.
+    pub(crate) async fn start_bound(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, String>,
+    ) -> Result<RunHandle> {
         self.accept(flow, &bindings).await?;
         self.engine.start(flow, input, self.connect_all(&bindings).await?).await
     }
