@@ -204,7 +204,7 @@ async fn a_flow_reads_no_variable_no_file_and_no_url() {
 async fn a_flow_that_is_added_does_not_bring_the_files_beside_it() {
     let cli = Cli::default();
     cli.write("beside.json", &json!({ "name": "beside", "steps": [] }).to_string());
-    let flow = json!({ "name": "calls", "steps": [{ "id": "sub", "flow": "beside" }] });
+    let flow = json!({ "name": "calls", "steps": [{ "id": "sub", "call": "beside" }] });
     let file = cli.write("calls.json", &flow.to_string());
     cli.run(&["flow", "add", &file]).await.expect(1);
     assert_eq!(flows(&cli).await, json!([]));

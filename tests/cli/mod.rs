@@ -8,6 +8,7 @@ mod connections;
 mod consent;
 mod damage;
 mod flows;
+mod foreign_text;
 mod keys;
 mod ledger;
 mod own_connector;

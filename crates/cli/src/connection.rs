@@ -29,7 +29,7 @@ use crate::{
     consent::Answers,
     input::{document, read},
     next_step::{describe, worded},
-    output::{Output, exit, plain, table, time},
+    output::{Output, exit, table, time},
 };
 
 /// Runs a `connection` command.
@@ -175,7 +175,7 @@ async fn discover(runtime: &Runtime, query: DiscoveryQuery, output: &Output) -> 
             ["Supported grants", &found.supported.grants.join(" ")],
         ];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        format!("{}\n\n{}", plain(&settings), table(&["Also published", ""], rows))
+        format!("{settings}\n\n{}", table(&["Also published", ""], rows))
     });
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Result, Secret},
     operations::{
         Caller, Empty,
         flows::{
@@ -147,9 +147,9 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
 fn finding(flow: &str, found: &TriggerFinding) -> String {
     let TriggerFinding { what, hint, place, items, since, .. } = found;
     let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
-    let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-    let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-    format!("\n{flow}: {items}{what}{place}, since {}{hint}", time(*since))
+    let place = place.as_ref().map(|place| format!(" ({})", ForeignText(place))).unwrap_or_default();
+    let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
+    format!("\n{flow}: {items}{}{place}, since {}{hint}", ForeignText(what), time(*since))
 }
 
 fn count_of(items: u64) -> String {

@@ -81,9 +81,10 @@ pub fn main(registry: Registry) -> ExitCode {
     let is_server = matches!(arguments.command, Command::Serve(_));
     let default_filter = if is_server { "warn" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(default_filter));
+    let is_json = matches!(arguments.log_format, LogFormat::Json);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| redacting_stderr::Redacting(std::io::stderr()));
+        .with_writer(move || redacting_stderr::LogWriter::new(std::io::stderr(), is_json));
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),

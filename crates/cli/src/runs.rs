@@ -25,7 +25,7 @@ use crate::{
     input::json as json_argument,
     inspect, items,
     next_step::{describe, worded},
-    output::{Output, exit, exit_code, plain, table, time},
+    output::{Output, exit, exit_code, table, time},
     progress_display,
     run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
@@ -150,7 +150,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {
     let view = runtime.execute::<GetRun>(&Caller::owner(), RunName { run }).await?;
     output.show(&worded(&view), || {
-        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
+        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", describe(error)));
         summary(&view) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())

@@ -92,6 +92,7 @@ pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
 pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};
+pub use values::foreign_text::ForeignText;
 pub use values::ids::{RunId, StepPath};
 pub use values::kind::kind_of;
 pub use values::number::{NUMBER_HINT, lossy_number, lossy_number_message};

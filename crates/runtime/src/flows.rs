@@ -251,10 +251,9 @@ impl Runtime {
     ///
     /// As [`Runtime::start`], but for the checks of a saved flow, which was checked when it was saved.
     pub async fn accept_run(&self, new: NewRun, cause: Cause<'_>) -> Result<AcceptOutcome> {
-        let NewRun { flow, input, mut bindings, is_saved } = new;
+        let NewRun { flow, input, bindings, is_saved } = new;
         let flow = &self.linked(&flow).await?;
         if !is_saved {
-            bindings = self.all_bindings(flow, bindings).await?;
             self.accept(flow, &bindings).await?;
         }
         let connected = self.connect_all(&bindings).await?;
