@@ -17,6 +17,7 @@ mod proxies;
 mod readers;
 mod runs;
 mod scopes;
+mod secret_doors;
 mod sign_in;
 mod waits;
 mod watching;

@@ -61,7 +61,8 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Filters => return catalogue::filters(runtime, output).await,
         FlowCommand::Add { file, connection, input, activate, inactive, replace } => {
             let flow = sibling_flows::read_text(&file)?;
-            let (connections, input) = (connection.into_iter().collect(), input.as_deref().map(default_input));
+            let (connections, input) =
+                (connection.into_iter().collect(), input.as_deref().map(|input| default_input(input, output)));
             let active = (activate || inactive).then_some(activate);
             let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
             add(runtime, draft, output).await?;
@@ -97,8 +98,8 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
 }
 
 /// Reads the argument `--input` of `flow add`.
-fn default_input(argument: &str) -> Result<Map<String, Value>> {
-    match json_argument(argument, "--input")? {
+fn default_input(argument: &str, output: &Output) -> Result<Map<String, Value>> {
+    match json_argument(argument, "--input", output)? {
         Value::Object(input) => Ok(input),
         _ => Err(Error::new(ErrorKind::InvalidInput, "--input of a saved flow has to be a JSON object")
             .hint("the input of each run is merged into it, member by member")),

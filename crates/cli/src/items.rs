@@ -4,7 +4,7 @@ use std::{borrow::Cow, io::IsTerminal, process::ExitCode};
 
 use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use trunkline::{
-    Runtime,
+    Redacted, Runtime,
     core::{ForeignText, Result},
     engine::Item,
     operations::{
@@ -35,14 +35,18 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
     let mut count = 0u64;
     loop {
         let page = runtime.execute::<ListItems>(&Caller::owner(), query.clone()).await?;
-        count += page.items.len() as u64;
-        for item in page.items {
+        count += page.get().items.len() as u64;
+        let redactor = runtime.redactor();
+        for item in &page.get().items {
             match csv {
-                true => records.print(cells(&item))?,
-                false => output.line(&worded(&item), || line(&item))?,
+                true => records.print(cells(item).map(|cell| redactor.redact(&cell).into_owned().into()))?,
+                false => {
+                    let item = Redacted::new(item, redactor);
+                    output.line(&worded(&item), || item.text(|item| line(item)))?;
+                }
             }
         }
-        query.from = page.next;
+        query.from.clone_from(&page.get().next);
         if query.from.is_none() {
             break;
         }

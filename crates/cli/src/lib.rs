@@ -25,6 +25,7 @@ mod items;
 mod key;
 mod next_step;
 mod output;
+mod private_process;
 mod progress_display;
 mod redacting_stderr;
 mod run_text;
@@ -89,6 +90,10 @@ pub fn main(registry: Registry) -> ExitCode {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    if let Err(error) = private_process::keep_private() {
+        output.warn(&error.to_string());
+    }
+    redacting_stderr::add_proxy_passwords();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
@@ -183,7 +188,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Connection { command } => connection::connection(&source.open(&data?)?, command, output).await,
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
-            let (runtime, input) = (source.open(&data?)?, json(&input, "--input")?);
+            let (runtime, input) = (source.open(&data?)?, json(&input, "--input", output)?);
             call(&runtime, ActionCall { action, connection, input }, all, output).await
         }
         // Needs no store, unless the flow is checked against connections.
@@ -193,7 +198,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(&data?)?, command, output).await,
         Command::Run { flow, input, connection } => {
-            runs::run(&source.open(&data?)?, &flow, json(&input, "--input")?, connection, output).await
+            runs::run(&source.open(&data?)?, &flow, json(&input, "--input", output)?, connection, output).await
         }
         Command::Runs { command } => {
             let data = &data?;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline::core::{ForeignText, Redactor};
+use trunkline::{
+    core::{ForeignText, Redactor, Secret},
+    rest::Url,
+};
 
 /// The redactor of the process: that of its runtime, once there is one. Standard error belongs to the process, and the
 /// command line has only one runtime in a process.
@@ -25,6 +28,15 @@ pub(crate) fn use_redactor(new: &Redactor) {
     let mut current = REDACTOR.write().unwrap_or_else(PoisonError::into_inner);
     new.add_all(&current);
     *current = new.clone();
+}
+
+/// Adds the passwords in the URLs of proxies, which the environment has.
+pub(crate) fn add_proxy_passwords() {
+    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+        let set = std::env::var(name).or_else(|_| std::env::var(name.to_uppercase()));
+        let url = set.ok().and_then(|text| Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}"))).ok());
+        url.as_ref().and_then(Url::password).into_iter().for_each(|password| redactor().add(&Secret::from(password)));
+    }
 }
 
 /// A writer of a log that redacts known secrets, and writes each entry as one line that controls no terminal: all fields
@@ -83,8 +95,6 @@ pub(crate) fn redact_panics() {
 #[cfg(test)]
 mod tests {
     use std::io::PipeWriter;
-
-    use trunkline::core::Secret;
 
     use super::*;
 

@@ -118,7 +118,7 @@ pub(crate) async fn runs(
             Ok(exit::DONE.into())
         }
         RunsCommand::Signal { id, name, payload } => {
-            let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload")? };
+            let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload", output)? };
             let sent = runtime.execute::<SignalRun>(owner, input).await?;
             let (name, id) = (&sent.name, &sent.signalled);
             output.show(&sent, || match sent.working {
@@ -203,7 +203,7 @@ async fn resolve(runtime: &Runtime, args: ResolveArgs, output: &Output) -> Resul
         ResolveAs::Retry => Verdict::Retry,
         ResolveAs::Fail => Verdict::Fail,
     };
-    let step_output = json_argument(&args.output, "--output")?;
+    let step_output = json_argument(&args.output, "--output", output)?;
     let request = ResolveRequest { run: args.id, step: args.step, verdict, output: step_output };
     let resolution = runtime.execute::<ResolveStep>(&Caller::owner(), request).await?;
     output.show(&resolution, || resolution.text(resolution_text));

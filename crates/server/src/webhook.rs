@@ -100,8 +100,8 @@ pub(crate) async fn call(
             result = wait_for_end(&app, &run) => {
                 let ended = result.map_err(|error| for_sender(&name, error))?;
                 return match answer {
-                    WebhookResponseMode::Response => response_of(&name, &ended),
-                    _ => Ok(response_json(StatusCode::OK, &result_body(&ended))),
+                    WebhookResponseMode::Response => response_of(&app, &name, &ended),
+                    _ => Ok(response_json(StatusCode::OK, &app.runtime.redactor().redact_json(&result_body(&ended)))),
                 };
             }
             () = app.closing.cancelled() => {}
@@ -200,7 +200,7 @@ fn other_method(webhook: &Webhook) -> Response {
 }
 
 /// Returns what a run that has ended responds to the sender. The error of a failed run is shown only by the API.
-fn response_of(flow: &str, ended: &Run) -> ApiResult {
+fn response_of(app: &App, flow: &str, ended: &Run) -> ApiResult {
     let output = match (&ended.output, ended.status) {
         (Some(output), RunStatus::Succeeded | RunStatus::Partial) => output,
         _ => {
@@ -208,7 +208,8 @@ fn response_of(flow: &str, ended: &Run) -> ApiResult {
             return Err(error.into());
         }
     };
-    webhook_response::of_output(output).map_err(|error| {
+    // A service that the run called may have returned what it was sent.
+    webhook_response::of_output(&app.runtime.redactor().redact_json(output)).map_err(|error| {
         tracing::error!(flow, run = %ended.id, "a webhook call has no response: {error}");
         error.into()
     })

@@ -300,7 +300,8 @@ impl Runtime {
                 let reason = page
                     .maybe_incomplete
                     .map(|reason| ListedItem::MaybeIncomplete(redactor.redact(&reason).into_owned()));
-                let items = page.items.into_iter().map(ListedItem::Item).chain(reason);
+                let items = page.items.iter().map(|item| ListedItem::Item(redactor.redact_json(item)));
+                let items = items.chain(reason).collect::<Vec<_>>().into_iter();
                 Ok(Some((stream::iter(items.map(Ok)), page.next.map(Some))))
             }
         });
