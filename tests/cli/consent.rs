@@ -1,4 +1,4 @@
-//! What a document that a stranger wrote gets from somebody that adds it: nothing that the options of the command do not
+//! What a document that a stranger wrote gets from a user that adds it: nothing that the options of the command do not
 //! name. Each test has its twin beside it: with the option, the document gets it.
 
 use serde_json::{Value, json};

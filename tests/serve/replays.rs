@@ -214,3 +214,27 @@ async fn a_repeated_call_starts_no_run_or_the_check_has_warned_of_it() {
     // The twin is in the combinations without protection: there, the same calls do start runs again.
     assert!(safe > 70 && warned > 15, "{safe} safe, {warned} warned");
 }
+
+/// A call that has not to be signed cannot take the place of a signed one.
+#[tokio::test]
+async fn an_unsigned_call_with_the_id_of_a_delivery_does_not_keep_the_delivery_from_its_run() {
+    let cli = Cli::default();
+    let webhook = json!({ "methods": ["GET", "POST"], "delivery": "X-Id", "signature": { "sender": "meta" } });
+    let flow = json!({ "name": "hook", "overlap": "parallel", "steps": [], "trigger": { "webhook": webhook } });
+    let added = super::add(&cli, &flow, &["--inactive"]).await.expect(0).json();
+    cli.pipe(&["flow", "secret", "hook", "-"], SECRET).await.expect(0);
+    cli.run(&["flow", "activate", "hook"]).await.expect(0);
+    let serve = Serve::start(&cli).await;
+    let url = serve.url(added["webhook"].as_str().unwrap());
+    let unsigned = async || serve.http.get(&url).header("x-id", "delivery-1").send().await.unwrap().status().as_u16();
+    assert_eq!(unsigned().await, 202);
+    let flow = Flow::from_value(flow).unwrap();
+    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { unreachable!() };
+    let call = call(webhook.signature.as_ref(), &url);
+    let send = || serve.http.post(&url).headers(call.headers.clone()).body(call.body.clone()).send();
+    let first: Value = send().await.unwrap().json().await.unwrap();
+    assert!(first["run"].is_string() && first["again"].is_null(), "{first}");
+    // The twin: the id of a signed call counts.
+    let again: Value = send().await.unwrap().json().await.unwrap();
+    assert_eq!((&again["run"], &again["again"]), (&first["run"], &json!(true)));
+}

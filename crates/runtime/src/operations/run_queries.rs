@@ -4,7 +4,7 @@ use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use trunkline_core::{Effect, Result, async_trait};
-use trunkline_engine::{LogPage, Run, RunEventView, RunStatus, RunSummary, Timeline, Watch};
+use trunkline_engine::{LogPage, RunEventView, RunStatus, RunSummary, Timeline, Watch};
 
 use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
 use crate::{ItemPage, Redacted, RunView, Runtime};
@@ -28,16 +28,14 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<RunSummary>> {
 
 async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
     let run = runtime.find_run(&input.run).await?;
-    let mut run = runtime.engine().run(&run).await?;
-    learn_secrets(runtime, &run).await;
-    run.input = runtime.redactor().redact_json(&run.input);
-    run.output = run.output.map(|output| runtime.redactor().redact_json(&output));
-    Ok(RunView::new(run, runtime.now()))
+    let run = runtime.engine().run(&run).await?;
+    learn_secrets(runtime, run.connections.values()).await;
+    Ok(RunView::new(run, runtime.now(), runtime.redactor()))
 }
 
-/// Teaches the redactor the secrets of a run's connections. A process that has only read the journal does not know them.
-async fn learn_secrets(runtime: &Runtime, run: &Run) {
-    for name in run.connections.values() {
+/// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.
+async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
+    for name in names {
         // A connection that is gone, or that does not work, has nothing to teach.
         let _ = runtime.connect(name).await;
     }
@@ -63,7 +61,9 @@ pub struct ItemQuery {
 async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>> {
     let ItemQuery { run, status, step, from } = input;
     let run = runtime.find_run(&run).await?;
-    learn_secrets(runtime, &runtime.engine().run(&run).await?).await;
+    // Those of all connections: reading which ones a run has takes as long as reading the run.
+    let known = runtime.connections().connections().await?;
+    learn_secrets(runtime, known.iter().map(|one| &one.name)).await;
     let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
     Ok(Redacted::new(page, runtime.redactor()))
 }
