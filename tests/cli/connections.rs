@@ -260,7 +260,8 @@ async fn an_export_can_be_imported_and_holds_no_secret() {
 
     // Imported elsewhere and exported from there, it is the same.
     let elsewhere = Cli::default();
-    let added = elsewhere.pipe(&["connection", "add", "-", "--json"], &all.stdout).await.expect(0).json();
+    let added =
+        elsewhere.pipe(&["connection", "add", "-", "--allow-references", "--json"], &all.stdout).await.expect(0).json();
     assert_eq!(added, json!({ "added": ["brand-library", "brand.library"] }));
     let again = elsewhere.run(&["connection", "export", "--all", "--json"]).await.expect(0);
     assert_eq!((&again.stdout, &*again.stderr), (&all.stdout, ""), "there are no more messages");
@@ -329,7 +330,7 @@ async fn an_error_shows_no_known_secret() {
     // The redactor is needed: before the value is a secret, the same error shows it.
     for (secret, shown) in [("another-secret", "canary-of-client"), ("canary-of-client", "***")] {
         settings["clientSecret"] = secret.into();
-        cli.pipe(&["connection", "add", "-", "--replace"], &settings.to_string()).await.expect(0);
+        cli.pipe(&["connection", "add", "-", "--replace", "--allow-references"], &settings.to_string()).await.expect(0);
         let report = run(&["--json"]).await.expect(1);
         assert_eq!(report.error()["context"]["connection"], shown, "{report:?}");
         let report = run(&["--log", "trace"]).await.expect(1).stderr;

@@ -1,7 +1,7 @@
 //! `flow`: flows that are saved by name, and runs of them.
 
 use serde_json::json;
-use trunkline_tests::{Cli, few, flow_input, sandbox, shipped_flow};
+use trunkline_tests::{BOUND, Cli, few, flow_input, sandbox, shipped_flow};
 
 /// A flow that calls nothing.
 fn greeting(about: &str) -> String {
@@ -19,7 +19,7 @@ async fn a_saved_flow_is_run_by_its_name_with_its_connections() {
     let sandbox = sandbox(few(3)).await;
     cli.connect(&sandbox).await;
     let file = shipped_flow().to_string_lossy().into_owned();
-    let added = cli.run(&["flow", "add", &file, "--json"]).await.expect(0).json();
+    let added = cli.run(&[&["flow", "add", &file, "--json"][..], &BOUND].concat()).await.expect(0).json();
     let (name, version) = (added["added"]["name"].as_str().unwrap(), &added["added"]["version"]);
     assert_eq!(added["added"]["connections"], json!({ "source": "mediaflow", "target": "mediavalet" }));
 

@@ -5,8 +5,10 @@
 mod calls;
 mod catalogue;
 mod connections;
+mod consent;
 mod damage;
 mod flows;
+mod foreign_text;
 mod keys;
 mod ledger;
 mod own_connector;
@@ -15,6 +17,7 @@ mod proxies;
 mod readers;
 mod runs;
 mod scopes;
+mod secret_doors;
 mod sign_in;
 mod waits;
 mod watching;

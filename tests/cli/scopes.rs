@@ -100,7 +100,7 @@ async fn a_scope_that_was_not_granted_is_found_before_anything_runs() {
     );
     assert!(found[0]["place"]["line"].as_u64().unwrap() > 1, "{found}");
     for command in [&["flow", "add"][..], &["run"]] {
-        let error = todo.run(&[command, &[&todo.flow()]].concat()).await.expect(1).error();
+        let error = todo.run(&[command, &[&todo.flow(), "--connection", "todo=mine"]].concat()).await.expect(1).error();
         assert!(error.to_string().contains("needs the scope tasks:write"), "{error}");
     }
     let sent = todo.server.received_requests().await.unwrap();

@@ -16,8 +16,8 @@ const SECRET: &str = "a secret that sender and flow share";
 async fn recipe(cli: &Cli, name: &str, input: &Value, is_signed: bool) -> String {
     let file = project().join("docs/cookbook").join(format!("{name}.yaml"));
     let (file, input) = (file.to_string_lossy().into_owned(), input.to_string());
-    let inactive: &[&str] = if is_signed { &["--inactive"] } else { &[] };
-    let added = cli.run(&[&["flow", "add", &file, "--input", &input, "--json"], inactive].concat()).await.expect(0);
+    let active = if is_signed { "--inactive" } else { "--activate" };
+    let added = cli.run(&["flow", "add", &file, "--input", &input, "--json", active]).await.expect(0);
     if is_signed {
         cli.pipe(&["flow", "secret", name, "-"], &format!("{SECRET}\n")).await.expect(0);
         cli.run(&["flow", "activate", name]).await.expect(0);

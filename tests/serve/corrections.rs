@@ -14,7 +14,7 @@ use super::{Serve, save};
 /// Serves the flow with a service for its orders, whose response status can be set and whose orders are counted.
 async fn served(failing: &[&str]) -> (Cli, Serve, MockServer, Arc<AtomicU16>, Arc<AtomicUsize>) {
     let (cli, (server, status, orders)) = (Cli::default(), service().await);
-    let connection = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+    let connection = json!({ "name": "http", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": server.uri(), "authentication": "bearer", "token": "t" });
     cli.add(&connection).await;
     save(&cli, &flow(failing)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_sandbox::{Faults, Options};
-use trunkline_tests::{Cli, few, flow_input, milliseconds, sandbox, shipped_flow, until};
+use trunkline_tests::{BOUND, Cli, few, flow_input, milliseconds, sandbox, shipped_flow, until};
 
 use super::{Serve, save};
 
@@ -42,7 +42,7 @@ async fn a_run_is_started_and_shown() {
     let sandbox = sandbox(few(5)).await;
     cli.connect(&sandbox).await;
     let file = shipped_flow().to_string_lossy().into_owned();
-    cli.run(&["flow", "add", &file]).await.expect(0);
+    cli.run(&[&["flow", "add", &file][..], &BOUND].concat()).await.expect(0);
     let serve = Serve::start(&cli).await;
     let (_, flows) = serve.get("/rest/v1/flows").await;
     let name = flows[0]["name"].as_str().unwrap();
@@ -127,7 +127,8 @@ async fn stopped(stops: u64, files: u64) {
     let sandbox = sandbox(options).await;
     cli.connect(&sandbox).await;
     let file = shipped_flow().to_string_lossy().into_owned();
-    let name = cli.run(&["flow", "add", &file, "--json"]).await.expect(0).json()["added"]["name"].clone();
+    let added = cli.run(&[&["flow", "add", &file, "--json"][..], &BOUND].concat()).await.expect(0).json();
+    let name = added["added"]["name"].clone();
     let mut serve = Serve::start(&cli).await;
     let run = serve.run(name.as_str().unwrap(), &flow_input(&sandbox)).await;
     for stop in 1..=stops {

@@ -52,6 +52,9 @@ pub fn shipped_flow() -> PathBuf {
     project().join("crates/cli/flows/mediaflow-to-mediavalet.json")
 }
 
+/// The options that bind a flow from Mediaflow to MediaValet to the connections of a sandbox.
+pub const BOUND: [&str; 4] = ["--connection", "source=mediaflow", "--connection", "target=mediavalet"];
+
 /// Returns the path of a flow of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     project().join("tests/fixtures/flows").join(name)
@@ -190,9 +193,9 @@ impl Cli {
         })
     }
 
-    /// Adds a connection, and asserts that it is accepted.
+    /// Adds a connection, which may refer to secrets, and asserts that it is accepted.
     pub async fn add(&self, document: &Value) {
-        self.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
+        self.pipe(&["connection", "add", "-", "--allow-references"], &document.to_string()).await.expect(0);
     }
 
     /// Adds connections to both systems of a sandbox.

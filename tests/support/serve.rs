@@ -119,9 +119,16 @@ pub async fn save(cli: &Cli, flow: &Value) -> Value {
     add(cli, flow, &[]).await.expect(0).json()
 }
 
-/// Saves a flow in place of an earlier version. Returns the output of the command.
+/// Saves a flow in place of an earlier version, as active unless `arguments` say otherwise. Each connection that it
+/// declares is bound to the connection that has the name of the connector. Returns the output of the command.
 pub async fn add(cli: &Cli, flow: &Value, arguments: &[&str]) -> CommandOutput {
     let name = flow["name"].as_str().unwrap();
     let file = cli.write(&format!("{name}.json"), &flow.to_string());
-    cli.run(&[&["flow", "add", &file, "--replace", "--json"], arguments].concat()).await
+    let bindings = flow["connections"].as_object().into_iter().flatten();
+    let bindings =
+        bindings.map(|(binding, connector)| format!("--connection={binding}={}", connector.as_str().unwrap()));
+    let bindings: Vec<_> = bindings.collect();
+    let bindings: Vec<_> = bindings.iter().map(String::as_str).collect();
+    let active: &[&str] = if arguments.contains(&"--inactive") { &[] } else { &["--activate"] };
+    cli.run(&[&["flow", "add", &file, "--replace", "--json"], &bindings[..], active, arguments].concat()).await
 }

@@ -227,6 +227,9 @@ pub(crate) enum ConnectionCommand {
         /// Replace a connection of the same name
         #[arg(long)]
         replace: bool,
+        /// Let the file refer to secrets of this machine: {"env": "NAME"} and {"file": "path"}
+        #[arg(long)]
+        allow_references: bool,
     },
     /// List the connections
     List,
@@ -318,14 +321,17 @@ pub(crate) enum FlowCommand {
     Add {
         /// File of the flow, or - for standard input
         file: String,
-        /// Bind a connection that the flow declares; not needed where only one connection fits
+        /// Bind a connection that the flow declares; the flow gets no other connection
         #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
         /// Default input of every run: a JSON object, @FILE, or - for standard input
         #[arg(long, value_name = "JSON")]
         input: Option<String>,
-        /// Save it without activating its trigger
+        /// Let its trigger start runs; without this, only a trigger that replaces an active one does
         #[arg(long)]
+        activate: bool,
+        /// Save it without activating its trigger, also in place of an active one, and also without connections
+        #[arg(long, conflicts_with = "activate")]
         inactive: bool,
         /// Replace the flow of this name; options that are not given keep their values
         #[arg(long)]

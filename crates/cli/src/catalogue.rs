@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Effect, Error, ErrorKind, Result},
+    core::{Effect, Error, ErrorKind, ForeignText, Result},
     operations::{
         Caller, Empty,
         catalogue::{
@@ -27,7 +27,8 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
         let spec = runtime.execute::<GetConnector>(&Caller::owner(), ConnectorName { name: name.clone() }).await?;
         output.show(&spec, || {
             let rows = settings(&spec.connection, "");
-            let heading = format!("{} ({})\n\nSettings of a connection:\n", spec.title, spec.id());
+            let title = ForeignText(&spec.title);
+            let heading = format!("{title} ({})\n\nSettings of a connection:\n", spec.id());
             let table = table(&["Setting", "In JSON", "Required", "Meaning"], rows);
             format!("{heading}\n{table}\n\n`trunkline actions {name}` lists its actions.")
         });
@@ -102,7 +103,7 @@ pub(crate) async fn actions(runtime: &Runtime, query: ActionQuery, output: &Outp
             });
             let table = table(&["Group", "Action", "Title", "Effect", "Call"], rows);
             let connector = connectors.iter().find(|one| one.name == specs[0].connector);
-            text += &format!("{}\n{table}\n\n", connector.map_or("", |one| &one.title));
+            text += &format!("{}\n{table}\n\n", ForeignText(connector.map_or("", |one| &one.title)));
         }
         if text.is_empty() { "No action contains all of these words.".to_owned() } else { text }
     });
@@ -119,20 +120,20 @@ pub(crate) async fn action(runtime: &Runtime, name: String, output: &Output) -> 
     let connector = name.split('.').next().unwrap_or_default().to_owned();
     let connector = runtime.execute::<GetConnector>(&Caller::owner(), ConnectorName { name: connector }).await?;
     output.show(&spec, || {
-        let mut text = format!("{name}: {}\n", spec.title);
+        let mut text = format!("{name}: {}\n", ForeignText(&spec.title));
         if !spec.about.is_empty() {
-            text += &format!("{}\n", spec.about);
+            text += &format!("{}\n", ForeignText(&spec.about));
         }
         text += &format!("\nEffect: {} ({})\n", effect(spec.effect), meaning(spec.effect));
         if let Some(route) = &spec.route {
-            text += &format!("Call:   {route}\n");
+            text += &format!("Call:   {}\n", ForeignText(route));
         }
         let scopes: Vec<_> = connector.scopes.iter().chain(&spec.scopes).map(String::as_str).collect();
         if !scopes.is_empty() {
-            text += &format!("Scopes: {}\n", scopes.join(" "));
+            text += &format!("Scopes: {}\n", ForeignText(&scopes.join(" ")));
         }
         if !connector.documentation.is_empty() {
-            text += &format!("Vendor: {}\n", connector.documentation);
+            text += &format!("Vendor: {}\n", ForeignText(&connector.documentation));
         }
         let heading = ["Title", "In JSON", "Required", "Type", "Meaning"];
         let typed = |schema: &Value| {

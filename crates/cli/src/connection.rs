@@ -26,15 +26,22 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
+    consent::Answers,
     input::{document, read},
     next_step::{describe, worded},
-    output::{Output, exit, plain, table, time},
+    output::{Output, exit, table, time},
 };
 
 /// Runs a `connection` command.
 pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
     match command {
-        ConnectionCommand::Add { file, replace } => add(runtime, &file, replace, output).await?,
+        ConnectionCommand::Add { file, replace, allow_references } => {
+            let connections = match document(&file, &read(&file)?)? {
+                Value::Array(documents) => ConnectionDocuments::Many(documents),
+                one => ConnectionDocuments::One(one),
+            };
+            add(runtime, ConnectionsToAdd { connections, replace, allow_references }, output).await?;
+        }
         ConnectionCommand::List => list(runtime, output).await?,
         ConnectionCommand::Show { name } => {
             output.json(&runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name }).await?);
@@ -64,15 +71,21 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
     Ok(exit::DONE.into())
 }
 
-async fn add(runtime: &Runtime, file: &str, replace: bool, output: &Output) -> Result<()> {
-    let connections = match document(file, &read(file)?)? {
-        Value::Array(documents) => ConnectionDocuments::Many(documents),
-        one => ConnectionDocuments::One(one),
+async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Result<()> {
+    let allowed = ConnectionsToAdd { allow_references: true, ..input.clone() };
+    let added = match runtime.execute::<AddConnections>(&Caller::owner(), input).await {
+        Err(error) if error.kind() == ErrorKind::Permission => {
+            match output.yes(&format!("{}\nAllow this?", error.message())) {
+                Some(true) => runtime.execute::<AddConnections>(&Caller::owner(), allowed).await?,
+                _ => return Err(error),
+            }
+        }
+        added => added?,
     };
-    let added = runtime.execute::<AddConnections>(&Caller::owner(), ConnectionsToAdd { connections, replace }).await?;
+    output.warnings(&added.warnings);
     output.show(&added, || {
-        let added = added.added.as_slice().iter();
-        added.map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
+        let names = added.added.as_slice().iter();
+        names.map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
     });
     Ok(())
 }
@@ -162,7 +175,7 @@ async fn discover(runtime: &Runtime, query: DiscoveryQuery, output: &Output) -> 
             ["Supported grants", &found.supported.grants.join(" ")],
         ];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        format!("{}\n\n{}", plain(&settings), table(&["Also published", ""], rows))
+        format!("{settings}\n\n{}", table(&["Also published", ""], rows))
     });
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Result, Secret},
     operations::{
         Caller, Empty,
         flows::{
@@ -18,7 +18,7 @@ use trunkline::{
 
 use crate::{
     args::{FlowArgument, FlowCommand},
-    catalogue,
+    catalogue, consent,
     input::{json as json_argument, read},
     next_step::worded,
     output::{Output, exit, table, time},
@@ -59,10 +59,12 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             return validate(runtime, &file, connection.into_iter().collect(), output).await;
         }
         FlowCommand::Filters => return catalogue::filters(runtime, output).await,
-        FlowCommand::Add { file, connection, input, inactive, replace } => {
+        FlowCommand::Add { file, connection, input, activate, inactive, replace } => {
             let flow = sibling_flows::read_text(&file)?;
-            let (connections, input) = (connection.into_iter().collect(), input.as_deref().map(default_input));
-            let draft = FlowDraft { flow, connections, input: input.transpose()?, inactive, replace };
+            let (connections, input) =
+                (connection.into_iter().collect(), input.as_deref().map(|input| default_input(input, output)));
+            let active = (activate || inactive).then_some(activate);
+            let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
             add(runtime, draft, output).await?;
         }
         FlowCommand::List => list(runtime, output).await?,
@@ -96,15 +98,16 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
 }
 
 /// Reads the argument `--input` of `flow add`.
-fn default_input(argument: &str) -> Result<Map<String, Value>> {
-    match json_argument(argument, "--input")? {
+fn default_input(argument: &str, output: &Output) -> Result<Map<String, Value>> {
+    match json_argument(argument, "--input", output)? {
         Value::Object(input) => Ok(input),
         _ => Err(Error::new(ErrorKind::InvalidInput, "--input of a saved flow has to be a JSON object")
             .hint("the input of each run is merged into it, member by member")),
     }
 }
 
-async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()> {
+async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result<()> {
+    consent::complete(runtime, &mut draft, output).await?;
     let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
@@ -112,6 +115,9 @@ async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()>
         let SavedFlow { name, version, .. } = added;
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
+        if !added.active {
+            text += &format!(" `trunkline flow activate {name}` lets its trigger start runs.");
+        }
         text.extend(webhook.as_deref().map(webhook_text));
         text
     });
@@ -142,9 +148,9 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
 fn finding(flow: &str, found: &TriggerFinding) -> String {
     let TriggerFinding { what, hint, place, items, since, .. } = found;
     let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
-    let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
-    let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();
-    format!("\n{flow}: {items}{what}{place}, since {}{hint}", time(*since))
+    let place = place.as_ref().map(|place| format!(" ({})", ForeignText(place))).unwrap_or_default();
+    let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
+    format!("\n{flow}: {items}{}{place}, since {}{hint}", ForeignText(what), time(*since))
 }
 
 fn count_of(items: u64) -> String {

@@ -5,14 +5,55 @@ use std::{fs, io::Read};
 use serde_json::Value;
 use trunkline::core::{Error, ErrorKind, RepeatedMember, Result, read_json};
 
-/// Reads a JSON argument: JSON text, `@FILE`, or `-` for standard input.
-pub(crate) fn json(argument: &str, what: &str) -> Result<Value> {
+use crate::output::Output;
+
+/// Names of members that hold secrets, in lower case and without punctuation.
+const SECRET_NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "passphrase",
+    "secret",
+    "clientsecret",
+    "token",
+    "accesstoken",
+    "refreshtoken",
+    "apikey",
+    "privatekey",
+    "authorization",
+    "credentials",
+];
+
+/// Reads a JSON argument: JSON text, `@FILE`, or `-` for standard input. Warns of secrets in the argument itself, which
+/// other users of the machine can read.
+pub(crate) fn json(argument: &str, what: &str, output: &Output) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
         Some(file) => (read(file)?, file),
         None if argument == "-" => (read("-")?, "standard input"),
         None => (argument.to_owned(), what),
     };
-    document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))
+    let value = document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))?;
+    if from == what
+        && let Some(name) = secret_in(&value)
+    {
+        output.warn(&format!(
+            "{what} holds `{name}`, and other users of this machine can read the arguments of a process: give a secret as \
+             @FILE, or as - for standard input"
+        ));
+    }
+    Ok(value)
+}
+
+/// Returns the name of the first member that holds a secret.
+fn secret_in(value: &Value) -> Option<&str> {
+    match value {
+        Value::Array(all) => all.iter().find_map(secret_in),
+        Value::Object(all) => all.iter().find_map(|(name, value)| {
+            let plain: String = name.to_lowercase().chars().filter(|c| c.is_alphanumeric()).collect();
+            let holds_one = SECRET_NAMES.contains(&&*plain) && value.as_str().is_some_and(|text| !text.is_empty());
+            if holds_one { Some(name.as_str()) } else { secret_in(value) }
+        }),
+        _ => None,
+    }
 }
 
 /// Reads a JSON document with the rules of all documents that a user writes: no member occurs twice, nothing follows, and

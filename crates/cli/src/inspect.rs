@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use trunkline::{
     Redacted, Runtime,
-    core::{Result, Timestamp},
+    core::{ForeignText, Result, Timestamp},
     engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
     operations::{
         Caller,
@@ -17,7 +17,7 @@ use trunkline::{
 };
 
 use crate::{
-    output::{Output, exit, exit_code, plain, table, time},
+    output::{Output, exit, exit_code, table, time},
     run_text::duration,
 };
 
@@ -28,7 +28,7 @@ pub(crate) async fn tail(runtime: &Runtime, run: String, after: u64, output: &Ou
     let mut last = None;
     while let Some(event) = events.try_next().await? {
         last = event.get().at.or(last);
-        output.line(&event, || event.text(|event| plain(&event_line(event, last))))?;
+        output.line(&event, || event.text(|event| ForeignText(&event_line(event, last)).to_string()))?;
     }
     let ended = runtime.execute::<GetRun>(&owner, RunName { run }).await?;
     Ok(exit_code(ended.run.status))
@@ -47,7 +47,7 @@ fn event_line(event: &RunEventView, at: Option<Timestamp>) -> String {
     for warning in &event.warnings {
         line += &format!("; warning: {warning}");
     }
-    line.replace('\n', " ")
+    line
 }
 
 /// Formats what happened, without the time and the step.
@@ -105,18 +105,18 @@ fn timeline_text(timeline: &Timeline) -> String {
             None => String::new(),
         };
         let counts = [step.tries, step.done, step.failed].map(|count| count.to_string());
-        [plain(&step.step), when(step.began), when(step.ended), took].into_iter().chain(counts).collect()
+        [step.step.clone(), when(step.began), when(step.ended), took].into_iter().chain(counts).collect()
     };
     let heading = ["Step", "Started (UTC)", "Last (UTC)", "Took", "Attempts", "Done", "Failed"];
     text += &format!("\n\n{}\n", table(&heading, timeline.steps.iter().map(row)));
     for (step, items) in timeline.steps.iter().filter_map(|step| Some((&step.step, step.items.as_ref()?))) {
         let counts: Vec<_> = items.count.iter().map(|(status, count)| format!("{count} {status}")).collect();
-        text += &format!("\n{step}: {}", counts.join(", "));
+        text += &format!("\n{}: {}", ForeignText(step), counts.join(", "));
         if items.took.median.is_some() {
             text += &format!("; an item took {}", spread(&items.took));
         }
         for (key, took) in &items.slowest {
-            text += &format!("\n  {:>12}  {}", duration(*took), plain(key));
+            text += &format!("\n  {:>12}  {}", duration(*took), ForeignText(key));
         }
         text += "\n";
     }
@@ -164,7 +164,7 @@ pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, outp
         for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
             shown += 1;
             let call = Redacted::new(NumberedCall { call: entry, number: *number }, runtime.redactor());
-            output.line(&call, || call.text(|call| plain(&call_text(call.call))))?;
+            output.line(&call, || call.text(|call| call_text(call.call)))?;
         }
     }
     if shown == 0 {
@@ -178,8 +178,10 @@ fn call_text(entry: &LogEntry) -> String {
     let LogEntry { step, item, attempt, action, connection, .. } = entry;
     let item = item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
     let mut text = format!(
-        "{}Z  {step}{item}, attempt {attempt}: {action} on {connection}, {}",
+        "{}Z  {}{}, attempt {attempt}: {action} on {connection}, {}",
         time(entry.at),
+        ForeignText(step),
+        ForeignText(&item),
         duration(entry.took)
     );
     let parts = [("input", Some(&entry.input)), ("output", entry.output.as_ref()), ("error", entry.error.as_ref())];

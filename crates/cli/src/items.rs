@@ -1,11 +1,11 @@
 //! `runs items`: the outcome of each item of a run, printed page by page.
 
-use std::{borrow::Cow, process::ExitCode};
+use std::{borrow::Cow, io::IsTerminal, process::ExitCode};
 
 use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use trunkline::{
-    Runtime,
-    core::Result,
+    Redacted, Runtime,
+    core::{ForeignText, Result},
     engine::Item,
     operations::{
         Caller,
@@ -15,7 +15,7 @@ use trunkline::{
 
 use crate::{
     next_step::{word, worded},
-    output::{Output, exit, plain, time},
+    output::{Output, exit, time},
     stdout,
 };
 
@@ -35,14 +35,18 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
     let mut count = 0u64;
     loop {
         let page = runtime.execute::<ListItems>(&Caller::owner(), query.clone()).await?;
-        count += page.items.len() as u64;
-        for item in page.items {
+        count += page.get().items.len() as u64;
+        let redactor = runtime.redactor();
+        for item in &page.get().items {
             match csv {
-                true => records.print(cells(&item))?,
-                false => output.line(&worded(&item), || line(&item))?,
+                true => records.print(cells(item).map(|cell| redactor.redact(&cell).into_owned().into()))?,
+                false => {
+                    let item = Redacted::new(item, redactor);
+                    output.line(&worded(&item), || item.text(|item| line(item)))?;
+                }
             }
         }
-        query.from = page.next;
+        query.from.clone_from(&page.get().next);
         if query.from.is_none() {
             break;
         }
@@ -58,11 +62,13 @@ fn line(item: &Item) -> String {
     let outcome = &item.outcome;
     let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
     text += &outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+    text = ForeignText(&text).to_string();
     if let Some(error) = outcome.error() {
-        text += &error.step().map(|step| format!("\n  in {step}")).unwrap_or_default();
-        text += &error.advice_in(word).map(|advice| format!("\n  next: {advice}")).unwrap_or_default();
+        text += &error.step().map(|step| format!("\n  in {}", ForeignText(step))).unwrap_or_default();
+        let advice = error.advice_in(word).map(|advice| format!("\n  next: {}", ForeignText(&advice)));
+        text += &advice.unwrap_or_default();
     }
-    plain(&text)
+    text
 }
 
 fn cells(item: &Item) -> [Cow<'_, str>; 8] {
@@ -79,32 +85,35 @@ fn cells(item: &Item) -> [Cow<'_, str>; 8] {
     ]
 }
 
-/// Writes records of CSV (RFC 4180). Keys and reasons come from other systems, so a cell that a spreadsheet would read as
-/// a formula is quoted and starts with a single quote.
+/// Writes records of CSV (RFC 4180). Keys and reasons come from other systems, so each cell is a
+/// [`ForeignText::csv_cell`], and one line on a terminal.
 struct CsvRecords {
     /// Quotes a cell only where that is necessary.
     bare: Writer,
     quoted: Writer,
     record: Vec<u8>,
+    is_terminal: bool,
 }
 
 impl CsvRecords {
     fn new() -> CsvRecords {
         let writer = |style| WriterBuilder::new().quote_style(style).terminator(Terminator::CRLF).build();
-        CsvRecords { bare: writer(QuoteStyle::Necessary), quoted: writer(QuoteStyle::Always), record: Vec::new() }
+        let (bare, quoted) = (writer(QuoteStyle::Necessary), writer(QuoteStyle::Always));
+        CsvRecords { bare, quoted, record: Vec::new(), is_terminal: std::io::stdout().is_terminal() }
     }
 
     /// Returns a record with its line break.
     fn record<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) -> &[u8] {
-        // Each cell at most doubles, and has a guard, two quotes and the two bytes after it.
-        self.record.resize(cells.iter().map(|cell| 2 * cell.len() + 5).sum(), 0);
+        let cells = cells.map(|cell| {
+            let cell = ForeignText(&cell).csv_cell();
+            if self.is_terminal { ForeignText(&cell).to_string() } else { cell }
+        });
+        // Each cell at most doubles, and has two quotes and the two bytes after it.
+        self.record.resize(cells.iter().map(|cell| 2 * cell.len() + 4).sum(), 0);
         let mut end = 0;
         for (number, cell) in cells.iter().enumerate() {
-            let is_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']);
-            let writer = if is_formula || cell.contains('\t') { &mut self.quoted } else { &mut self.bare };
-            if is_formula {
-                end += writer.field(b"'", &mut self.record[end..]).2;
-            }
+            let is_guarded = cell.starts_with('\'') || cell.contains('\t');
+            let writer = if is_guarded { &mut self.quoted } else { &mut self.bare };
             end += writer.field(cell.as_bytes(), &mut self.record[end..]).2;
             let rest = &mut self.record[end..];
             let (_, ending) = if number + 1 < N { writer.delimiter(rest) } else { writer.terminator(rest) };
@@ -135,7 +144,10 @@ mod tests {
             ("-1", "\"'-1\""),
             ("@x", "\"'@x\""),
             ("\t=1", "\"'\t=1\""),
-            ("\r=1", "\"'\r=1\""),
+            ("\r=1", "\"'\n=1\""),
+            (" =1", "\"' =1\""),
+            ("＝1", "\"'＝1\""),
+            ("a\u{1b}[2J\u{202e}", "a\u{fffd}[2J\u{fffd}"),
             ("a=1", "a=1"),
         ] {
             let record = CsvRecords::new().record([cell.into(), "end".into()]).to_vec();

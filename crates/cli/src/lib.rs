@@ -15,6 +15,7 @@
 mod args;
 mod catalogue;
 mod connection;
+mod consent;
 #[cfg(feature = "demo")]
 mod demo;
 mod flow;
@@ -24,6 +25,7 @@ mod items;
 mod key;
 mod next_step;
 mod output;
+mod private_process;
 mod progress_display;
 mod redacting_stderr;
 mod run_text;
@@ -86,13 +88,18 @@ pub fn main(registry: Registry) -> ExitCode {
     let is_server = matches!(arguments.command, Command::Serve(_));
     let default_filter = if is_server { "warn" } else { "off" };
     let filter = tracing_subscriber::EnvFilter::new(arguments.log.as_deref().unwrap_or(default_filter));
+    let is_json = matches!(arguments.log_format, LogFormat::Json);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(|| redacting_stderr::Redacting(std::io::stderr()));
+        .with_writer(move || redacting_stderr::LogWriter::new(std::io::stderr(), is_json));
     match arguments.log_format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
+    if let Err(error) = private_process::keep_private() {
+        output.warn(&error.to_string());
+    }
+    redacting_stderr::add_proxy_passwords();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let result = match runtime {
         Ok(runtime) => runtime.block_on(async {
@@ -191,7 +198,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Connection { command } => connection::connection(&source.open(&data?)?, command, output).await,
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
-            let (runtime, input) = (source.open(&data?)?, json(&input, "--input")?);
+            let (runtime, input) = (source.open(&data?)?, json(&input, "--input", output)?);
             call(&runtime, ActionCall { action, connection, input }, all, output).await
         }
         // Needs no store, unless the flow is checked against connections.
@@ -201,7 +208,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(&data?)?, command, output).await,
         Command::Run { flow, input, connection } => {
-            runs::run(&source.open(&data?)?, &flow, json(&input, "--input")?, connection, output).await
+            runs::run(&source.open(&data?)?, &flow, json(&input, "--input", output)?, connection, output).await
         }
         Command::Runs { command } => {
             let data = &data?;

@@ -110,7 +110,7 @@ pub(crate) fn describe(error: &Error) -> String {
 }
 
 /// Returns a text as one argument of a shell.
-fn argument(text: &str) -> Cow<'_, str> {
+pub(crate) fn argument(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
     match !text.is_empty() && text.chars().all(plain) {
         true => Cow::Borrowed(text),

@@ -1,5 +1,6 @@
 //! All output to the terminal, as text or as JSON. Results go to standard output; everything else goes to standard
-//! error, through the redactor.
+//! error, through the redactor. Whatever is printed passes [`ForeignText`], so that text of others cannot control the
+//! terminal; a value within a line of ours passes it before, so that it cannot begin a line either.
 
 use std::{
     io::{IsTerminal, Write},
@@ -9,7 +10,7 @@ use std::{
 use comfy_table::{ContentArrangement, Table, presets::NOTHING};
 use serde::Serialize;
 use trunkline::{
-    core::{Diagnostic, Error, Result, Severity, Timestamp},
+    core::{Diagnostic, Error, ForeignText, Result, Severity, Timestamp},
     engine::RunStatus,
 };
 
@@ -79,7 +80,7 @@ impl Output {
         } else {
             serde_json::to_string(value)
         };
-        let _ = stdout::print_line(&text.unwrap_or_default());
+        let _ = stdout::print_line(&ForeignText(&text.unwrap_or_default()).json());
     }
 
     /// Prints one of several results, in a line of its own: as JSON with `--json`, and the text otherwise.
@@ -91,7 +92,7 @@ impl Output {
         if self.json {
             return self.json_line(value);
         }
-        stdout::print_line(text().trim_end())
+        stdout::print_line(&ForeignText(text().trim_end()).lines())
     }
 
     /// Prints one of several results as a line of JSON, even without `--json`.
@@ -100,7 +101,7 @@ impl Output {
     ///
     /// `cancelled` if it cannot be written: no further result is wanted.
     pub(crate) fn json_line(self, value: &impl Serialize) -> Result<()> {
-        stdout::print_line(&serde_json::to_string(value).unwrap_or_default())
+        stdout::print_line(&ForeignText(&serde_json::to_string(value).unwrap_or_default()).json())
     }
 
     /// Prints a value as JSON with `--json`, and the text otherwise.
@@ -108,7 +109,7 @@ impl Output {
         if self.json {
             return self.json(value);
         }
-        let _ = stdout::print_line(text().trim_end());
+        let _ = stdout::print_line(&ForeignText(text().trim_end()).lines());
     }
 
     /// Prints a message to standard error, unless `--json` is set.
@@ -122,7 +123,7 @@ impl Output {
     /// redactor: the URL contains the `state` of the sign-in, which is useless without the process that began it.
     pub(crate) fn sign_in_url(self, url: &str) {
         if !self.json {
-            let _ = writeln!(std::io::stderr(), "  {url}\n");
+            let _ = writeln!(std::io::stderr(), "  {}\n", ForeignText(url));
         }
     }
 
@@ -136,7 +137,7 @@ impl Output {
 
     /// Prints a warning about something that succeeded.
     pub(crate) fn warn(self, text: &str) {
-        self.note(&Warning { warning: text }, || format!("warning: {}", plain(text)));
+        self.note(&Warning { warning: text }, || format!("warning: {}", ForeignText(text)));
     }
 
     /// Prints the warnings of a check to standard error, unless `--json` is set.
@@ -148,7 +149,7 @@ impl Output {
 
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
-        self.note(&worded(&Failure { error }), || format!("error: {}", plain(&describe(error))));
+        self.note(&worded(&Failure { error }), || format!("error: {}", describe(error)));
     }
 
     /// Formats diagnostics, one below the other.
@@ -156,18 +157,13 @@ impl Output {
         let mut text = String::new();
         for one in found {
             let severity = if one.severity == Severity::Error { "error" } else { "warning" };
-            text += &format!("{severity}: {one}\n");
+            text += &format!("{severity}: {}\n", ForeignText(&one.to_string()));
             if let Some(hint) = one.advice_in(word) {
-                text += &format!("  next: {hint}\n");
+                text += &format!("  next: {}\n", ForeignText(&hint));
             }
         }
-        plain(&text)
+        text
     }
-}
-
-/// Replaces control characters in text from other systems, so that it cannot control the terminal.
-pub(crate) fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 /// Formats a table with a heading and without rules.
@@ -178,7 +174,7 @@ pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
     for row in rows {
-        table.add_row(row.iter().map(|cell| plain(cell)));
+        table.add_row(row.iter().map(|cell| ForeignText(cell).to_string()));
     }
     table.trim_fmt()
 }

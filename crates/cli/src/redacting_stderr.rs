@@ -9,7 +9,10 @@ use std::{
 };
 
 use serde::Serialize;
-use trunkline::core::Redactor;
+use trunkline::{
+    core::{ForeignText, Redactor, Secret},
+    rest::Url,
+};
 
 /// The redactor of the process: that of its runtime, once there is one. Standard error belongs to the process, and the
 /// command line has only one runtime in a process.
@@ -27,30 +30,55 @@ pub(crate) fn use_redactor(new: &Redactor) {
     *current = new.clone();
 }
 
-/// A writer that redacts known secrets. A secret that is split over two writes is not found, so callers write whole
-/// lines.
-pub(crate) struct Redacting<W>(pub(crate) W);
+/// Adds the passwords in the URLs of proxies, which the environment has.
+pub(crate) fn add_proxy_passwords() {
+    for name in ["http_proxy", "https_proxy", "all_proxy"] {
+        let set = std::env::var(name).or_else(|_| std::env::var(name.to_uppercase()));
+        let url = set.ok().and_then(|text| Url::parse(&text).or_else(|_| Url::parse(&format!("http://{text}"))).ok());
+        url.as_ref().and_then(Url::password).into_iter().for_each(|password| redactor().add(&Secret::from(password)));
+    }
+}
 
-impl<W: Write> Write for Redacting<W> {
+/// A writer of a log that redacts known secrets, and writes each entry as one line that controls no terminal: all fields
+/// of all spans pass it, those of other crates too. A secret that is split over two writes is not found, so callers write
+/// whole entries.
+pub(crate) struct LogWriter<W> {
+    to: W,
+    is_json: bool,
+}
+
+impl<W> LogWriter<W> {
+    pub(crate) fn new(to: W, is_json: bool) -> LogWriter<W> {
+        LogWriter { to, is_json }
+    }
+}
+
+impl<W: Write> Write for LogWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(&redactor().redact_bytes(bytes))?;
+        let text = redactor().redact_bytes(bytes);
+        let text = String::from_utf8_lossy(&text);
+        let entry = ForeignText(text.strip_suffix('\n').unwrap_or(&text));
+        let line = if self.is_json { entry.json() } else { entry.to_string() };
+        self.to.write_all(format!("{line}\n").as_bytes())?;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.to.flush()
     }
 }
 
-/// Prints a line to standard error.
+/// Prints one or more lines to standard error.
 pub(crate) fn print_line(text: &str) {
+    let redacted = redactor().redact_bytes(text.as_bytes());
+    let lines = ForeignText(&String::from_utf8_lossy(&redacted)).lines();
     // A write fails if the reader has closed the pipe; there is no one else to report that to.
-    let _ = Redacting(io::stderr()).write_all(format!("{text}\n").as_bytes());
+    let _ = io::stderr().write_all(format!("{lines}\n").as_bytes());
 }
 
 /// Formats a value as JSON without secrets.
 pub(crate) fn json(value: &impl Serialize) -> String {
-    redactor().redact_json(value).to_string()
+    ForeignText(&redactor().redact_json(value).to_string()).json()
 }
 
 /// Reports panics through the redactor too.
@@ -67,8 +95,6 @@ pub(crate) fn redact_panics() {
 #[cfg(test)]
 mod tests {
     use std::io::PipeWriter;
-
-    use trunkline::core::Secret;
 
     use super::*;
 
@@ -90,10 +116,49 @@ mod tests {
 
     #[test]
     fn the_log_shows_no_secret() {
-        let text = logged(Redacting);
+        let text = logged(|writer| LogWriter::new(writer, false));
         assert!(!text.contains("canary"), "{text}");
         assert_eq!((text.matches("***").count(), text.lines().count()), (3, 3), "{text}");
         assert!(text.contains("refused: ***") && text.contains("Bearer ***") && text.contains("?key=***"), "{text}");
+    }
+
+    /// Logs hostile text as a message, a field, and a field of a span, and returns the log.
+    fn hostile<W: Write + 'static>(
+        is_json: bool,
+        writer_to: impl Fn(PipeWriter) -> W + Send + Sync + 'static,
+    ) -> String {
+        let (log, writer) = io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+        let make = move || writer_to(writer.try_clone().unwrap());
+        let text = "a\u{1b}[2J\u{202e}\u{9b}1m\n2026-11-30 ERROR forged";
+        let events = || {
+            let span = tracing::info_span!("item", key = text);
+            let _entered = span.enter();
+            tracing::warn!(title = text, other = ?text, "got {text}");
+        };
+        if is_json {
+            tracing::subscriber::with_default(subscriber.json().with_writer(make).finish(), events);
+        } else {
+            tracing::subscriber::with_default(subscriber.with_writer(make).finish(), events);
+        }
+        io::read_to_string(log).unwrap()
+    }
+
+    #[test]
+    fn a_log_entry_is_one_line_that_controls_no_terminal() {
+        for is_json in [false, true] {
+            let text = hostile(is_json, move |writer| LogWriter::new(writer, is_json));
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{9b}']), "{text:?}");
+            assert!(text.contains("forged"), "{text:?}");
+        }
+    }
+
+    /// The sabotage twin: without the writer, a field begins a line and has control characters.
+    #[test]
+    fn without_the_writer_a_field_forges_a_line_of_the_log() {
+        let text = hostile(false, |writer| writer);
+        assert!(text.lines().count() > 1 && text.contains('\u{202e}'), "{text:?}");
     }
 
     /// The sabotage twin: without the redactor, the same lines show the secret.

@@ -2,11 +2,11 @@
 
 use trunkline::{
     RunView,
-    core::{RunId, StepPath},
+    core::{ForeignText, RunId, StepPath},
     engine::{Ledger, ListProgress, Resolution, Run, RunStatus, Verdict, Waiting},
 };
 
-use crate::output::{plain, time};
+use crate::output::time;
 
 /// Formats the status of a run and the outcomes of its items.
 pub(crate) fn summary(view: &RunView) -> String {
@@ -25,15 +25,20 @@ pub(crate) fn summary(view: &RunView) -> String {
         text += &format!("\noutput: {result}");
     }
     for (step, progress) in progress {
-        text += &format!("\n{step}: {}", progress_text(progress));
+        text += &format!("\n{}: {}", foreign(step), progress_text(progress));
     }
     for (warning, times) in &run.warnings {
-        text += &format!("\nwarning ({times}x): {warning}");
+        text += &format!("\nwarning ({times}x): {}", ForeignText(warning));
     }
     for (step, ledger) in &run.ledger {
-        text += &format!("\n{step}: {} items\n{}", ledger.total(), lines(ledger));
+        text += &format!("\n{}: {} items\n{}", foreign(step), ledger.total(), lines(ledger));
     }
-    plain(&(text + &advice(run)))
+    text + &advice(run)
+}
+
+/// Returns a step as text; its path contains keys of items.
+fn foreign(step: &StepPath) -> ForeignText<'_> {
+    ForeignText(step.as_str())
 }
 
 /// Formats what to do about items that failed or are unknown.
@@ -59,22 +64,23 @@ fn advice(run: &Run) -> String {
 /// Formats the result of resolving a step, and what to do next.
 pub(crate) fn resolution_text(resolution: &Resolution) -> String {
     let Resolution { run, step, verdict, items } = resolution;
-    let mut text = format!("{step} is resolved: {}.", verdict.as_str());
+    let mut text = format!("{} is resolved: {}.", foreign(step), verdict.as_str());
     for item in items {
-        let reason = item.outcome.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        text += &format!("\n{} of {} is {}{reason}.", item.key, item.step, item.outcome.status());
+        let reason = item.outcome.reason().map(|reason| format!(" ({})", ForeignText(reason))).unwrap_or_default();
+        let (key, step) = (ForeignText(&item.key), foreign(&item.step));
+        text += &format!("\n{key} of {step} is {}{reason}.", item.outcome.status());
     }
     if items.is_empty() {
         text += &format!("\n`trunkline runs resume {run}` continues the run.");
     } else if *verdict != Verdict::Fail && items.iter().any(|item| item.outcome.status() == "failed") {
         text += &format!("\n`trunkline runs rerun {run} --failed` reruns it.");
     }
-    plain(&text)
+    text
 }
 
 /// Formats what a step waits for, and how to end the wait.
 pub(crate) fn wait_text(run: &RunId, step: &StepPath, wait: &Waiting) -> String {
-    let until = time(wait.until);
+    let (until, step) = (time(wait.until), foreign(step));
     match &wait.signal {
         None => format!("{step} waits until {until} (UTC)"),
         Some(name) => format!(
@@ -88,11 +94,14 @@ pub(crate) fn lines(ledger: &Ledger) -> String {
     let mut text = format!("  {:>7}  done\n", ledger.done);
     for (status, reasons) in [("skipped", &ledger.skipped), ("failed", &ledger.failed), ("unknown", &ledger.unknown)] {
         for (reason, count) in reasons {
-            text += &format!("  {count:>7}  {status}: {reason}\n");
+            text += &format!("  {count:>7}  {status}: {}\n", ForeignText(reason));
         }
     }
     if let Some(reason) = &ledger.maybe_incomplete {
-        text += &format!("  the list changed while it was read: items may be missing; run the flow again ({reason})\n");
+        text += &format!(
+            "  the list changed while it was read: items may be missing; run the flow again ({})\n",
+            ForeignText(reason)
+        );
     }
     text
 }

@@ -25,7 +25,7 @@ use crate::{
     input::json as json_argument,
     inspect, items,
     next_step::{describe, worded},
-    output::{Output, exit, exit_code, plain, table, time},
+    output::{Output, exit, exit_code, table, time},
     progress_display,
     run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
@@ -76,7 +76,7 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     let id = &started.run;
     output.info(&format!("run {id}; if it is interrupted, `trunkline runs resume {id}` continues it"));
     let run = progress_display::watch(runtime, id, output).await?;
-    let view = RunView::new(run, runtime.now());
+    let view = RunView::new(run, runtime.now(), runtime.redactor());
     output.show(&worded(&view), || summary(&view));
     if let (Some(error), false) = (&view.run.error, output.is_json()) {
         output.error(error);
@@ -118,7 +118,7 @@ pub(crate) async fn runs(
             Ok(exit::DONE.into())
         }
         RunsCommand::Signal { id, name, payload } => {
-            let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload")? };
+            let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload", output)? };
             let sent = runtime.execute::<SignalRun>(owner, input).await?;
             let (name, id) = (&sent.name, &sent.signalled);
             output.show(&sent, || match sent.working {
@@ -150,7 +150,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {
     let view = runtime.execute::<GetRun>(&Caller::owner(), RunName { run }).await?;
     output.show(&worded(&view), || {
-        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", plain(&describe(error))));
+        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", describe(error)));
         summary(&view) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())
@@ -203,7 +203,7 @@ async fn resolve(runtime: &Runtime, args: ResolveArgs, output: &Output) -> Resul
         ResolveAs::Retry => Verdict::Retry,
         ResolveAs::Fail => Verdict::Fail,
     };
-    let step_output = json_argument(&args.output, "--output")?;
+    let step_output = json_argument(&args.output, "--output", output)?;
     let request = ResolveRequest { run: args.id, step: args.step, verdict, output: step_output };
     let resolution = runtime.execute::<ResolveStep>(&Caller::owner(), request).await?;
     output.show(&resolution, || resolution.text(resolution_text));

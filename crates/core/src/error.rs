@@ -286,20 +286,31 @@ impl Error {
     /// Returns everything that is known as text on several lines: message, kind, facts, causes, and the advice in the
     /// wording of a door. `word` words one step.
     pub fn describe(&self, word: impl Fn(&NextStep) -> String) -> String {
-        let mut text = format!("{} ({})", self.0.message, self.0.kind.as_str());
+        let mut text = format!("{} ({})", indented(&self.0.message), self.0.kind.as_str());
         for (key, value) in self.facts() {
-            text += &format!("\n  {key}: {value}");
+            text += &format!("\n  {key}: {}", one_line(value));
         }
         let mut cause = self.0.source.as_deref().map(|source| source as &dyn std::error::Error);
         while let Some(error) = cause {
-            text += &format!("\n  because: {error}");
+            text += &format!("\n  because: {}", one_line(&error.to_string()));
             cause = error.source();
         }
         if let Some(advice) = self.advice_in(word) {
-            text += &format!("\n  next: {advice}");
+            text += &format!("\n  next: {}", one_line(&advice));
         }
         text
     }
+}
+
+/// Returns a message whose further lines are indented, so that none of them looks like another message.
+fn indented(message: &str) -> String {
+    let mut lines = message.lines();
+    let first = lines.next().unwrap_or_default().to_owned();
+    lines.fold(first, |text, line| text + "\n  " + line.strip_prefix("  ").unwrap_or(line))
+}
+
+fn one_line(text: &str) -> Cow<'_, str> {
+    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
 
 /// Writes the message only.

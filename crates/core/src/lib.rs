@@ -92,6 +92,7 @@ pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
 pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};
+pub use values::foreign_text::ForeignText;
 pub use values::ids::{RunId, StepPath};
 pub use values::kind::kind_of;
 pub use values::memory::{VALUE_MEMORY, check_value_memory, memory_of, memory_of_json};

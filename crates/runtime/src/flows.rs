@@ -28,39 +28,43 @@ pub enum Cause<'a> {
 /// Options of [`Runtime::save_flow`].
 #[derive(Clone, Debug, Default)]
 pub struct SaveOptions {
-    /// The connection for each connection that the flow declares. One that is missing keeps its connection, or gets the only
-    /// one that fits.
+    /// The connection for each connection that the flow declares. One that is missing keeps the connection of the flow that
+    /// is replaced. No other connection is bound: the document may be a stranger's.
     pub bindings: BTreeMap<String, String>,
     /// The default input, which the input of a run is laid over; `None` leaves it unchanged.
     pub input: Option<Map<String, Value>>,
-    /// Save the flow without letting its trigger start runs.
-    pub inactive: bool,
+    /// Whether the trigger of the flow starts runs. Without it, a trigger that replaces an active one is active, and every
+    /// other one is not.
+    pub active: Option<bool>,
     /// Replace the flow of this name.
     pub replace: bool,
 }
 
 impl Runtime {
-    /// Checks a flow and saves it under its name. A flow that replaces an inactive one stays inactive.
+    /// Checks a flow and saves it under its name. It gets the connections and the activity that the options name, and
+    /// keeps those of the flow that it replaces, but it gets nothing else.
     ///
     /// # Errors
     ///
-    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `conflict` if a flow of this
-    /// name exists and `replace` is not set.
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, and if a connection that it
+    /// declares has no binding, unless it is saved as inactive. `conflict` if a flow of this name exists and `replace` is
+    /// not set.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
-        let previous = match self.flows().saved_flow(flow.name()).await {
-            Ok(previous) => Some(previous),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
+        let previous = self.previous(flow).await?;
         if let Some(wrong) = options.bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
             return Err(Error::new(ErrorKind::Config, format!("flow {} declares no connection {wrong}", flow.name())));
         }
-        let connections = self.bindings_to_save(flow, previous.as_ref(), options.bindings).await?;
+        let connections = bindings_to_save(flow, previous.as_ref(), options.bindings);
         self.accept(flow, &connections).await?;
-        let active = !options.inactive && previous.as_ref().is_none_or(|one| one.active);
-        if active {
+        let active = match options.active {
+            Some(active) => active,
+            None => self.stays_active(flow, previous.as_ref()).await?,
+        };
+        if options.active != Some(false) {
             self.check_bindings(flow, &connections).await?;
+        }
+        if active {
             check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
         }
         let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
@@ -74,18 +78,25 @@ impl Runtime {
         self.flows().saved_flow(flow.name()).await
     }
 
-    /// Returns the bindings that a flow is saved with: those that are given, those of the flow that it replaces, and
-    /// connections that are the only ones that fit.
-    async fn bindings_to_save(
-        &self,
-        flow: &Flow,
-        previous: Option<&SavedFlow>,
-        given: BTreeMap<String, String>,
-    ) -> Result<BTreeMap<String, String>> {
-        let mut bindings = previous.map(|one| one.connections.clone()).unwrap_or_default();
-        bindings.retain(|binding, _| flow.connections().contains_key(binding));
-        bindings.extend(given);
-        self.all_bindings(flow, bindings).await
+    /// Returns the saved flow that a flow would replace.
+    async fn previous(&self, flow: &Flow) -> Result<Option<SavedFlow>> {
+        match self.flows().saved_flow(flow.name()).await {
+            Ok(previous) => Ok(Some(previous)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns whether a flow is active if that is not chosen: if it replaces an active trigger, or if it has none to
+    /// activate. An active flow without a trigger says nothing about a trigger that is new.
+    async fn stays_active(&self, flow: &Flow, previous: Option<&SavedFlow>) -> Result<bool> {
+        let Some(previous) = previous else { return Ok(flow.trigger().is_none()) };
+        let had_trigger = async || match self.flow_of(previous).await {
+            Ok(previous) => Ok(previous.trigger().is_some()),
+            Err(error) if error.kind() == ErrorKind::Config => Ok(false),
+            Err(error) => Err(error),
+        };
+        Ok(previous.active && (flow.trigger().is_none() || had_trigger().await?))
     }
 
     /// Returns what a user has to know before a flow is saved: that its trigger begins again with a first look at its
@@ -99,12 +110,7 @@ impl Runtime {
         flow: &Flow,
         bindings: &BTreeMap<String, String>,
     ) -> Result<Option<Diagnostic>> {
-        let previous = match self.flows().saved_flow(flow.name()).await {
-            Ok(previous) => Some(previous),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        let connections = self.bindings_to_save(flow, previous.as_ref(), bindings.clone()).await?;
+        let connections = bindings_to_save(flow, self.previous(flow).await?.as_ref(), bindings.clone());
         self.first_look_warning(flow, &connections).await
     }
 
@@ -235,7 +241,7 @@ impl Runtime {
         let (saved, flow) = self.saved_flow(name).await?;
         let mut connections = saved.connections;
         connections.extend(bindings);
-        self.start(&self.link(&flow).await?, with_default_input(saved.input, input), connections).await
+        self.start_bound(&self.link(&flow).await?, with_default_input(saved.input, input), connections).await
     }
 
     /// Accepts a run without starting it, unless an earlier run was started for the same trigger event.
@@ -247,7 +253,6 @@ impl Runtime {
     pub async fn accept_run(&self, new: NewRun, cause: Cause<'_>) -> Result<AcceptOutcome> {
         let NewRun { flow, input, bindings, is_saved } = new;
         let flow = &self.linked(&flow).await?;
-        let bindings = self.all_bindings(flow, bindings).await?;
         if !is_saved {
             self.accept(flow, &bindings).await?;
         }
@@ -260,8 +265,9 @@ impl Runtime {
         }
     }
 
-    /// Completes bindings: a declared connection that is not bound gets the only connection of its connector, if there is
-    /// exactly one.
+    /// Completes the bindings of a run that a caller starts from a document: a declared connection that is not bound gets
+    /// the only connection of its connector, if there is exactly one. It is not used for saved flows, which run without
+    /// a caller.
     pub(crate) async fn all_bindings(
         &self,
         flow: &Flow,
@@ -288,10 +294,9 @@ impl Runtime {
     ///
     /// `store` if the connections cannot be read. What is wrong with the flow is not an error but a diagnostic.
     pub async fn check_flow(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
-        let bindings = self.all_bindings(flow, bindings.clone()).await?;
         let known = self.connections().connections().await?;
         let mut granted = GrantedScopes::new();
-        for (binding, name) in &bindings {
+        for (binding, name) in bindings {
             let connection = known.iter().find(|one| one.name == *name);
             let connector = flow.connections().get(binding);
             let Some((one, connector)) = connection.zip(connector).filter(|(one, connector)| fits(one, connector))
@@ -330,7 +335,7 @@ impl Runtime {
                 }
                 None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
             };
-            let message = format!("flow {} cannot be active: {message}", flow.name());
+            let message = format!("flow {} cannot be used: {message}", flow.name());
             return Err(Error::new(ErrorKind::Config, message).advise([
                 NextStep::BindConnection {
                     flow: Some(flow.name().to_owned()),
@@ -343,6 +348,18 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+/// Returns the bindings that a flow is saved with: those that are given, and those of the flow that it replaces.
+fn bindings_to_save(
+    flow: &Flow,
+    previous: Option<&SavedFlow>,
+    given: BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut bindings = previous.map(|one| one.connections.clone()).unwrap_or_default();
+    bindings.retain(|binding, _| flow.connections().contains_key(binding));
+    bindings.extend(given);
+    bindings
 }
 
 /// Fails if a webhook requires signatures and has no secret to check them with.

@@ -19,8 +19,11 @@ pub struct RunView {
 }
 
 impl RunView {
-    /// Returns a run as it is shown at this time.
-    pub fn new(run: Run, now: Timestamp) -> RunView {
+    /// Returns a run as it is shown at this time, with the secrets that the redactor knows redacted in its input and its
+    /// output. All else of a run was redacted when it was recorded.
+    pub fn new(mut run: Run, now: Timestamp, redactor: &Redactor) -> RunView {
+        run.input = redactor.redact_json(&run.input);
+        run.output = run.output.map(|output| redactor.redact_json(&output));
         let progress = if run.status == RunStatus::Running { run.progress(now) } else { BTreeMap::new() };
         RunView { run, progress }
     }

@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Serialize;
 use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind, Redactor, Retry};
+use trunkline_core::{Error, ErrorKind, ForeignText, Redactor, Retry};
 
 use crate::next_step::error_json;
 
@@ -104,20 +104,6 @@ pub(crate) fn page(status: StatusCode, text: &str) -> Response {
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];
-    (status, headers, format!("<!doctype html><title>Trunkline</title><p>{}</p>\n", escape(text))).into_response()
-}
-
-fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            c => escaped.push(c),
-        }
-    }
-    escaped
+    (status, headers, format!("<!doctype html><title>Trunkline</title><p>{}</p>\n", ForeignText(text).html()))
+        .into_response()
 }

@@ -38,8 +38,8 @@ pub(crate) struct SignedCall<'a> {
 }
 
 impl SignedCall<'_> {
-    /// Checks the signature, and returns the reason if it is not valid.
-    pub(crate) fn check(&self, signature: &Signature, secret: Option<&str>) -> Result<(), &'static str> {
+    /// Checks the signature, and returns the signed bytes, or the reason if it is not valid.
+    pub(crate) fn check(&self, signature: &Signature, secret: Option<&str>) -> Result<Vec<u8>, &'static str> {
         let secret = secret.filter(|secret| !secret.is_empty()).ok_or("no secret is saved for this flow")?;
         let key = key(signature.key, secret).filter(|key| !key.is_empty());
         let key = key.ok_or("the saved secret is not in the form that `key` of the signature says")?;
@@ -61,7 +61,7 @@ impl SignedCall<'_> {
             Encoding::Hex => HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok(),
             Encoding::Base64 => BASE64.decode(text).ok(),
         });
-        if signatures.any(|one| verify(&key, &signed, &one)) { Ok(()) } else { Err("the signature does not match") }
+        if signatures.any(|one| verify(&key, &signed, &one)) { Ok(signed) } else { Err("the signature does not match") }
     }
 
     /// Returns the value of a header that occurs once.

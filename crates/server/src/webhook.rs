@@ -2,8 +2,9 @@
 //!
 //! The URL contains a token, of which only the hash is stored. If the flow requires signatures, the signature is
 //! checked over the bytes of the body before the body is parsed; without a saved secret, every call is rejected. A
-//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. A
-//! run whose id is in a response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
+//! delivery with an id starts one run, however often it is sent: the id and the run are stored in one transaction. So does
+//! a delivery whose signature covers a time, also if an attacker sends it again under another id. A run whose id is in a
+//! response is on disk. With `"answer": "result"` or `"response"` and no delivery id, the response is
 //! sent when the run ends, and only then is the run sure to be on disk.
 
 use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
@@ -14,12 +15,14 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
-use trunkline_flow::{Flow, Signature, Trigger, Webhook, WebhookResponseMode};
+use trunkline_flow::{DeliveryPlace, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use crate::{
@@ -77,12 +80,13 @@ pub(crate) async fn call(
         }
         _ => {}
     }
-    let WebhookInput { mut input, delivery, memory } = input(&app, &name, webhook, call).await?;
+    let Delivery { mut input, keys, memory } = receive(&app, &name, webhook, call).await?;
     // Flows of earlier versions may not know all members.
     if let Some(members) = input.as_object_mut() {
         members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
     }
-    let event = TriggerEvent { flow: name.clone(), keys: delivery.into_iter().collect(), ..TriggerEvent::default() };
+    let keep = webhook.remembers_all();
+    let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };
     let (answer, patience) = (webhook.answer, webhook.patience);
     let (dispatcher, new) = (app.dispatcher.clone(), NewRun::of_saved(saved, flow, input));
     let started = detached(async move {
@@ -109,8 +113,8 @@ pub(crate) async fn call(
             result = wait_for_end(&app, &run) => {
                 let ended = result.map_err(|error| for_sender(&name, error))?;
                 return match answer {
-                    WebhookResponseMode::Response => response_of(&name, &ended),
-                    _ => Ok(response_json(StatusCode::OK, &result_body(&ended))),
+                    WebhookResponseMode::Response => response_of(&app, &name, &ended),
+                    _ => Ok(response_json(StatusCode::OK, &app.runtime.redactor().redact_json(&result_body(&ended)))),
                 };
             }
             () = app.closing.cancelled() => {}
@@ -123,22 +127,26 @@ pub(crate) async fn call(
     Ok(response_json(StatusCode::ACCEPTED, &body))
 }
 
-/// What a call gives its run.
-struct WebhookInput {
+/// A call whose signature is valid, where one is required.
+struct Delivery {
+    /// The input of the run.
     input: Value,
-    /// The id of the delivery.
-    delivery: Option<String>,
+    /// The deduplication keys.
+    keys: Vec<String>,
     /// The memory of the input.
     memory: HeldMemory,
 }
 
-/// Reads a call, checks its signature, and returns the input of its run.
-async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<WebhookInput, ErrorResponse> {
+/// Reads a call, checks its signature, and returns its delivery.
+async fn receive(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<Delivery, ErrorResponse> {
     let Call { method, uri, headers, request, .. } = call;
     let body = complete(Bytes::from_request(request, &()).await)?;
-    let delivery_header =
-        webhook.delivery.as_deref().map(|name| request::header(&headers, name)).transpose()?.flatten();
+    let delivery_header = match &webhook.delivery {
+        Some(DeliveryPlace::Header(name)) => request::header(&headers, name)?,
+        _ => None,
+    };
     let is_signed = |one: &&Signature| !one.unsigned.iter().any(|one| one.as_str() == method.as_str());
+    let mut signed_content = None;
     if let Some(signature) = webhook.signature.as_ref().filter(is_signed) {
         let secret = app.runtime.flows().webhook_secret(name).await.map_err(|error| for_sender(name, error))?;
         secret.iter().for_each(|secret| app.runtime.redactor().add(secret));
@@ -147,21 +155,23 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<W
         let signed =
             SignedCall { method: &method, url: &url, headers: &headers, delivery: delivery_header, body: &body, now };
         let secret = secret.as_ref().map(|secret| secret.expose());
-        signed.check(signature, secret).map_err(signature_error)?;
+        signed_content = Some(signed.check(signature, secret).map_err(signature_error)?);
     }
     let memory = app.memory(delivery::memory(&headers, &body)).await?;
     let content = delivery::content(&headers, &body).await?;
-    let delivery = match (&webhook.delivery, delivery_header) {
-        // A challenge is not a delivery.
-        (Some(_), None) if webhook.signature.as_ref().is_some_and(|one| !is_signed(&one)) => None,
-        (Some(header), None) => {
-            let message = format!("the header {header}, which has the id of the delivery, is missing");
-            return Err(Error::new(ErrorKind::InvalidInput, message).into());
+    // A challenge is not a delivery.
+    let is_challenge = webhook.signature.is_some() && signed_content.is_none();
+    let id = match &webhook.delivery {
+        Some(_) if is_challenge && delivery_header.is_none() => None,
+        Some(DeliveryPlace::Header(header)) => {
+            let missing = || format!("the header {header}, which has the id of the delivery, is missing");
+            Some(delivery_header.map(str::to_owned).ok_or_else(|| Error::new(ErrorKind::InvalidInput, missing()))?)
         }
-        (Some(_), Some(id)) => Some(id.to_owned()),
-        (None, _) => cloud_event(&headers, &content)?,
+        Some(DeliveryPlace::Member(pointer)) => Some(member_id(&content, pointer)?),
+        Some(DeliveryPlace::Body) => Some(HEXLOWER.encode(&Sha256::digest(&body))),
+        None => cloud_event(&headers, &content)?,
     };
-    if delivery.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
+    if id.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_DELIVERY_ID) {
         let message = format!("the id of the delivery is empty, or longer than {MAX_DELIVERY_ID} bytes");
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     }
@@ -170,11 +180,34 @@ async fn input(app: &App, name: &str, webhook: &Webhook, call: Call) -> Result<W
         "query": delivery::query(uri.query().unwrap_or_default())?,
         "headers": delivery::headers(&headers, &webhook.headers),
         "body": null,
-        "delivery": delivery,
+        "delivery": id,
     });
     // Not in the macro, which would copy it.
     input["body"] = content;
-    Ok(WebhookInput { input, delivery, memory })
+    // The id of a call that is not signed could be that of a delivery to come.
+    let keys = if is_challenge { Vec::new() } else { keys(webhook, id, signed_content.as_deref()) };
+    Ok(Delivery { input, keys, memory })
+}
+
+/// Returns the deduplication keys of a delivery: its id, and what its signature covers, if that is different in each
+/// delivery. An id that is not signed could be replaced by an attacker that repeats a call.
+fn keys(webhook: &Webhook, id: Option<String>, signed_content: Option<&[u8]>) -> Vec<String> {
+    let signed = signed_content.filter(|_| webhook.signs_identity());
+    let signed = signed.map(|signed| format!("signed {}", HEXLOWER.encode(&Sha256::digest(signed))));
+    id.into_iter().chain(signed).collect()
+}
+
+/// Returns the id of a delivery in its body.
+fn member_id(content: &Value, pointer: &str) -> Result<String> {
+    match content.pointer(pointer) {
+        Some(Value::String(id)) => Ok(id.clone()),
+        Some(Value::Number(id)) => Ok(id.to_string()),
+        _ => {
+            let message =
+                format!("the body has no text or number at {pointer}, where the id of the delivery has to be");
+            Err(Error::new(ErrorKind::InvalidInput, message))
+        }
+    }
 }
 
 /// Returns the response for a method that the webhook does not accept.
@@ -187,7 +220,7 @@ fn other_method(webhook: &Webhook) -> Response {
 }
 
 /// Returns what a run that has ended responds to the sender. The error of a failed run is shown only by the API.
-fn response_of(flow: &str, ended: &Run) -> ApiResult {
+fn response_of(app: &App, flow: &str, ended: &Run) -> ApiResult {
     let output = match (&ended.output, ended.status) {
         (Some(output), RunStatus::Succeeded | RunStatus::Partial) => output,
         _ => {
@@ -195,7 +228,8 @@ fn response_of(flow: &str, ended: &Run) -> ApiResult {
             return Err(error.into());
         }
     };
-    webhook_response::of_output(output).map_err(|error| {
+    // A service that the run called may have returned what it was sent.
+    webhook_response::of_output(&app.runtime.redactor().redact_json(output)).map_err(|error| {
         tracing::error!(flow, run = %ended.id, "a webhook call has no response: {error}");
         error.into()
     })

@@ -24,7 +24,7 @@ const COMMANDS: [(&str, &[&str]); 37] = [
     ("connection show", &["connections.get"]),
     ("connectors", &["connectors.get", "connectors.list"]),
     ("flow activate", &["flows.activate"]),
-    ("flow add", &["flows.save"]),
+    ("flow add", &["flows.save", "flows.get", "connections.list"]),
     ("flow address", &["flows.new_webhook_address"]),
     ("flow deactivate", &["flows.deactivate"]),
     ("flow filters", &["filters.list"]),

@@ -210,6 +210,11 @@ impl Connections {
         self.0.get(name).ok_or_else(|| unknown_connection(name))
     }
 
+    /// Returns the redactor, which all connections of a host share, or `None` if there are no connections.
+    pub fn redactor(&self) -> Option<&Redactor> {
+        self.0.values().next().map(Connected::redactor)
+    }
+
     /// Opens a file through the connection that it belongs to, from a byte or a [`Position`] on. `cx` is the context of
     /// the step that reads it.
     ///

@@ -31,6 +31,7 @@ pub struct Registered {
     pub(crate) connector: Box<dyn AnyConnector>,
     /// Where it was registered, for messages.
     origin: String,
+    is_linked: bool,
     settings: Schema,
     actions: BTreeMap<String, RegisteredAction>,
 }
@@ -104,7 +105,14 @@ impl Registry {
 
     fn with_connector_entry(self, entry: ConnectorEntry) -> Registry {
         let origin = origin(entry.package, (entry.type_name)());
-        self.with_any((entry.connector)(), Vec::new(), &origin)
+        let connector = (entry.connector)();
+        let name = connector.spec().name.clone();
+        let mut registry = self.with_any(connector, Vec::new(), &origin);
+        // If another connector has the name, the clash is reported.
+        if let Some(registered) = registry.connectors.get_mut(&name).and_then(Arc::get_mut) {
+            registered.is_linked = true;
+        }
+        registry
     }
 
     /// Adds a connector that was assembled at run time, with its actions. `origin` names where it comes from, such as
@@ -124,7 +132,8 @@ impl Registry {
             return self;
         }
         let settings = Schema::from(connector.spec().connection.clone());
-        let registered = Registered { connector, origin: origin.to_owned(), settings, actions: BTreeMap::new() };
+        let registered =
+            Registered { connector, origin: origin.to_owned(), is_linked: false, settings, actions: BTreeMap::new() };
         self.connectors.insert(name.clone(), Arc::new(registered));
         self.with_actions(&name, actions, None)
     }
@@ -342,6 +351,15 @@ impl Registered {
         Ok(())
     }
 
+    /// Returns the references to secrets in a connection document, with their JSON pointers.
+    pub fn references(&self, document: &Value) -> Vec<(String, SecretSource)> {
+        let reference = |pointer: String| {
+            let source = serde_json::from_value(document.pointer(&pointer)?.clone()).ok()?;
+            Some((pointer, source))
+        };
+        self.settings.secrets(document).into_iter().filter_map(reference).collect()
+    }
+
     /// Returns the secrets that a connection document holds itself, with the passwords in its URLs; references are left
     /// out.
     pub fn secrets(&self, document: &Value) -> Vec<Secret> {
@@ -353,6 +371,12 @@ impl Registered {
     /// Returns the description of the connector.
     pub fn spec(&self) -> &ConnectorSpec {
         self.connector.spec()
+    }
+
+    /// Returns whether the connector is a part of this program. Others are read from files, which a stranger may have
+    /// written.
+    pub fn is_linked(&self) -> bool {
+        self.is_linked
     }
 
     /// Returns the schema of its connection documents.

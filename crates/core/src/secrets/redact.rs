@@ -251,7 +251,13 @@ impl Redactor {
         match value {
             Value::String(text) => self.redact_in_place(text),
             Value::Array(all) => all.iter_mut().for_each(|one| self.redact_texts(one)),
-            Value::Object(all) => all.values_mut().for_each(|one| self.redact_texts(one)),
+            Value::Object(all) => {
+                all.values_mut().for_each(|one| self.redact_texts(one));
+                if all.keys().any(|name| matches!(self.redact(name), Cow::Owned(_))) {
+                    let members = std::mem::take(all);
+                    all.extend(members.into_iter().map(|(name, one)| (self.redact(&name).into_owned(), one)));
+                }
+            }
             _ => {}
         }
     }

@@ -3,6 +3,7 @@
 
 pub(crate) mod clock;
 pub(crate) mod digest;
+pub(crate) mod foreign_text;
 pub(crate) mod ids;
 pub(crate) mod kind;
 pub(crate) mod memory;

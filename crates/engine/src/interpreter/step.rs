@@ -45,7 +45,8 @@ impl Interpreter {
                     self.unstage(step, path).await;
                     return Ok(end);
                 }
-                Err(error) => error
+                Err(error) => self
+                    .without_secrets(error)
                     .with_detail(ErrorDetail::Step { step: path.as_str().to_owned() })
                     .with("pointer", &step.pointer),
             };
@@ -77,7 +78,7 @@ impl Interpreter {
         let PlacedStep { step, scope, path, bounds, .. } = placed;
         self.sleep(self.record().failed_attempts(path).next, bounds).await?;
         let output = match &step.kind {
-            StepKind::Skip(reason) => return Ok(End::Skipped(reason.render_text(scope)?)),
+            StepKind::Skip(reason) => return Ok(End::Skipped(self.reason(&reason.render_text(scope)?))),
             StepKind::Fail(reason) => return Err(Error::new(ErrorKind::Failed, reason.render_text(scope)?)),
             StepKind::If { condition, then, otherwise } => {
                 return self.branch(placed, condition, [then, otherwise]).await;
@@ -97,6 +98,20 @@ impl Interpreter {
         };
         scope.set_step(&step.id, &output);
         Ok(End::Completed)
+    }
+
+    /// Returns an error without the secrets of the run's connections. Errors and reasons are recorded in plain text, and a
+    /// service may have returned what it was sent.
+    fn without_secrets(&self, error: Error) -> Error {
+        match self.files().redactor() {
+            Some(redactor) => error.redacted(redactor),
+            None => error,
+        }
+    }
+
+    /// Returns the reason of a skipped item without the secrets of the run's connections.
+    fn reason(&self, text: &str) -> String {
+        self.files().redactor().map_or_else(|| text.to_owned(), |redactor| redactor.redact(text).into_owned())
     }
 
     /// Executes the steps of an `if` that its condition selects.

@@ -106,6 +106,9 @@ impl<'a> Checker<'a> {
         let flow = self.flow;
         let declared = flow.input().map(|schema| schema.value().clone());
         let Some(trigger) = flow.trigger() else { return declared.unwrap_or(Value::Bool(true)) };
+        if let Trigger::Webhook(webhook) = trigger {
+            self.found.extend(webhook.replay_warnings());
+        }
         let mut item = Value::Bool(true);
         if let Trigger::Poll(poll) = trigger {
             let no_names = &Names { tables: json!({}), ..no_names.clone() };

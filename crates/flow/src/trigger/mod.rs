@@ -15,5 +15,5 @@ pub use schedule::{Missed, Schedule};
 pub use signature::{Encoding, Signature, SignatureAlgorithm, SigningKeyForm, TimestampPlace};
 pub(crate) use trigger::TriggerDocument;
 pub use trigger::{InitialItems, Poll, Trigger};
-pub use webhook::{Webhook, WebhookResponseMode};
+pub use webhook::{DeliveryPlace, Webhook, WebhookResponseMode};
 pub use webhook_method::WebhookMethod;

@@ -264,6 +264,11 @@ impl Signature {
         signature
     }
 
+    /// Returns whether a header of this name is part of the signed content.
+    pub(crate) fn signs_header(&self, name: &str) -> bool {
+        self.signed.to_ascii_lowercase().contains(&format!("{{header:{}}}", name.to_ascii_lowercase()))
+    }
+
     fn check(&self, delivery: bool, reader: &mut Reader) {
         let mut report = |member: &str, message: &str, hint: &str| {
             let found = Diagnostic::error(format!("{POINTER}/{member}"), message);

@@ -24,8 +24,10 @@ pub(crate) struct WebhookDocument {
     #[serde(default = "post")]
     #[schemars(length(min = 1))]
     pub(crate) methods: Vec<WebhookMethod>,
-    /// The header with the id of a delivery, such as `X-GitHub-Delivery`. A repeated delivery does not start a second
-    /// run. Without this member, the `source` and `id` of a CloudEvent are used.
+    /// Where the id of a delivery is: the name of a header, such as `X-GitHub-Delivery`; a JSON pointer into the body, such
+    /// as `/id`; or `{body}`, if no two deliveries have the same body. A repeated delivery does not start a second run.
+    /// Without this member, the `source` and `id` of a CloudEvent are used.
+    #[schemars(length(min = 1))]
     pub(crate) delivery: Option<String>,
     /// The headers that become part of the run's input, under their names in lower case.
     #[serde(default)]
@@ -68,8 +70,8 @@ fn half_a_minute() -> String {
 pub struct Webhook {
     /// The methods of the requests that start runs.
     pub methods: Vec<WebhookMethod>,
-    /// The header with the id of a delivery.
-    pub delivery: Option<String>,
+    /// Where the id of a delivery is.
+    pub delivery: Option<DeliveryPlace>,
     /// The headers that become part of the run's input.
     pub headers: Vec<String>,
     /// How requests are signed, if they have to be.
@@ -80,6 +82,31 @@ pub struct Webhook {
     pub patience: Duration,
 }
 
+/// Where the id of a delivery is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeliveryPlace {
+    /// In a header of this name.
+    Header(String),
+    /// In the body, at this JSON pointer.
+    Member(String),
+    /// The whole body is the id.
+    Body,
+}
+
+impl DeliveryPlace {
+    fn read(text: String) -> DeliveryPlace {
+        // The name of a header has neither character.
+        match &*text {
+            "{body}" => DeliveryPlace::Body,
+            pointer if pointer.starts_with('/') => DeliveryPlace::Member(text),
+            _ => DeliveryPlace::Header(text),
+        }
+    }
+}
+
+/// The longest tolerance of a time for which the memory of deliveries of a month is long enough without a doubt.
+const SHORT_TOLERANCE: Duration = Duration::from_hours(24);
+
 /// The members that the output of a flow may have if it is the response to a webhook.
 const RESPONSE_MEMBERS: [&str; 3] = ["status", "headers", "body"];
 
@@ -89,7 +116,9 @@ impl Webhook {
     pub(crate) fn read(document: WebhookDocument, output: Option<&Map<String, Value>>, reader: &mut Reader) -> Webhook {
         let WebhookDocument { methods, delivery, headers, signature, answer, timeout } = document;
         reader.duration(&timeout, "/trigger/webhook/timeout".to_owned());
-        let signature = signature.map(|signature| Signature::read(signature, delivery.is_some(), reader));
+        let delivery = delivery.map(DeliveryPlace::read);
+        let has_header = matches!(delivery, Some(DeliveryPlace::Header(_)));
+        let signature = signature.map(|signature| Signature::read(signature, has_header, reader));
         let is_signed = |method: &WebhookMethod| !signature.as_ref().is_some_and(|one| one.unsigned.contains(method));
         if !methods.iter().any(is_signed) {
             let message = "no request has to be signed: all methods of the webhook are in `unsigned`";
@@ -101,6 +130,62 @@ impl Webhook {
         }
         let patience = parse_duration(&timeout).unwrap_or_default().min(Duration::from_secs(60));
         Webhook { methods, delivery, headers, signature, answer, patience }
+    }
+
+    /// Returns whether each signed call is different from all others by what is signed: by a time, or by the id of its
+    /// delivery. A call with the same signed content is a repeated one then, whatever else of it has changed.
+    pub fn signs_identity(&self) -> bool {
+        let Some(signature) = &self.signature else { return false };
+        signature.timestamp.is_some()
+            || match &self.delivery {
+                Some(DeliveryPlace::Header(name)) => {
+                    signature.signs_header(name) || signature.signed.contains("{delivery}")
+                }
+                Some(DeliveryPlace::Member(_) | DeliveryPlace::Body) => true,
+                None => false,
+            }
+    }
+
+    /// Returns whether deliveries have to be remembered without a limit: those whose signature stays valid.
+    pub fn remembers_all(&self) -> bool {
+        let expires = |one: &Signature| one.timestamp.is_some() && one.tolerance <= SHORT_TOLERANCE;
+        self.signs_identity() && !self.signature.as_ref().is_some_and(expires)
+    }
+
+    /// Returns warnings about calls that can be repeated by anyone that has seen one, or made by anyone that has the URL.
+    pub(crate) fn replay_warnings(&self) -> Vec<Diagnostic> {
+        let warning = |member: &str, message: String, hint: &str| {
+            Diagnostic::warning(format!("/trigger/webhook{member}"), message).hint(hint)
+        };
+        let Some(signature) = &self.signature else {
+            let message =
+                "calls are not signed, so anyone that has the URL can make them, and repeat those of the sender";
+            let hint = "set `signature` if the sender can sign its calls; otherwise keep the URL secret, and let the \
+                        steps do only what may be repeated";
+            return vec![warning("", message.into(), hint)];
+        };
+        let mut found = Vec::new();
+        if !self.signs_identity() {
+            let why = match &self.delivery {
+                Some(DeliveryPlace::Header(name)) => format!("neither a time nor the header {name} is signed"),
+                _ => "neither a time nor an id of the delivery is signed".to_owned(),
+            };
+            let message = format!("anyone that has seen a call can repeat it: {why}");
+            let hint = "set `delivery` to a member of the body that no two deliveries share, such as \"/id\", or to \
+                        \"{body}\" if no two deliveries have the same body";
+            found.push(warning("/delivery", message, hint));
+        }
+        let unsigned = self.methods.iter().filter(|method| signature.unsigned.contains(method));
+        let unsigned: Vec<_> = unsigned.map(|method| method.as_str()).collect();
+        if !unsigned.is_empty() {
+            let message = format!(
+                "calls with {} are not signed, so anyone that has the URL can make and repeat them",
+                unsigned.join(" and ")
+            );
+            let hint = "let the steps do nothing for these calls; they are meant for challenges";
+            found.push(warning("/signature/unsigned", message, hint));
+        }
+        found
     }
 
     /// Returns the schemas of the members that a delivery adds to a run's input.
@@ -131,6 +216,7 @@ fn check_response(output: Option<&Map<String, Value>>, reader: &mut Reader) {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use trunkline_core::Registry;
 
     use crate::Flow;
 
@@ -182,6 +268,48 @@ mod tests {
                 Some(pointer) => found.iter().any(|one| one.starts_with(&**pointer)),
             };
             assert!(is_expected, "{webhook}: {found:?}, not {expected:?}");
+        }
+    }
+
+    /// Settings with which a call can be repeated or made by anyone, and settings with which it cannot.
+    #[test]
+    fn the_check_warns_of_calls_that_can_be_repeated() {
+        let signature = |more: Value, delivery: Value| {
+            let mut webhook = json!({ "signature": more });
+            if !delivery.is_null() {
+                webhook["delivery"] = delivery;
+            }
+            webhook
+        };
+        let plain = || json!({ "header": "X-S" });
+        let with = |signed: &str| json!({ "header": "X-S", "signed": signed });
+        let timed = || json!({ "header": "X-S", "timestamp": "X-T", "signed": "{timestamp}{body}" });
+        for (webhook, expected) in [
+            (json!({}), vec![""]),
+            (json!({ "delivery": "X-Id" }), vec![""]),
+            (json!({ "delivery": "{body}" }), vec![""]),
+            (signature(plain(), Value::Null), vec!["/delivery"]),
+            (signature(plain(), json!("X-Id")), vec!["/delivery"]),
+            (signature(with("{body}{header:X-Other}"), json!("X-Id")), vec!["/delivery"]),
+            (signature(with("{body}{header:x-id}"), json!("X-Id")), vec![]),
+            (signature(with("{delivery}.{body}"), json!("X-Id")), vec![]),
+            (signature(plain(), json!("/id")), vec![]),
+            (signature(plain(), json!("{body}")), vec![]),
+            (signature(timed(), Value::Null), vec![]),
+            (signature(timed(), json!("X-Id")), vec![]),
+            (signature(json!({ "sender": "github" }), json!("X-GitHub-Delivery")), vec!["/delivery"]),
+            (signature(json!({ "sender": "slack" }), Value::Null), vec![]),
+            (signature(json!({ "sender": "meta" }), json!("{body}")), vec![]),
+            (
+                json!({ "methods": ["GET", "POST"], "delivery": "{body}", "signature": { "sender": "meta" } }),
+                vec!["/signature/unsigned"],
+            ),
+        ] {
+            let flow = json!({ "name": "hook", "trigger": { "webhook": webhook }, "steps": [] });
+            let found = Flow::from_value(flow).unwrap().check(&Registry::default());
+            let found: Vec<_> = found.into_iter().map(|one| one.pointer).collect();
+            let expected: Vec<_> = expected.iter().map(|pointer| format!("/trigger/webhook{pointer}")).collect();
+            assert_eq!(found, expected, "{webhook}");
         }
     }
 

@@ -35,7 +35,8 @@ async fn call(runtime: &Runtime, input: ActionCall) -> Result<CallOutput> {
     let ActionCall { action, connection, input } = input;
     let CallOutput { output, warnings } = runtime.call(&action, &connection, input).await?;
     let warnings = warnings.iter().map(|warning| runtime.redactor().redact(warning).into_owned()).collect();
-    Ok(CallOutput { output, warnings })
+    // A service may return what it was sent.
+    Ok(CallOutput { output: runtime.redactor().redact_json(&output), warnings })
 }
 
 /// `actions.list_items`

@@ -7,7 +7,7 @@ use serde_json::Value;
 use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, NextStep, Result, Stage, hide_url_passwords};
 use trunkline_store::ConnectionSummary;
 
-use super::{Empty, operation_table};
+use super::{Empty, consent, operation_table};
 use crate::{Exported, Removal, Runtime};
 
 operation_table! {
@@ -42,6 +42,9 @@ pub struct ConnectionsToAdd {
     /// Whether connections of the same names are replaced.
     #[serde(default)]
     pub replace: bool,
+    /// Whether the documents may refer to secrets of the host: `{"env": "NAME"}` and `{"file": "path"}`.
+    #[serde(default)]
+    pub allow_references: bool,
 }
 
 /// One connection document, or a list of which either all are added or none.
@@ -59,6 +62,9 @@ pub enum ConnectionDocuments {
 pub struct AddedConnections {
     /// The name of the connection, or the names if the input was a list.
     pub added: AddedNames,
+    /// What the user has to know of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// One name, or several.
@@ -92,7 +98,12 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
         return Err(Error::new(ErrorKind::Conflict, format!("the list contains the connection {name} twice"))
             .hint("give one of them another name"));
     }
-    if !input.replace {
+    if !input.allow_references {
+        consent::without_references(runtime.registry(), &documents)?;
+    }
+    if input.replace {
+        consent::no_sign_in_for_others(runtime, &documents).await?;
+    } else {
         let saved = runtime.connections().connections().await?;
         if let Some(name) = names.iter().find(|name| saved.iter().any(|saved| saved.name == **name)) {
             return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
@@ -100,6 +111,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
                 .next(NextStep::ReplaceExisting));
         }
     }
+    let warnings = documents.iter().flat_map(|document| consent::other_hosts(runtime.registry(), document)).collect();
     let mut names = runtime.add_connections(documents).await?;
     let added = match (is_list, names.pop()) {
         (false, Some(name)) => AddedNames::One(name),
@@ -108,7 +120,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
             AddedNames::Many(names)
         }
     };
-    Ok(AddedConnections { added })
+    Ok(AddedConnections { added, warnings })
 }
 
 async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectionSummary>> {

@@ -150,7 +150,8 @@ impl FlowFile {
     ) -> Result<(Flow, Vec<Diagnostic>)> {
         let text = self.text();
         let flow = self.read().map_err(|found| text.error(&found))?;
-        let warnings = text.check(runtime, &flow, bindings).await?;
+        let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
+        let warnings = text.check(runtime, &flow, &bindings).await?;
         Ok((flow, warnings))
     }
 
@@ -166,7 +167,8 @@ impl FlowFile {
                 for name in bindings.values() {
                     runtime.connections().masked_connection(name).await?;
                 }
-                Ok(text.located(runtime.check_flow(&flow, bindings).await?))
+                let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
+                Ok(text.located(runtime.check_flow(&flow, &bindings).await?))
             }
             Err(faults) => {
                 // A fault in the flow or in a flow that it calls does not hide the others.

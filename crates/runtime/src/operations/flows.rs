@@ -81,16 +81,17 @@ async fn validate(runtime: &Runtime, input: FlowCandidate) -> Result<FlowReport>
 pub struct FlowDraft {
     /// The flow. The flows that it calls have to be saved.
     pub flow: FlowText,
-    /// The connection for each connection that the flow declares. One that is missing keeps its connection, or gets the
-    /// only one that fits.
+    /// The connection for each connection that the flow declares. One that is missing keeps the connection of the flow that
+    /// is replaced. No other connection is bound.
     #[serde(default)]
     pub connections: BTreeMap<String, String>,
     /// The default input, which the input of a run is laid over. Without it, a flow that is replaced keeps its own.
     #[serde(default)]
     pub input: Option<Map<String, Value>>,
-    /// Save the flow without activating its trigger.
+    /// Whether its trigger starts runs. Without it, a trigger that replaces an active one is active, and every other one is
+    /// not. With `false`, connections may be missing.
     #[serde(default)]
-    pub inactive: bool,
+    pub active: Option<bool>,
     /// Replace the flow of this name.
     #[serde(default)]
     pub replace: bool,
@@ -109,12 +110,12 @@ pub struct FlowAdded {
 }
 
 async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
-    let FlowDraft { flow: text, connections: bindings, input, inactive, replace } = input;
+    let FlowDraft { flow: text, connections: bindings, input, active, replace } = input;
     let flow = text.parse().map_err(|found| text.error(&found))?;
     let flow = runtime.link(&flow).await?;
     let mut warnings = text.check(runtime, &flow, &bindings).await?;
     warnings.extend(runtime.trigger_warning(&flow, &bindings).await?);
-    let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, inactive, replace }).await?;
+    let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, active, replace }).await?;
     let webhook = match flow.trigger() {
         Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
             Some(runtime.new_webhook_address(&saved.name).await?.expose().to_owned())

@@ -27,6 +27,7 @@ pub mod actions;
 mod caller;
 pub mod catalogue;
 pub mod connections;
+mod consent;
 mod flow_file;
 pub mod flows;
 mod operation;

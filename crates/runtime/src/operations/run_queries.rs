@@ -15,7 +15,7 @@ operation_table! {
     /// Returns the status of a run, and the outcomes of its items.
     GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
     /// Lists the outcomes of a run's items, a page at a time.
-    ListItems: "runs.items", items(ItemQuery) -> ItemPage, Viewer, Read;
+    ListItems: "runs.items", items(ItemQuery) -> Redacted<ItemPage>, Viewer, Read;
     /// Says where the time of a run went, by step.
     GetTimeline: "runs.timeline", timeline(RunName) -> Redacted<Timeline>, Viewer, Read;
     /// Returns a page of the logged calls of a run, with their inputs and results.
@@ -28,7 +28,17 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<RunSummary>> {
 
 async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
     let run = runtime.find_run(&input.run).await?;
-    Ok(RunView::new(runtime.engine().run(&run).await?, runtime.now()))
+    let run = runtime.engine().run(&run).await?;
+    learn_secrets(runtime, run.connections.values()).await;
+    Ok(RunView::new(run, runtime.now(), runtime.redactor()))
+}
+
+/// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.
+async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
+    for name in names {
+        // A connection that is gone, or that does not work, has nothing to teach.
+        let _ = runtime.connect(name).await;
+    }
 }
 
 /// Which items of a run to list.
@@ -48,10 +58,14 @@ pub struct ItemQuery {
     pub from: Option<String>,
 }
 
-async fn items(runtime: &Runtime, input: ItemQuery) -> Result<ItemPage> {
+async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>> {
     let ItemQuery { run, status, step, from } = input;
     let run = runtime.find_run(&run).await?;
-    runtime.items(&run, status.as_deref(), step.as_deref(), from).await
+    // Those of all connections: reading which ones a run has takes as long as reading the run.
+    let known = runtime.connections().connections().await?;
+    learn_secrets(runtime, known.iter().map(|one| &one.name)).await;
+    let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
+    Ok(Redacted::new(page, runtime.redactor()))
 }
 
 async fn timeline(runtime: &Runtime, input: RunName) -> Result<Redacted<Timeline>> {

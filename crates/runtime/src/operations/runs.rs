@@ -53,8 +53,8 @@ pub struct RunRequest {
     /// The input. It is laid over the default input of a saved flow.
     #[serde(default)]
     pub input: Option<Value>,
-    /// Connections by the name that the flow declares. They take precedence over those saved with the flow. A declared
-    /// connection without one gets the only connection that fits.
+    /// Connections by the name that the flow declares. They take precedence over those saved with the flow. If the flow is
+    /// given, a declared connection without one gets the only connection that fits.
     #[serde(default)]
     pub connections: BTreeMap<String, String>,
 }
@@ -70,7 +70,8 @@ async fn start(runtime: &Runtime, request: RunRequest) -> Result<RunStarted> {
         }
         FlowChoice::File(file) => {
             let (flow, warnings) = file.checked(runtime, &connections).await?;
-            (NewRun { flow, input, bindings: connections, is_saved: false }, warnings)
+            let bindings = runtime.all_bindings(&flow, connections).await?;
+            (NewRun { flow, input, bindings, is_saved: false }, warnings)
         }
     };
     let name = new.flow.name().to_owned();

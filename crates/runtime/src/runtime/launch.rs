@@ -112,7 +112,7 @@ impl LocalLauncher {
 impl RunLauncher for LocalLauncher {
     async fn start(self: Arc<Self>, runtime: &Runtime, new: NewRun) -> Result<StartOutcome> {
         let flow = runtime.linked(&new.flow).await?;
-        let handle = runtime.start(&flow, new.input, new.bindings).await?;
+        let handle = runtime.start_bound(&flow, new.input, new.bindings).await?;
         Ok(StartOutcome::Run(self.keep(handle)))
     }
 

@@ -301,7 +301,8 @@ impl Runtime {
                 let reason = page
                     .maybe_incomplete
                     .map(|reason| ListedItem::MaybeIncomplete(redactor.redact(&reason).into_owned()));
-                let items = page.items.into_iter().map(ListedItem::Item).chain(reason);
+                let items = page.items.iter().map(|item| ListedItem::Item(redactor.redact_json(item)));
+                let items = items.chain(reason).collect::<Vec<_>>().into_iter();
                 Ok(Some((stream::iter(items.map(Ok)), page.next.map(Some))))
             }
         });
@@ -334,7 +335,16 @@ impl Runtime {
     /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, `invalid_input` if the input
     /// does not fit the flow's schema, or `store`.
     pub async fn start(&self, flow: &Flow, input: Value, bindings: BTreeMap<String, String>) -> Result<RunHandle> {
-        let bindings = self.all_bindings(flow, bindings).await?;
+        self.start_bound(flow, input, self.all_bindings(flow, bindings).await?).await
+    }
+
+    /// Checks a flow against the connectors and starts a run of it with these bindings, and with no others.
+    pub(crate) async fn start_bound(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, String>,
+    ) -> Result<RunHandle> {
         self.accept(flow, &bindings).await?;
         self.engine.start(flow, input, self.connect_all(&bindings).await?).await
     }

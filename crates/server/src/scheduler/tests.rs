@@ -159,7 +159,7 @@ impl Room {
             flow: serde_json::from_value(json!({ "document": flow })).unwrap(),
             connections: BTreeMap::from([("feed".to_owned(), connection.to_owned())]),
             input: None,
-            inactive: false,
+            active: Some(true),
             replace: true,
         };
         let saved = self.scheduler.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
@@ -218,7 +218,11 @@ async fn polling(name: &str, newest_first: bool) -> Room {
     let room = room(name).await;
     let flow = Flow::from_value(watching(json!({ "existing": "take", "newest_first": newest_first }))).unwrap();
     let bindings = BTreeMap::from([("feed".to_owned(), "feed".to_owned())]);
-    room.scheduler.runtime.save_flow(&flow, SaveOptions { bindings, ..SaveOptions::default() }).await.unwrap();
+    room.scheduler
+        .runtime
+        .save_flow(&flow, SaveOptions { bindings, active: Some(true), ..SaveOptions::default() })
+        .await
+        .unwrap();
     room
 }
 

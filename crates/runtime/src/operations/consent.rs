@@ -1,0 +1,122 @@
+//! What a connection document would get from this host: secrets that it refers to, and the sign-in of the connection
+//! that it replaces. A document may be a stranger's, so it gets neither unless the caller asks for that.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use trunkline_core::{
+    Connection, Diagnostic, Error, ErrorKind, NextStep, Registered, Registry, Result, SecretSource, pointer_part,
+};
+use trunkline_rest::Url;
+
+use crate::Runtime;
+
+/// Settings with URLs to which nothing is sent.
+const NOT_CALLED: [&str; 1] = ["redirectUri"];
+
+/// Returns the connector of a connection document, if the document names one.
+fn connector_of(registry: &Registry, document: &Value) -> Option<Arc<Registered>> {
+    let connection = Connection::from_value(document.clone()).ok()?;
+    registry.connector(connection.connector_name()).ok().cloned()
+}
+
+/// Returns the hosts that each setting of a connection names, with those that its connector names by default.
+fn hosts_of_settings(registry: &Registry, document: &Value) -> BTreeMap<String, BTreeSet<String>> {
+    let Some(settings) = document.as_object() else { return BTreeMap::new() };
+    let connector = connector_of(registry, document);
+    let schema = connector.as_ref().map(|connector| connector.settings().value());
+    let properties = schema.and_then(|schema| schema["properties"].as_object());
+    let defaults = properties.into_iter().flatten().filter(|(name, _)| !settings.contains_key(*name));
+    let defaults = defaults.filter_map(|(name, property)| Some((name, property.get("default")?)));
+    let all = settings.iter().chain(defaults).filter(|(name, _)| !NOT_CALLED.contains(&name.as_str()));
+    all.map(|(name, value)| {
+        let mut found = BTreeSet::new();
+        add_hosts(value, &mut found);
+        (name.clone(), found)
+    })
+    .collect()
+}
+
+fn hosts(registry: &Registry, document: &Value) -> BTreeSet<String> {
+    hosts_of_settings(registry, document).into_values().flatten().collect()
+}
+
+/// Returns warnings about a connection of a connector that was read from files, if it sends credentials to other hosts
+/// than that of the API.
+pub(super) fn other_hosts(registry: &Registry, document: &Value) -> Vec<Diagnostic> {
+    if connector_of(registry, document).is_none_or(|connector| connector.is_linked()) {
+        return Vec::new();
+    }
+    let mut all = hosts_of_settings(registry, document);
+    let api = all.remove("endpointUrl").unwrap_or_default();
+    let others = all.into_iter().flat_map(|(name, hosts)| hosts.into_iter().map(move |host| (name.clone(), host)));
+    let others = others.filter(|(_, host)| !api.contains(host));
+    others
+        .map(|(name, host)| {
+            let api = api.iter().cloned().collect::<Vec<_>>().join(", ");
+            let message = format!("the connector also sends credentials to {host}, and its API is at {api}");
+            let found = Diagnostic::warning(format!("/{}", pointer_part(&name)), message);
+            found.hint("check that both belong to the service")
+        })
+        .collect()
+}
+
+fn add_hosts(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::String(text) => {
+            let url = Url::parse(text).ok().filter(|url| url.scheme().starts_with("http"));
+            found.extend(url.as_ref().and_then(Url::host_str).map(str::to_owned));
+        }
+        Value::Array(values) => values.iter().for_each(|value| add_hosts(value, found)),
+        Value::Object(members) => members.values().for_each(|value| add_hosts(value, found)),
+        _ => {}
+    }
+}
+
+/// Fails if a document refers to secrets of this host.
+pub(super) fn without_references(registry: &Registry, documents: &[Value]) -> Result<()> {
+    let mut found = Vec::new();
+    for document in documents {
+        let Some(connector) = connector_of(registry, document) else { continue };
+        let name = document["name"].as_str().unwrap_or_default();
+        for (pointer, source) in connector.references(document) {
+            let source = match source {
+                SecretSource::Env(name) => format!("the environment variable {name}"),
+                SecretSource::File(path) => format!("the file {path}"),
+            };
+            let hosts: Vec<_> = hosts(registry, document).into_iter().collect();
+            let to = if hosts.is_empty() { String::new() } else { format!(", for {}", hosts.join(", ")) };
+            found.push(format!("{pointer} of {} reads {source}{to}", name));
+        }
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    let message = format!("the document refers to secrets of this machine: {}", found.join("; "));
+    Err(Error::new(ErrorKind::Permission, message)
+        .hint("allow them if you trust the document with these secrets")
+        .next(NextStep::SetOption { name: "allow-references".to_owned() }))
+}
+
+/// Fails if a document would send the sign-in of the connection that it replaces to another host.
+pub(super) async fn no_sign_in_for_others(runtime: &Runtime, documents: &[Value]) -> Result<()> {
+    let saved = runtime.connections().connections().await?;
+    for document in documents {
+        let Some(name) = document["name"].as_str() else { continue };
+        if !saved.iter().any(|one| one.name == name && one.sign_in.is_some()) {
+            continue;
+        }
+        let known = hosts(runtime.registry(), &runtime.connections().masked_connection(name).await?);
+        let new: Vec<_> = hosts(runtime.registry(), document).difference(&known).cloned().collect();
+        if !new.is_empty() {
+            let message =
+                format!("connection {name} is signed in, and its sign-in would be sent to {}", new.join(", "));
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .hint("remove the connection first, which also revokes its tokens, and add it again"));
+        }
+    }
+    Ok(())
+}
