@@ -53,7 +53,8 @@ pub struct Ports {
     pub secrets: Arc<dyn SecretResolver>,
     /// Whether the storage works.
     pub health: Arc<dyn StoreHealth>,
-    /// How requests are sent, and what the HTTP clients share.
+    /// How requests are sent, what the HTTP clients share, and what they may reach: every public host, unless the host
+    /// decides otherwise with [`HttpEnvironment::with_network`].
     pub http: HttpEnvironment,
     /// The current time.
     pub clock: Arc<dyn Clock>,

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures::{TryFutureExt, future::join_all};
 use http::Method;
 use serde_json::Value;
+use tokio::time::timeout;
 use trunkline_core::{
     CheckReport, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Severity,
     StageOutcome, TextPlaces,
@@ -88,7 +89,10 @@ impl Client {
                 report.stage("token", host, StageOutcome::Skipped);
                 blocked = true;
             } else {
-                match tokens.end_backoff().and_then(|()| tokens.access()).await {
+                // A response that comes later than this is still awaited, but not by the check.
+                let time = self.0.limits.attempt;
+                let asked = timeout(time, tokens.end_backoff().and_then(|()| tokens.access())).await;
+                match asked.unwrap_or_else(|_| Err(transport::timed_out(&host, time))) {
                     Ok(token) => {
                         report.stage("token", host, StageOutcome::Ok);
                         let missing = token.missing_scopes(&oauth.scopes);

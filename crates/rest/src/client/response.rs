@@ -25,7 +25,7 @@ pub struct Response {
     pub status: u16,
     /// The body if it is JSON. It is not redacted: errors quote [`Response::text`].
     pub body: Option<Value>,
-    /// The wait that `Retry-After` asks for.
+    /// The wait that the response asks for, with `Retry-After` or in another form that services use.
     pub retry_after: Option<Duration>,
     /// The body as UTF-8 without a byte order mark; as it is if it is not text.
     bytes: Bytes,
@@ -61,6 +61,8 @@ impl Response {
             }
             Err(why) => (raw.body.clone(), Err(BodyFault::Charset(why))),
         };
+        // The body of a success is data, and may be long.
+        let words = if raw.status.is_success() { Cow::Borrowed("") } else { String::from_utf8_lossy(&bytes) };
         let (body, fault) = match read {
             Ok(body) => (Some(body), None),
             Err(fault) => (None, Some(fault)),
@@ -69,7 +71,7 @@ impl Response {
             operation: request.call.name.to_owned(),
             status: raw.status.as_u16(),
             body,
-            retry_after: retry_after(&raw.headers),
+            retry_after: retry_after(raw.status, &raw.headers, &words),
             bytes,
             content_type,
             fault,

@@ -398,8 +398,7 @@ async fn ten_thousand_calls_stay_within_the_requests_at_once_of_the_connection()
     let (base, now, most) = counting().await;
     // The two clients belong to one connection of one host, like those of two runs.
     let vault = Arc::<MemoryVault>::default();
-    let context =
-        ConnectionContext::new("conn", ConnectionHost::from(vault).with_extension(HttpEnvironment::default()));
+    let context = ConnectionContext::new("conn", ConnectionHost::from(vault).with_extension(environment()));
     let make = || builder(&base).auth(Auth::Bearer("t".into()), context.clone()).at_once(7).build().unwrap();
     let clients = [make(), make()];
     let run = Context::default().with_timeout(Duration::from_secs(600));

@@ -65,6 +65,8 @@ async fn callbacks_of_other_sign_ins_are_refused() {
         ("?code=c&state=STATE&state=STATE", ErrorKind::Auth),
         ("?code=c&code=d&state=STATE", ErrorKind::Auth),
         ("?state=STATE", ErrorKind::Auth),
+        ("?code=&state=STATE", ErrorKind::Auth),
+        ("?code=%20&state=STATE", ErrorKind::Auth),
         ("http://evil.example/rest/v1/oauth2/callback?code=c&state=STATE", ErrorKind::Auth),
         ("http://127.0.0.1:8700/other?code=c&state=STATE", ErrorKind::Auth),
         ("?error=access_denied&state=STATE", ErrorKind::Auth),
