@@ -15,7 +15,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, RunId, 
 use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, Run, RunStatus};
 use trunkline_flow::Overlap;
 
-use crate::health::Health;
+use crate::{health::Health, resumption::Resumption};
 
 /// The maximum number of queued runs.
 const MAX_QUEUED: usize = 1000;
@@ -35,6 +35,7 @@ pub(crate) struct Dispatcher {
     start_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Notified when a run ends or stops.
     run_stopped: Notify,
+    resumption: Arc<Resumption>,
 }
 
 #[derive(Default)]
@@ -89,7 +90,21 @@ impl State {
 impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (state, start_locks, run_stopped) = (Mutex::default(), Mutex::default(), Notify::new());
-        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped })
+        Arc::new(Dispatcher {
+            runtime,
+            health,
+            closing,
+            at_once,
+            state,
+            start_locks,
+            run_stopped,
+            resumption: Arc::default(),
+        })
+    }
+
+    /// Returns the runs that connections have stopped.
+    pub(crate) fn resumption(&self) -> Arc<Resumption> {
+        self.resumption.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -219,7 +234,7 @@ impl Dispatcher {
                 Err(error) => Err(error),
             };
             match &ended {
-                Ok(_) => {}
+                Ok(run) => this.resumption.ended(run),
                 // Another process works on the run, or it was cancelled while it was queued.
                 Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "is not started: {error}"),
                 Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {
