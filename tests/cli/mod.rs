@@ -9,6 +9,7 @@ mod damage;
 mod flows;
 mod keys;
 mod ledger;
+mod network;
 mod own_connector;
 mod pipes;
 mod proxies;

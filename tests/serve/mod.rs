@@ -8,6 +8,7 @@ mod corrections;
 mod defaults;
 mod events;
 mod fairness;
+mod resumption;
 mod runs;
 mod sign_in;
 mod webhooks;
