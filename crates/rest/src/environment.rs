@@ -42,8 +42,8 @@ impl HttpEnvironment {
         HttpEnvironment { network, ..self }
     }
 
-    /// Returns the environment of a connection's host. Without one, a program makes the client itself, and what its code
-    /// says about private networks counts.
+    /// Returns the environment of a connection's host. Without one, a program makes the client itself, and what its
+    /// code says about private networks counts.
     pub fn of(context: &ConnectionContext) -> HttpEnvironment {
         let own = || HttpEnvironment::default().with_network(NetworkPolicy::any());
         context.extension::<HttpEnvironment>().map_or_else(own, |environment| (*environment).clone())

@@ -122,7 +122,7 @@ fn every_fault_has_its_source_location() {
     assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
 }
 
-/// A stranger's connector must not set what decides who calls, where, and how the message ends.
+/// The connector of a stranger must not set the credentials, the host or the framing of a request.
 #[test]
 fn a_connector_sets_no_headers_of_the_client_or_of_http() {
     let manifest = fs::read_to_string(examples().join("todo/connector.toml")).unwrap();

@@ -156,7 +156,7 @@ impl Client {
             }
             let failure = match outcome {
                 Ok(accepted) => {
-                    self.0.refusals.accepted(call.info.call.name);
+                    self.0.refusals.accepted();
                     debug!(attempt, elapsed = ?started.elapsed(), "done");
                     return Ok(accepted);
                 }

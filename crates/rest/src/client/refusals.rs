@@ -7,7 +7,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,40 +25,32 @@ const CONFIRMED_FOR: Duration = Duration::from_secs(600);
 
 /// What a client remembers of the refusals of its API.
 #[derive(Default)]
-pub(crate) struct Refusals(Mutex<State>);
-
-#[derive(Default)]
-struct State {
+pub(crate) struct Refusals {
     /// Whether the connection has worked: a call was accepted.
-    worked: bool,
+    worked: AtomicBool,
     /// The time of the last confirmed refusal, by operation.
-    confirmed: HashMap<String, Instant>,
+    confirmed: Mutex<HashMap<String, Instant>>,
 }
 
 impl Refusals {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Records that the API accepted a call of this operation.
-    pub(crate) fn accepted(&self, operation: &str) {
-        let mut state = self.state();
-        state.worked = true;
-        state.confirmed.remove(operation);
+    /// Records that the API accepted a call. Refusals that were confirmed stay so: in a list, some items may be
+    /// forbidden and others not.
+    pub(crate) fn accepted(&self) {
+        self.worked.store(true, Ordering::Relaxed);
     }
 
     /// Returns whether this failure of an operation is to be checked once more. `confirms` is whether the call has
     /// done that already; it is set by this.
     pub(crate) fn is_unconfirmed(&self, operation: &str, failure: &Failure, confirms: &mut bool) -> bool {
-        let mut state = self.state();
-        if !state.worked || !is_refusal(failure) {
+        if !self.worked.load(Ordering::Relaxed) || !is_refusal(failure) {
             return false;
         }
+        let mut confirmed = self.confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         if std::mem::replace(confirms, true) {
-            state.confirmed.insert(operation.to_owned(), Instant::now());
+            confirmed.insert(operation.to_owned(), Instant::now());
             return false;
         }
-        state.confirmed.get(operation).is_none_or(|at| at.elapsed() >= CONFIRMED_FOR)
+        confirmed.get(operation).is_none_or(|at| at.elapsed() >= CONFIRMED_FOR)
     }
 }
 
@@ -84,16 +79,14 @@ mod tests {
         let forbidden = failure(403, Retry::Never);
         let first = |operation: &str| refusals.is_unconfirmed(operation, &forbidden, &mut false);
         assert!(!first("a"), "nothing has worked yet: the settings are wrong");
-        refusals.accepted("a");
+        refusals.accepted();
         assert!(first("a") && first("a") && first("b"), "calls at the same time are all checked once more");
         assert!(!refusals.is_unconfirmed("a", &forbidden, &mut true), "not twice in one call");
-        assert!(!first("a"), "it was confirmed");
+        refusals.accepted();
+        assert!(!first("a"), "it was confirmed, whatever is accepted besides");
         assert!(first("b"), "of this operation only");
         tokio::time::advance(CONFIRMED_FOR).await;
         assert!(first("a"), "and for some time only");
-        refusals.is_unconfirmed("a", &forbidden, &mut true);
-        refusals.accepted("a");
-        assert!(first("a"), "or until it works again");
     }
 
     #[test]

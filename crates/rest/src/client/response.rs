@@ -13,7 +13,10 @@ use trunkline_core::{Effect, Error, ErrorKind, Redactor, RepeatedMember, Retry, 
 use crate::{
     paging::next_link,
     table::{Call, ExpectedBody},
-    transport::{ContentType, Failure, RawResponse, TokenProblem, excerpt, header_text, retry_after, text, url_policy},
+    transport::{
+        ContentType, Failure, RawResponse, TokenProblem, excerpt, header_text, names_wait, retry_after, text,
+        url_policy,
+    },
 };
 
 /// A response as the `classify` hook of a connector sees it.
@@ -157,7 +160,7 @@ pub(crate) fn interpret(
         200..=299 => from_hook.is_some(),
         // A redirect after a POST may be how the service reports success.
         302 | 303 | 408 => false,
-        503 => response.retry_after.is_some(),
+        503 => names_wait(&raw.headers),
         501 | 505 => true,
         code => code < 500,
     };

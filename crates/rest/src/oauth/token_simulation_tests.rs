@@ -371,7 +371,7 @@ fn without_leases_the_sign_in_is_lost() {
     assert!(seeds(5).any(|seed| simulate(seed, ReusePolicy::Revoke, 0, Some("lease")).revoked));
 }
 
-/// Responses that take up to twelve seconds, while a call takes four.
+/// Responses after at most twelve seconds, while a call takes four.
 const SLOW: Network = Network { slowest: 6_000, patience: PATIENCE, cuts: false };
 
 #[test]

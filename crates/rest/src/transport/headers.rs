@@ -46,8 +46,8 @@ pub(crate) fn header_is_free(name: &str) -> bool {
     })
 }
 
-/// Returns a header that a connector sends with every call, from its code or from its `connector.toml`. The rule is that
-/// of the headers of rows and flows.
+/// Returns a header that a connector sends with every call, from its code or from its `connector.toml`. The rule is
+/// that of the headers of rows and flows.
 ///
 /// # Errors
 ///

@@ -63,8 +63,8 @@ impl NetworkPolicy {
     }
 
     /// Allows only these hosts: names, `*.example.com` for the names below one, `*`, addresses and networks such as
-    /// `10.1.0.0/16`, each with a port if only that is allowed. They are separated by commas, spaces or lines; `#` begins
-    /// a comment. A network matches URLs with an address, not names that resolve to one.
+    /// `10.1.0.0/16`, each with a port if only that is allowed. They are separated by commas, spaces or lines; `#`
+    /// begins a comment. A network matches URLs with an address, not names that resolve to one.
     ///
     /// # Errors
     ///

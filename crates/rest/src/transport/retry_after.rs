@@ -44,8 +44,8 @@ const RESETS: [&str; 7] = [
 /// What is left of a quota.
 const REMAINING: [&str; 3] = ["ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining"];
 
-/// The words before a wait in the body of a throttle. The last two are those of Azure API Management, for its rate limit
-/// and its quota.
+/// The words before a wait in the body of a throttle. The last two are those of Azure API Management, for its rate
+/// limit and its quota.
 const WORDS: [&str; 7] =
     ["retry after", "retry in", "please wait", "available in", "resets in", "try again in", "be replenished in"];
 
@@ -72,25 +72,34 @@ enum Unit {
 /// Returns the wait that a response asks for, at most one day; `None` if it asks for none. `body` is its text.
 ///
 /// Times are compared with the `Date` of the same response, because the clock of this machine may be wrong. A time in
-/// the past means no wait. Of several values, the longest counts. A throttle (429, 503) with a `Retry-After` that cannot
-/// be read asks for a minute.
+/// the past means no wait. Of several values, the longest counts. A 429 or 503 with a `Retry-After` that cannot be read
+/// asks for a minute.
 pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap, body: &str) -> Option<Duration> {
     let now = date_of(headers);
-    let asked = longest(headers, &IN_MILLISECONDS, Unit::Milliseconds, now)
-        .or_else(|| longest(headers, &IN_SECONDS, Unit::Seconds, now));
-    let asked = asked.or_else(|| match status {
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-            quota(headers, now).or_else(|| in_body(body, now)).or_else(|| unreadable(headers))
+    let asked = named(headers, now).or_else(|| {
+        let is_throttle = status == StatusCode::TOO_MANY_REQUESTS;
+        if !is_throttle && ![StatusCode::SERVICE_UNAVAILABLE, StatusCode::FORBIDDEN].contains(&status) {
+            return None;
         }
-        // A 403 is a throttle only if it says so: the quota is used up, or there are words about a wait.
-        StatusCode::FORBIDDEN => {
-            let is_spent = texts(headers, &REMAINING).any(|left| left.parse::<f64>().is_ok_and(|left| left <= 0.0));
-            let quota = if is_spent { quota(headers, now) } else { None };
-            quota.or_else(|| in_body(body, now)).or_else(|| unreadable(headers))
-        }
-        _ => None,
+        // Many services send these headers with every response. A 503 or 403 is a throttle only if nothing is left.
+        let is_spent = || texts(headers, &REMAINING).any(|left| left.parse::<f64>().is_ok_and(|left| left <= 0.0));
+        let quota = if is_throttle || is_spent() { quota(headers, now) } else { None };
+        let asked = quota.or_else(|| in_body(body, now));
+        // A 403 without a wait that can be read is about permissions.
+        if status == StatusCode::FORBIDDEN { asked } else { asked.or_else(|| unreadable(headers)) }
     });
     asked.map(|asked| asked.min(LONGEST))
+}
+
+/// Returns whether a response names its wait in a header of its own. A 503 that does was refused, and had no effect.
+pub(crate) fn names_wait(headers: &HeaderMap) -> bool {
+    named(headers, date_of(headers)).is_some()
+}
+
+/// Returns the wait of a header that holds nothing else.
+fn named(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    longest(headers, &IN_MILLISECONDS, Unit::Milliseconds, now)
+        .or_else(|| longest(headers, &IN_SECONDS, Unit::Seconds, now))
 }
 
 fn texts<'a>(headers: &'a HeaderMap, names: &'static [&'static str]) -> impl Iterator<Item = &'a str> {
@@ -114,8 +123,8 @@ fn unreadable(headers: &HeaderMap) -> Option<Duration> {
     Some(UNREADABLE)
 }
 
-/// Returns the wait until a quota is filled up again: by a header of its own, or by `RateLimit` and `RateLimit-Policy` in
-/// one of their forms (draft-ietf-httpapi-ratelimit-headers).
+/// Returns the wait until a quota is filled up again: by a header of its own, or by `RateLimit` and `RateLimit-Policy`
+/// in one of their forms (draft-ietf-httpapi-ratelimit-headers).
 fn quota(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let parameter = |names, key: &'static str| {
         texts(headers, names).flat_map(|text| text.split([';', ','])).filter_map(move |one| {
@@ -215,7 +224,8 @@ fn number_wait(number: f64, unit: Unit, now: SystemTime) -> Option<Duration> {
     }
 }
 
-/// Reads a duration with a unit: `30s`, `1 min 30 s`, `PT30S`, `00:12:34`, and `1.02:03:04` with days as .NET writes it.
+/// Reads a duration with a unit: `30s`, `1 min 30 s`, `PT30S`, `00:12:34`, and `1.02:03:04` with days as .NET writes
+/// it.
 fn span(text: &str) -> Option<Duration> {
     let text = match text.split_once(':') {
         Some((days, rest)) if days.contains('.') => {
