@@ -13,8 +13,8 @@ use crate::{
     run::{FailedAttempts, LONG_WAIT, RunEvent, RunNotification},
 };
 
-/// The retries of a step without `retry` after a service has asked for a longer wait than a call makes itself: its quota
-/// is used up, or it is down for maintenance.
+/// The retries of a step without `retry` after a service has asked for a longer wait than a call makes itself: its
+/// quota is used up, or it is down for maintenance.
 const THROTTLED: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
 
 /// Returns how long a step waits for its next attempt after this attempt has failed; nothing if the error is final.
@@ -48,7 +48,7 @@ impl RunRecord {
         let kind = error.kind().as_str();
         if after >= LONG_WAIT {
             // An operator wants to know why the run does not go on.
-            tracing::warn!(step = %step, attempt, kind, %until, "the step waits until {until} and is then tried again: {error}");
+            tracing::warn!(step = %step, attempt, kind, %until, "the step waits and is then tried again: {error}");
         } else {
             tracing::info!(step = %step, attempt, kind, ?after, "the step is tried again: {error}");
         }
