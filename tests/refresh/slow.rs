@@ -112,7 +112,8 @@ async fn five_processes_call_a_slow_login_server_one_after_the_other() {
     slow(5).await;
 }
 
-/// Responses that arrive after the time of a call, from a login server that ends the sign-in when a token is used twice.
+/// Responses that arrive after the time of a call, from a login server that ends the sign-in when a token is used
+/// twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn late_responses_keep_the_sign_in_at_a_strict_login_server() {
     let sandbox = login(RefreshPolicy::OneTime).await;

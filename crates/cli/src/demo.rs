@@ -127,7 +127,8 @@ pub(crate) async fn demo(runtime: &Runtime, data: &Path, arguments: args::Demo, 
     let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.info(&format!(
-        "Run {} of flow {FLOW_NAME} has started. You can kill it: `trunkline runs resume {} --allow-private-network` continues it.\n",
+        "Run {} of flow {FLOW_NAME} has started. You can kill it: `trunkline runs resume {} --allow-private-network` \
+         continues it.\n",
         started.run, started.run
     ));
     let run = progress_display::watch(runtime, &started.run, output).await?;
