@@ -83,6 +83,21 @@ async fn a_refusal_is_shown_as_a_pause_until_it_is_confirmed() {
     futures::future::join_all(each).await;
 }
 
+/// A check waits for the second answer, so that it has a result.
+#[tokio::test]
+async fn a_check_confirms_a_refusal_itself() {
+    for refusals in [1, 2] {
+        let (login, _server, _, client) = expired(Duration::from_millis(50)).await;
+        for _ in 0..refusals {
+            login.instead(refusal(400, "invalid_grant"));
+        }
+        let found = client.check("thing.get", json!({ "id": 1 })).await.findings;
+        let pointers: Vec<_> = found.iter().map(|one| &*one.pointer).collect();
+        assert_eq!(pointers, if refusals == 1 { vec![] } else { vec!["/refreshToken"] }, "{found:?}");
+        assert_eq!(login.asked(), 3);
+    }
+}
+
 async fn with_confirm(_: &Client, vault: &Arc<MemoryVault>, server: &MockServer) -> Error {
     let client = with(server, oauth(server, refresh_token()), vault);
     client.call("thing.get", json!({ "id": 1 }), &cx().with_timeout(Duration::from_millis(50))).await.unwrap_err()
