@@ -11,6 +11,7 @@ mod flows;
 mod foreign_text;
 mod keys;
 mod ledger;
+mod network;
 mod own_connector;
 mod pipes;
 mod proxies;

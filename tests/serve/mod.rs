@@ -9,6 +9,7 @@ mod defaults;
 mod events;
 mod fairness;
 mod replays;
+mod resumption;
 mod runs;
 mod sign_in;
 mod webhooks;

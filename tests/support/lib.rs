@@ -27,7 +27,10 @@ use tokio::{
     io::AsyncWriteExt,
     process::{Child, Command},
 };
-use trunkline::Runtime;
+use trunkline::{
+    Ports, Runtime,
+    rest::{HttpEnvironment, NetworkPolicy},
+};
 
 use trunkline_sandbox::{Options, Sandbox};
 use trunkline_store::KeySource;
@@ -111,6 +114,11 @@ fn built(kind: &str, name: &str) -> PathBuf {
     folder.join(format!("{name}{}", env::consts::EXE_SUFFIX))
 }
 
+/// Returns an environment whose connections may reach the servers of the tests, which are on this machine.
+pub fn environment() -> HttpEnvironment {
+    HttpEnvironment::default().with_network(NetworkPolicy::any())
+}
+
 /// The command line with a data directory and a key file of its own, which are removed when it is dropped.
 #[derive(Debug)]
 pub struct Cli {
@@ -147,7 +155,9 @@ impl Cli {
 
     /// Opens the same data directory in this process.
     pub fn runtime(&self) -> Runtime {
-        Runtime::open(&self.data(), KeySource::File(self.key_file())).expect("the store opens")
+        let ports = Ports::sqlite(&self.data(), KeySource::File(self.key_file())).expect("the store opens");
+        let registry = trunkline::registry(None).expect("the registry of this program");
+        Runtime::new(registry, Ports { http: environment(), ..ports })
     }
 
     /// Returns a command that is not started yet. Its process is killed when dropped.
@@ -159,7 +169,7 @@ impl Cli {
             }
         }
         command.args(arguments).arg("--data").arg(self.data()).arg("--key-file").arg(self.key_file());
-        command.env("HOME", self.home()).kill_on_drop(true);
+        command.env("HOME", self.home()).env("TRUNKLINE_ALLOW_PRIVATE_NETWORK", "true").kill_on_drop(true);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

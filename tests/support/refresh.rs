@@ -19,7 +19,7 @@ use trunkline_sandbox::Sandbox;
 
 pub use gate::{Gate, HeldRequest, HoldPoint, Pair, Post, Upstream};
 pub use kills::{Rounds, Tally, WINDOWS, Window, kill};
-pub use process::{CallOutcome, Grant, Point, Process, Sabotage, Signal, process};
+pub use process::{CallOutcome, Grant, PATIENCE, Point, Process, Sabotage, Signal, process};
 
 use crate::Cli;
 use process::Setup;

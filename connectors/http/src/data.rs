@@ -20,7 +20,7 @@ use trunkline_core::{
     ErrorKind, FileStream, NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, any_action,
     any_connector, async_trait, schema_of,
 };
-use trunkline_rest::{Client, Table, generic, lossy_toml_numbers};
+use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header};
 
 use crate::{Http, Settings, errors};
 
@@ -109,6 +109,11 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
     let document: Value = toml::from_str(&text).unwrap_or_default();
     let mut findings = Schema::from(manifest_schema()).check(&document);
     let connection = connection_schema(&parsed, &mut findings);
+    findings.extend(parsed.headers.iter().filter_map(|(name, value)| {
+        let error = plain_header(name, value).err()?;
+        let hint = error.advice().unwrap_or_default();
+        Some(Diagnostic::error(format!("/headers/{name}"), error.message()).hint(hint))
+    }));
     for finding in &mut findings {
         // The pointer has no position in the text, so the first occurrence of its last name is used.
         let name = finding.pointer.rsplit('/').next().filter(|name| !name.is_empty());

@@ -6,12 +6,8 @@ mod runs;
 
 use std::{env, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use trunkline::{
-    core::{Error, Result},
-    environment_variable,
-    rest::Url,
-};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use trunkline::{core::{Error, Result}, environment_variable, rest::Url};
 
 use crate::output::Output;
 #[cfg(feature = "demo")]
@@ -32,6 +28,16 @@ pub(crate) struct Arguments {
     /// Folder of connectors without code: one subfolder for each, with a connector.toml and operations/*.toml
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "DIR", env = "TRUNKLINE_CONNECTORS")]
     pub(crate) connectors: Option<PathBuf>,
+    /// Hosts that connections may reach, or @FILE with one a line; all public ones if absent
+    ///
+    /// Names, *.NAME for the names below one, addresses and networks such as 10.1.0.0/16, each with :PORT if only that
+    /// port is allowed, separated by commas. It applies to APIs, login servers, discovery, files and redirects, and no
+    /// connection can override it.
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "LIST", env = "TRUNKLINE_ALLOW_HOSTS")]
+    pub(crate) allow_hosts: Option<String>,
+    /// Let connections with the setting allowPrivateNetwork reach private networks and this machine
+    #[arg(long, global = true, help_heading = GLOBAL, env = "TRUNKLINE_ALLOW_PRIVATE_NETWORK", value_parser = BoolishValueParser::new())]
+    pub(crate) allow_private_network: bool,
     /// Print results as JSON on standard output, and errors as JSON on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -273,9 +279,6 @@ pub(crate) enum ConnectionCommand {
         /// Write them to this connection; its scopes stay
         #[arg(long, value_name = "NAME")]
         into: Option<String>,
-        /// Allow an issuer in a private network or on this machine
-        #[arg(long)]
-        allow_private_network: bool,
     },
     /// List the changes of sign-in states: ok, refreshing, backoff, reauth_required
     Events {

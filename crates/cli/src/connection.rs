@@ -32,8 +32,13 @@ use crate::{
     output::{Output, exit, table, time},
 };
 
-/// Runs a `connection` command.
-pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, output: &Output) -> Result<ExitCode> {
+/// Runs a `connection` command. `private_network` is whether the operator allows private networks.
+pub(crate) async fn connection(
+    runtime: &Runtime,
+    command: ConnectionCommand,
+    private_network: bool,
+    output: &Output,
+) -> Result<ExitCode> {
     match command {
         ConnectionCommand::Add { file, replace, allow_references } => {
             let connections = match document(&file, &read(&file)?)? {
@@ -51,11 +56,12 @@ pub(crate) async fn connection(runtime: &Runtime, command: ConnectionCommand, ou
             let finished = authorize(runtime, name, port, paste, output).await?;
             output.show(&finished, || format!("{} is signed in.", finished.authorized));
         }
-        ConnectionCommand::Discover { issuer, into: None, allow_private_network } => {
-            discover(runtime, DiscoveryQuery { issuer, allow_private_network }, output).await?;
+        ConnectionCommand::Discover { issuer, into: None } => {
+            discover(runtime, DiscoveryQuery { issuer, allow_private_network: private_network }, output).await?;
         }
-        ConnectionCommand::Discover { issuer, into: Some(name), allow_private_network } => {
-            discover_into(runtime, DiscoveryTarget { name, issuer, allow_private_network }, output).await?;
+        ConnectionCommand::Discover { issuer, into: Some(name) } => {
+            let target = DiscoveryTarget { name, issuer, allow_private_network: private_network };
+            discover_into(runtime, target, output).await?;
         }
         ConnectionCommand::Export { name, all } => export(runtime, name, all, output).await?,
         ConnectionCommand::Events { name, after } => {

@@ -191,7 +191,8 @@ async fn copy(runtime: &Runtime, place: &Place, arguments: args::Demo, output: &
     let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.info(&format!(
-        "Run {} of flow {FLOW_NAME} has started. You can kill it: `{} runs resume {}` continues it.\n",
+        "Run {} of flow {FLOW_NAME} has started. You can kill it: `{} --allow-private-network runs resume {}` continues \
+         it.\n",
         started.run,
         place.command(),
         started.run

@@ -54,7 +54,7 @@ use trunkline::{
         actions::{ActionCall, CallAction, ListActionItems},
         catalogue::ActionQuery,
     },
-    rest::HttpEnvironment,
+    rest::{HttpEnvironment, NetworkPolicy},
     store::KeySource,
 };
 
@@ -169,6 +169,8 @@ impl Source {
 async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, output: &Output) -> Result<ExitCode> {
     #[cfg(feature = "demo")]
     let given_data = arguments.data.clone();
+    let private_network = arguments.allow_private_network || simulates(&arguments.command);
+    let http = http.with_network(network(arguments.allow_hosts.as_deref(), private_network)?);
     let data = arguments.data.map_or_else(default_data, Ok);
     let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file, http };
     match arguments.command {
@@ -193,9 +195,11 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Schema { what, name } => catalogue::schema(&source.in_memory()?, what, name).await,
         // Needs no store: users run it before they add the first connection.
         Command::Connection { command: command @ ConnectionCommand::Discover { into: None, .. } } => {
-            connection::connection(&source.in_memory()?, command, output).await
+            connection::connection(&source.in_memory()?, command, private_network, output).await
         }
-        Command::Connection { command } => connection::connection(&source.open(&data?)?, command, output).await,
+        Command::Connection { command } => {
+            connection::connection(&source.open(&data?)?, command, private_network, output).await
+        }
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (source.open(&data?)?, json(&input, "--input", output)?);
@@ -215,6 +219,32 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
             runs::runs(&source.open(data)?, data, command, output).await
         }
     }
+}
+
+/// Returns what connections may reach by the options of the operator.
+fn network(allow_hosts: Option<&str>, private_network: bool) -> Result<NetworkPolicy> {
+    let policy = NetworkPolicy::default().with_private_network(private_network);
+    // A variable without a value counts as not set.
+    match allow_hosts.filter(|list| !list.is_empty()) {
+        None => Ok(policy),
+        Some(list) => match list.strip_prefix('@') {
+            Some(file) => policy.with_hosts(&input::read(file)?),
+            None => policy.with_hosts(list),
+        },
+    }
+}
+
+/// Returns whether a command starts simulators on this machine and connects to them: the consent of the operator is the
+/// command itself.
+fn simulates(command: &Command) -> bool {
+    #[cfg(feature = "demo")]
+    let is_demo = matches!(command, Command::Demo(_));
+    #[cfg(not(feature = "demo"))]
+    let is_demo = {
+        let _ = command;
+        false
+    };
+    is_demo
 }
 
 /// Runs one action and prints its output, or all items of its list, one a line.

@@ -46,6 +46,12 @@ fn advice(run: &Run) -> String {
     let id = &run.id;
     let any = |reasons: fn(&Ledger) -> bool| run.ledger.values().any(reasons);
     let mut text = String::new();
+    if run.is_stopped_by_connection() && run.rerun_by.is_none() {
+        text += &format!(
+            "\nstopped by a connection that did not work: `trunkline serve` resumes it by itself when all of its \
+             connections work again, `trunkline runs resume {id}` does so at once"
+        );
+    }
     if any(|ledger| !ledger.failed.is_empty()) && run.status != RunStatus::Running {
         text += &format!("\nfailed: `trunkline runs items {id} --status failed` lists them");
         if run.rerun_by.is_none() {

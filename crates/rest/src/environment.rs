@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use tokio_util::task::TaskTracker;
 use trunkline_core::ConnectionContext;
 
-use crate::{budget::Budgets, transport::HttpTransport};
+use crate::{
+    budget::Budgets,
+    transport::{HttpTransport, NetworkPolicy},
+};
 
 /// What the clients of one host share: the transport, the pace of each connection, and the running token requests.
 ///
@@ -13,7 +16,10 @@ use crate::{budget::Budgets, transport::HttpTransport};
 /// [`ConnectionHost::with_extension`](trunkline_core::ConnectionHost::with_extension). Clones share everything; two
 /// environments share nothing. A client of a host without one gets an environment of its own.
 #[derive(Clone)]
-pub struct HttpEnvironment(Arc<Parts>);
+pub struct HttpEnvironment {
+    parts: Arc<Parts>,
+    network: NetworkPolicy,
+}
 
 struct Parts {
     transport: Arc<dyn HttpTransport>,
@@ -27,12 +33,20 @@ impl HttpEnvironment {
     pub fn new(transport: Arc<dyn HttpTransport>) -> HttpEnvironment {
         let token_requests = TaskTracker::new();
         token_requests.close();
-        HttpEnvironment(Arc::new(Parts { transport, budgets: Budgets::default(), token_requests }))
+        let parts = Arc::new(Parts { transport, budgets: Budgets::default(), token_requests });
+        HttpEnvironment { parts, network: NetworkPolicy::default() }
     }
 
-    /// Returns the environment of a connection's host, or one of its own.
+    /// Sets what the connections of this host may reach. The default is every public host.
+    pub fn with_network(self, network: NetworkPolicy) -> HttpEnvironment {
+        HttpEnvironment { network, ..self }
+    }
+
+    /// Returns the environment of a connection's host. Without one, a program makes the client itself, and what its
+    /// code says about private networks counts.
     pub fn of(context: &ConnectionContext) -> HttpEnvironment {
-        context.extension::<HttpEnvironment>().map(|environment| (*environment).clone()).unwrap_or_default()
+        let own = || HttpEnvironment::default().with_network(NetworkPolicy::any());
+        context.extension::<HttpEnvironment>().map_or_else(own, |environment| (*environment).clone())
     }
 
     /// Waits until no token request of these clients is running. Returns immediately if there is none.
@@ -40,19 +54,23 @@ impl HttpEnvironment {
     /// Call it before the process ends: the response of a token request that is not stored may cost a connection its
     /// sign-in. It takes no longer than a token request may take.
     pub async fn drain_token_requests(&self) {
-        self.0.token_requests.wait().await;
+        self.parts.token_requests.wait().await;
+    }
+
+    pub(crate) fn network(&self) -> &NetworkPolicy {
+        &self.network
     }
 
     pub(crate) fn transport(&self) -> Arc<dyn HttpTransport> {
-        self.0.transport.clone()
+        self.parts.transport.clone()
     }
 
     pub(crate) fn budgets(&self) -> &Budgets {
-        &self.0.budgets
+        &self.parts.budgets
     }
 
     pub(crate) fn token_requests(&self) -> TaskTracker {
-        self.0.token_requests.clone()
+        self.parts.token_requests.clone()
     }
 }
 

@@ -37,7 +37,8 @@ pub use transfer::{BlockCheckpoint, Uploaded, address_expired, file_name};
 #[cfg(feature = "reqwest")]
 pub use transport::ReqwestTransport;
 pub use transport::{
-    ClientLimits, HttpBody, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions, with_deadline,
+    ClientLimits, HttpBody, HttpRequest, HttpResponse, HttpTransport, NetworkPolicy, TransportFailure,
+    TransportOptions, plain_header, with_deadline,
 };
 // The types of a transport's requests and responses.
 pub use http::{HeaderMap, Method, StatusCode};

@@ -52,7 +52,7 @@ pub struct HttpSettings {
     pub requests_at_once: Option<u32>,
     /// # Allow Private Network
     /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
-    /// host name leads to it.
+    /// host name leads to it. If on, the operator of the host has to allow it as well.
     #[serde(default)]
     pub allow_private_network: bool,
 }

@@ -10,14 +10,17 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline::{
-    Runtime,
+    Ports, Runtime,
     core::{
         Action, ActionEntry, CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, Effect, Error,
         ErrorKind, FileRef, FileStream, Position, Registry, Result, Secret, SignInClient, async_trait, submit,
     },
     engine::RunStatus,
     flow::Flow,
-    rest::{Auth, BlockCheckpoint, Client, Grant, HttpSettings, OAuthPresets, OAuthSettings, Table, Url},
+    rest::{
+        Auth, BlockCheckpoint, Client, Grant, HttpEnvironment, HttpSettings, NetworkPolicy, OAuthPresets,
+        OAuthSettings, Table, Url,
+    },
 };
 
 /// The vendor's API: one row for each call. In a crate of its own, this is a file in `operations/`.
@@ -240,7 +243,9 @@ submit! { ActionEntry::of::<Upload>() }
 #[tokio::main]
 async fn main() -> Result<()> {
     let address = service::serve().await;
-    let runtime = Runtime::in_memory(Registry::discover()?);
+    // Only because this example runs the service on this machine.
+    let http = HttpEnvironment::default().with_network(NetworkPolicy::default().with_private_network(true));
+    let runtime = Runtime::new(Registry::discover()?, Ports { http, ..Ports::in_memory() });
     let connection = json!({
         "name": "archive", "connector": "archive-v1.0", "endpointUrl": address, "tokenUrl": format!("{address}/token"),
         "flows": "password", "username": "ada", "password": "correct horse", "clientId": "flows",

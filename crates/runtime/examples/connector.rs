@@ -7,10 +7,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use trunkline::core::{
-    Action, ActionEntry, CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, Effect, Result, Secret,
-    async_trait, submit,
+    Action, ActionEntry, CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, Effect, Registry, Result,
+    Secret, async_trait, submit,
 };
-use trunkline::rest::{Auth, Client, Table, Url};
+use trunkline::rest::{Auth, Client, HttpEnvironment, NetworkPolicy, Table, Url};
+use trunkline::{Ports, Runtime, store::KeySource};
 
 /// The operations of the vendor's API, one row each. In a crate: `include_str!("../operations/tasks.toml")`.
 const TASKS: &str = r#"
@@ -53,7 +54,7 @@ impl Connector for Todo {
     fn connect(settings: Settings, context: ConnectionContext) -> Result<Client> {
         let auth = Auth::ApiKey { header: "X-Api-Key".into(), key: settings.api_key };
         let client = Client::builder(Self::TITLE, settings.endpoint_url, &OPERATIONS).auth(auth, context);
-        client.private_network(true).build() // Only because this example runs the service on this machine.
+        client.private_network(true).build() // The service of this example is on this machine.
     }
 
     async fn check(client: &Client) -> CheckReport {
@@ -105,8 +106,10 @@ submit! { ActionEntry::of::<CompleteAll>() }
 async fn main() -> Result<()> {
     let address = serve().await;
     let folder = std::env::temp_dir().join(format!("trunkline-connector-{}", std::process::id()));
-    let runtime =
-        trunkline::Runtime::open(&folder.join("data"), trunkline::store::KeySource::File(folder.join("key")))?;
+    let ports = Ports::sqlite(&folder.join("data"), KeySource::File(folder.join("key")))?;
+    // Only because this example runs the service on this machine.
+    let http = HttpEnvironment::default().with_network(NetworkPolicy::default().with_private_network(true));
+    let runtime = Runtime::new(Registry::discover()?, Ports { http, ..ports });
     let settings = json!({ "name": "my-tasks", "connector": "todo-v1.0", "endpointUrl": address, "apiKey": "k3y" });
     runtime.add_connection(settings).await?;
     assert!(runtime.connect("my-tasks").await?.check().await.is_ok());

@@ -5,10 +5,11 @@
 
 use serde_json::json;
 use trunkline::{
-    Runtime,
+    Ports, Runtime,
     core::{Diagnostic, Error, Result},
     engine::{RunNotification, RunStatus},
     flow::Flow,
+    rest::{HttpEnvironment, NetworkPolicy},
     store::KeySource,
 };
 use trunkline_sandbox::{Options, Sandbox};
@@ -40,7 +41,10 @@ async fn main() -> Result<()> {
         Sandbox::start(Options { files: 20, max_size: 100_000, ..Options::default() }).await.map_err(failed)?;
 
     // One runtime for each data directory; the key that encrypts secrets lives elsewhere.
-    let runtime = Runtime::open(&folder.join("data"), KeySource::File(folder.join("key")))?;
+    let ports = Ports::sqlite(&folder.join("data"), KeySource::File(folder.join("key")))?;
+    // The host decides what connections reach. The simulators are on this machine.
+    let http = HttpEnvironment::default().with_network(NetworkPolicy::default().with_private_network(true));
+    let runtime = Runtime::new(trunkline::registry(None)?, Ports { http, ..ports });
     for connector in runtime.registry().connectors() {
         println!("{}: {} actions", connector.spec().title, connector.actions().count());
     }

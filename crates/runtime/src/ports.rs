@@ -55,7 +55,8 @@ pub struct Ports {
     pub secrets: Arc<dyn SecretResolver>,
     /// Whether the storage works.
     pub health: Arc<dyn StoreHealth>,
-    /// How requests are sent, and what the HTTP clients share.
+    /// How requests are sent, what the HTTP clients share, and what they may reach: every public host, unless the host
+    /// decides otherwise with [`HttpEnvironment::with_network`].
     pub http: HttpEnvironment,
     /// What the values of runs, calls and requests may take of the memory of the process.
     pub memory: MemoryBudget,

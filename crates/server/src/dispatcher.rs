@@ -21,7 +21,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result,
 use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunStatus};
 use trunkline_flow::Overlap;
 
-use crate::health::Health;
+use crate::{health::Health, resumption::Resumption};
 
 /// The maximum number of queued runs.
 const MAX_QUEUED: usize = 1000;
@@ -43,6 +43,7 @@ pub(crate) struct Dispatcher {
     run_stopped: Notify,
     /// A run that waits for at least this long is suspended.
     shortest_wait: Duration,
+    resumption: Arc<Resumption>,
 }
 
 #[derive(Default)]
@@ -125,7 +126,22 @@ impl Dispatcher {
     pub(crate) fn new(runtime: Runtime, health: Arc<Health>, at_once: usize, closing: CancellationToken) -> Arc<Self> {
         let (state, start_locks, run_stopped) = (Mutex::default(), Mutex::default(), Notify::new());
         let shortest_wait = suspended::SHORTEST_WAIT;
-        Arc::new(Dispatcher { runtime, health, closing, at_once, state, start_locks, run_stopped, shortest_wait })
+        Arc::new(Dispatcher {
+            runtime,
+            health,
+            closing,
+            at_once,
+            state,
+            start_locks,
+            run_stopped,
+            shortest_wait,
+            resumption: Arc::default(),
+        })
+    }
+
+    /// Returns the runs that connections have stopped.
+    pub(crate) fn resumption(&self) -> Arc<Resumption> {
+        self.resumption.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -265,7 +281,7 @@ impl Dispatcher {
                 Err(error) => Err(error),
             };
             match &ended {
-                Ok(_) => {}
+                Ok(run) => this.resumption.ended(run),
                 // Another process works on the run, or it was cancelled while it was queued.
                 Err(error) if error.kind() == ErrorKind::Conflict => tracing::info!(%run, "is not started: {error}"),
                 Err(error) if error.kind() == ErrorKind::Store && error.retryable() != Retry::Never => {

@@ -26,6 +26,7 @@ mod loopback;
 mod next_step;
 mod request;
 mod response;
+mod resumption;
 mod routes;
 mod scheduler;
 mod signature;
@@ -111,6 +112,8 @@ impl Server {
         runtime.redactor().add(&token);
         let guard = Guard::new(address, public_url.as_ref(), &token);
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
+        let resumption = dispatcher.resumption();
+        resumption.start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let connections = Connections::new(Limits::default());
         let app = App {

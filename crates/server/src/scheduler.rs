@@ -27,6 +27,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(1);
 /// The pause of a trigger after it failed.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(60);
+/// The pause of a trigger after a failure that may be a hiccup. Only if the next check fails too, it is reported.
+const PAUSE_BEFORE_REPORT: Duration = Duration::from_secs(10);
 /// The pause of a trigger after the store failed. It is short: while the store fails, no trigger is checked anyway.
 const PAUSE_AFTER_STORE_ERROR: Duration = Duration::from_secs(5);
 
@@ -48,6 +50,8 @@ struct State {
     paused: HashMap<String, (String, Instant)>,
     /// The digests of the lists whose latest look may have been incomplete and so was not the first one, by flow.
     incomplete: HashMap<String, u64>,
+    /// The flows whose last check failed for the first time, in a way that may be a hiccup of the service.
+    unconfirmed: HashSet<String>,
 }
 
 impl Scheduler {
@@ -108,7 +112,10 @@ impl Scheduler {
             let this = self.clone();
             tokio::spawn(async move {
                 let pause = match this.check(&name, &flow).await {
-                    Ok(pause) => pause,
+                    Ok(pause) => {
+                        this.lock().unconfirmed.remove(&name);
+                        pause
+                    }
                     Err(error) => Some(this.failed(&name, &error).await),
                 };
                 let mut state = this.lock();
@@ -125,6 +132,10 @@ impl Scheduler {
     /// Reports that a trigger has failed, and returns how long it is paused.
     async fn failed(&self, name: &str, error: &Error) -> Duration {
         self.health.report(error);
+        if may_be_hiccup(error) && self.lock().unconfirmed.insert(name.to_owned()) {
+            tracing::info!(flow = name, "its trigger failed, and is checked once more: {error}");
+            return PAUSE_BEFORE_REPORT;
+        }
         let reported = match error.kind() {
             ErrorKind::Store => Err(error.clone()),
             _ => self.report(name, Findings::of(error), false).await,
@@ -235,6 +246,12 @@ impl Scheduler {
         }
         Ok(is_news)
     }
+}
+
+/// Returns whether a failure may be gone with the next check: the service or its login server refused or was down.
+fn may_be_hiccup(error: &Error) -> bool {
+    use ErrorKind::{Auth, Permission, RateLimited, Unavailable};
+    matches!(error.kind(), Auth | Permission | RateLimited | Unavailable)
 }
 
 #[cfg(test)]

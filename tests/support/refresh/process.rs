@@ -41,6 +41,9 @@ static TABLE: Table = Table::new(
     )],
 );
 
+/// The time that a process waits for the response to a token request, as a multiple of the time of a call.
+pub const PATIENCE: u32 = 4;
+
 /// How the connection gets its first token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Grant {
@@ -83,6 +86,8 @@ pub enum Sabotage {
     TwoWrites,
     /// Writes of other processes since the attempt began are not seen, so that its name always seems to be in the row.
     NoFence,
+    /// The response to a token request is given up after the time of a call.
+    GivesUp,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -122,7 +127,13 @@ impl Setup {
                 Grant::Client => trunkline_rest::Grant::ClientCredentials,
             },
         };
-        let limits = ClientLimits { attempt: self.attempt, ..ClientLimits::default() };
+        let patience = if self.sabotage == Some(Sabotage::GivesUp) { 1 } else { PATIENCE };
+        let limits = ClientLimits {
+            attempt: self.attempt,
+            token_response: self.attempt * patience,
+            confirm: Duration::from_millis(100),
+            ..ClientLimits::default()
+        };
         let builder = Client::builder("the DAM", self.base.parse().unwrap(), &TABLE).private_network(true);
         builder.limits(limits).auth(Auth::OAuth(oauth), ConnectionContext::new(CONNECTION, vault)).build().unwrap()
     }

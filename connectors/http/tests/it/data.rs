@@ -121,3 +121,32 @@ fn every_fault_has_its_source_location() {
     assert!(load(empty.path()).is_err_and(|error| error.contains("there is no connector")));
     assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
 }
+
+/// The connector of a stranger must not set the credentials, the host or the framing of a request.
+#[test]
+fn a_connector_sets_no_headers_of_the_client_or_of_http() {
+    let manifest = fs::read_to_string(examples().join("todo/connector.toml")).unwrap();
+    let line =
+        manifest.lines().find(|line| line.starts_with("X-Api-Version") || line.contains("x-api-version")).unwrap();
+    let with = |name: &str| load(broken("connector.toml", line, &format!("{name} = \"x\"")).path());
+    for name in [
+        "Authorization",
+        "authorization",
+        "Host",
+        "Cookie",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "Content-Length",
+        "Transfer-Encoding",
+        "Connection",
+        "Content-Type",
+        "X-HTTP-Method-Override",
+        "X-Forwarded-Host",
+        "Upgrade",
+    ] {
+        let error = with(name).err().unwrap_or_else(|| panic!("{name} was accepted"));
+        assert!(error.contains(&format!("/headers/{name}: ")) && error.contains("connector.toml:"), "{error}");
+    }
+    // The twin: a header that says something about the call.
+    assert!(with("X-Api-Version").is_ok());
+}

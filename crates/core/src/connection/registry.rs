@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, ConnectionContext, ConnectionHost,
-    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, MemoryVault, NextStep, Result,
-    Schema, Secret, SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
+    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret,
+    SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
 };
 
 /// The connectors of a host, sorted by name.
@@ -226,14 +226,13 @@ impl Registry {
 
     /// Returns all findings on a connection document that can be made without its secrets and without the network: those
     /// of [`Registry::check`], else what the connector says when it makes a client. What this accepts, the first use
-    /// accepts.
-    pub fn check_settings(&self, connection: &Connection) -> Vec<Diagnostic> {
+    /// accepts. `host` has the extensions that clients get, and a vault that may be empty.
+    pub fn check_settings(&self, connection: &Connection, host: &ConnectionHost) -> Vec<Diagnostic> {
         let found = self.check(connection);
         if !found.is_empty() {
             return found;
         }
-        // The client is dropped, and nothing that it shares with others is used.
-        let host = ConnectionHost::from(Arc::new(MemoryVault::default()));
+        // The client is dropped, and nothing is sent.
         let placeholder = |_: &SecretSource| Ok(Secret::from("placeholder"));
         self.connect(connection, host, &placeholder).err().iter().map(Diagnostic::from).collect()
     }

@@ -10,11 +10,11 @@ use trunkline_flow::{Step, StepKind, Tries};
 use crate::{
     interpreter::record::RunRecord,
     journal::Flush,
-    run::{FailedAttempts, RunEvent, RunNotification},
+    run::{FailedAttempts, LONG_WAIT, RunEvent, RunNotification},
 };
 
-/// The retries of a step without `retry` after a throttled service has asked for a longer wait than a call makes
-/// itself.
+/// The retries of a step without `retry` after a service has asked for a longer wait than a call makes itself: its
+/// quota is used up, or it is down for maintenance.
 const THROTTLED: Tries = Tries { tries: 10, wait: Duration::from_secs(1), longest: Duration::from_secs(900) };
 
 /// Returns how long a step waits for its next attempt after this attempt has failed; nothing if the error is final.
@@ -24,7 +24,9 @@ pub(super) fn wait_before_retry(step: &Step, attempt: u32, error: &Error) -> Opt
         return None;
     }
     let calls = matches!(step.kind, StepKind::Action(_) | StepKind::Each { .. });
-    let throttled = calls && matches!((error.kind(), error.retryable()), (ErrorKind::RateLimited, Retry::After(_)));
+    let throttled = calls
+        && matches!(error.kind(), ErrorKind::RateLimited | ErrorKind::Unavailable)
+        && matches!(error.retryable(), Retry::After(_));
     step.policy.retry.as_ref().or(throttled.then_some(&THROTTLED))?.next(attempt, error)
 }
 
@@ -43,7 +45,13 @@ impl RunRecord {
     pub(super) async fn retry(&self, step: &StepPath, error: &Error, after: Duration) -> Result<()> {
         let (attempt, at) = (self.attempt_number(step), self.now());
         let until = at + after;
-        tracing::info!(step = %step, attempt, kind = error.kind().as_str(), ?after, "the step is tried again: {error}");
+        let kind = error.kind().as_str();
+        if after >= LONG_WAIT {
+            // An operator wants to know why the run does not go on.
+            tracing::warn!(step = %step, attempt, kind, %until, "the step waits and is then tried again: {error}");
+        } else {
+            tracing::info!(step = %step, attempt, kind, ?after, "the step is tried again: {error}");
+        }
         self.notify(RunNotification::StepRetried { step: step.clone(), message: error.to_string(), until });
         let retried = RunEvent::StepRetried { step: step.clone(), error: error.clone(), attempt, until, at };
         self.run.record(retried, Flush::Later).await

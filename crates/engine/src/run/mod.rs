@@ -19,4 +19,4 @@ pub use notification::RunNotification;
 pub use outcome::{ItemOutcome, RunStatus, Verdict};
 pub use progress::{ListProgress, Rate};
 pub use state::Run;
-pub(crate) use state::{FailedAttempts, ListPosition};
+pub(crate) use state::{FailedAttempts, LONG_WAIT, ListPosition};

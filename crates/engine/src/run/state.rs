@@ -2,13 +2,7 @@
 //!
 //! After a crash only the events are left, so nothing else may influence the state.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{collections::BTreeMap, sync::{ Arc, atomic::{AtomicU64, Ordering}, }, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -17,11 +11,14 @@ use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp, memor
 
 use crate::run::{
     KeyForm, Ledger, ListProgress, RerunOf, RunEvent, RunStatus, Verdict, Waiting,
-    failure::{is_transient, resolved_as_failed, stops_the_run},
+    failure::{is_of_connection, is_transient, resolved_as_failed, stops_the_run},
     ledger::tally,
     progress::ProgressCounter,
     time::Timer,
 };
+
+/// A wait for the next try from here on is shown.
+pub(crate) const LONG_WAIT: Duration = Duration::from_secs(60);
 
 /// The state of a run, folded from its events.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -53,7 +50,7 @@ pub struct Run {
     /// The output, if the flow has one and its steps have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
-    /// The conditions that `wait` steps wait for.
+    /// What steps wait for: a `wait` step for its condition, and a step that a service has throttled for its next try.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waiting: BTreeMap<StepPath, Waiting>,
     /// When the run was accepted.
@@ -244,7 +241,11 @@ impl Run {
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
             RunEvent::StepRetried { step, until, at, .. } => {
-                self.retry(step, Timer { until, longest: until.since(at) });
+                let longest = until.since(at);
+                self.retry(step.clone(), Timer { until, longest });
+                if longest >= LONG_WAIT {
+                    self.waiting.insert(step, Waiting { signal: None, until });
+                }
             }
             RunEvent::StepResolved { step, verdict, output, .. } => self.resolve(step, verdict, output),
             RunEvent::DeadlineSet { step, until } => self.steps.entry(step).or_default().deadline = Some(until),
@@ -340,8 +341,18 @@ impl Run {
         if self.finished_at.take().is_some() {
             let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
-            let stopped = |state: &StepState| matches!(&state.result, Some(Err(error)) if stops_the_run(error));
-            self.steps.values_mut().filter(|state| stopped(state)).for_each(StepState::reset);
+            // The step that failed because its connection did not work, and the steps around it.
+            let failed = self.error.as_ref().filter(|error| is_of_connection(error)).and_then(Error::step);
+            let failed = failed.map(StepPath::from);
+            let stopped = |path: &StepPath, error: &Error| {
+                stops_the_run(error)
+                    || (is_of_connection(error) && failed.as_ref().is_some_and(|failed| failed.is_within(path)))
+            };
+            for (path, state) in &mut self.steps {
+                if matches!(&state.result, Some(Err(error)) if stopped(path, error)) {
+                    state.reset();
+                }
+            }
         }
         self.status = RunStatus::Running;
         self.error = None;

@@ -360,3 +360,41 @@ async fn the_main_job_survives_a_crash_at_every_position() {
     let ledger = &played.run.ledger[&StepPath::from("all")];
     assert_eq!((played.run.status, ledger.done, ledger.total()), (RunStatus::Partial, 3, 6));
 }
+
+#[tokio::test]
+async fn a_run_that_a_service_has_stopped_continues_at_the_failed_step() {
+    for (place, fault, resumes) in [("outage", "busy 1", true), ("missing thing", "missing", false)] {
+        let (engine, _) = engine();
+        let flow = flow(json!([
+            call("first", "thing.look", json!({ "name": "a" })),
+            { "id": "inside", "if": true, "then": [call("second", "thing.look", json!({ "name": "b", "fault": fault }))] },
+            call("third", "thing.look", json!({ "name": "c" })),
+        ]));
+        let run = engine.start(&flow, json!({}), slots(place)).await.unwrap().wait().await.unwrap();
+        assert_eq!((run.status, run.is_stopped_by_connection()), (RunStatus::Failed, resumes), "{place}");
+        let run = engine.resume(&run.id, slots(place)).await.unwrap().wait().await.unwrap();
+        let calls = ["a", "b", "c"].map(|name| world(place).calls(&format!("look {name}")));
+        // The twin: an error of the step itself is not tried again.
+        let expected = if resumes { (RunStatus::Succeeded, [1, 2, 1]) } else { (RunStatus::Failed, [1, 1, 0]) };
+        assert_eq!((run.status, calls), expected, "{place}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_without_retry_waits_as_long_as_a_service_asks() {
+    let flow = flow(json!([call("one", "thing.look", json!({ "name": "q", "fault": "later 2" }))]));
+    let (engine, _) = engine();
+    let handle = engine.start(&flow, json!({}), slots("quota")).await.unwrap();
+    // The wait is shown with its end.
+    let waiting = loop {
+        let run = engine.run(handle.id()).await.unwrap();
+        match run.waiting.get(&StepPath::from("one")) {
+            Some(wait) => break wait.until.since(run.started_at),
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert!(waiting >= Duration::from_secs(2400), "{waiting:?}");
+    let run = handle.wait().await.unwrap();
+    assert_eq!((run.status, world("quota").calls("look q")), (RunStatus::Succeeded, 3));
+    assert!(run.waiting.is_empty());
+}

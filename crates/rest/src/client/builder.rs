@@ -4,13 +4,14 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use trunkline_core::{ConnectionContext, Error, ErrorKind, MemoryVault, Result, Secret};
 use url::Url;
 
 use super::{
     auth::{Auth, Signer},
     handle::{Client, Inner},
+    refusals::Refusals,
     response::{Classify, Response},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     oauth::ClientParts,
     settings::HttpSettings,
     table::{TableHandle, Target},
-    transport::{ClientLimits, HttpChannel, SsrfPolicy, header_is_free, secret_header, url_policy},
+    transport::{ClientLimits, HttpChannel, SsrfPolicy, header_is_free, plain_header, secret_header, url_policy},
 };
 
 /// Builds a [`Client`]; made by [`Client::builder`].
@@ -210,10 +211,11 @@ impl ClientBuilder {
         Target::path(&self.check_path)
             .url(&self.base)
             .map_err(|error| error.into_kind(ErrorKind::Config).setting("/checkPath"))?;
-        let ssrf = SsrfPolicy::new(self.private_network, self.data_hosts);
-        ssrf.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         let context = self.context.unwrap_or_else(no_context);
         let environment = HttpEnvironment::of(&context);
+        environment.network().check_private(self.private_network)?;
+        let ssrf = SsrfPolicy::new(self.private_network, self.data_hosts, environment.network().clone());
+        ssrf.check("endpoint URL", &self.base).map_err(|error| error.setting("/endpointUrl"))?;
         let http = HttpChannel::api(environment.transport(), &ssrf);
         let (connection, redactor) = (context.connection().to_owned(), context.redactor().clone());
         let keys = self.secret_headers.iter().map(|header| header.value.expose());
@@ -248,6 +250,7 @@ impl ClientBuilder {
             secrets,
             redactor,
             classify: self.classify,
+            refusals: Refusals::default(),
             limits: self.limits,
             connection,
             warnings: self.warnings,
@@ -275,10 +278,8 @@ fn idempotency_header(name: String, signer: &Signer) -> Result<HeaderName> {
 fn headers(plain: Vec<(String, String)>, secret: &[SecretHeader]) -> Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     for (name, value) in plain {
-        let value = HeaderValue::from_str(&value).map_err(|_| {
-            Error::new(ErrorKind::Config, format!("the header {name} has a value that a header cannot carry"))
-        })?;
-        headers.insert(header_name(&name)?, value);
+        let (name, value) = plain_header(&name, &value)?;
+        headers.insert(name, value);
     }
     for SecretHeader { name, value, setting } in secret {
         let value = secret_header(value.expose().trim()).map_err(|error| match *setting {

@@ -11,15 +11,16 @@ use bytes::Bytes;
 use futures::{TryFutureExt, future::join_all};
 use http::Method;
 use serde_json::Value;
+use tokio::time::{sleep, timeout};
 use trunkline_core::{
-    CheckReport, ConnectStage, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode,
+    CheckReport, ConnectStage, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Retry,
     Severity, StageOutcome, TextPlaces,
 };
 use url::{Position, Url};
 
 use super::{auth::Signer, handle::Client};
 use crate::{
-    oauth::{Grant, OAuth, discover_over},
+    oauth::{Grant, OAuth, Token, Tokens, discover_over},
     table::{Call, ExpectedBody, Target, Verb},
     transport::{self, Body, Failure, HttpRequest, RawResponse, url_policy},
 };
@@ -65,6 +66,23 @@ impl Client {
         self.stages(&route, setting, call).await
     }
 
+    /// Returns a token. A refusal that may be a hiccup is checked once more, so that the check has a result.
+    async fn check_token(&self, tokens: &Tokens, host: &str) -> Result<Token, Error> {
+        // A response that comes later than this is still awaited, but not by the check.
+        let time = self.0.limits.attempt;
+        let ask = || async {
+            let asked = timeout(time, tokens.end_backoff().and_then(|()| tokens.access())).await;
+            asked.unwrap_or_else(|_| Err(transport::timed_out(host, time)))
+        };
+        match ask().await {
+            Err(error) if is_unconfirmed(&error) => {
+                sleep(self.0.limits.confirm).await;
+                ask().await
+            }
+            asked => asked,
+        }
+    }
+
     fn check_context(&self) -> Context {
         Context::new("check", &self.0.connection, Connections::default()).with_timeout(self.0.limits.attempt)
     }
@@ -88,7 +106,7 @@ impl Client {
                 report.stage("token", host, StageOutcome::Skipped);
                 blocked = true;
             } else {
-                match tokens.end_backoff().and_then(|()| tokens.access()).await {
+                match self.check_token(tokens, &host).await {
                     Ok(token) => {
                         report.stage("token", host, StageOutcome::Ok);
                         let missing = token.missing_scopes(&oauth.scopes);
@@ -259,6 +277,12 @@ impl Client {
             _ => error,
         }
     }
+}
+
+/// Returns whether the login server is to be asked once more, because its refusal may be a hiccup.
+fn is_unconfirmed(error: &Error) -> bool {
+    let refused = error.details().iter().any(|detail| matches!(detail, ErrorDetail::TokenRefused { .. }));
+    refused && matches!(error.retryable(), Retry::After(_))
 }
 
 /// Returns whether the login server does not know the client, or does not accept its secret.

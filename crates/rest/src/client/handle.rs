@@ -10,7 +10,7 @@ use trunkline_core::{
 };
 use url::Url;
 
-use super::{auth::Signer, response::Classify};
+use super::{auth::Signer, refusals::Refusals, response::Classify};
 use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
@@ -62,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) redactor: Redactor,
     pub(crate) budget: Arc<Budget>,
     pub(crate) classify: Option<Classify>,
+    pub(crate) refusals: Refusals,
     pub(crate) limits: ClientLimits,
     pub(crate) connection: String,
     /// A path to read in a check of the connection; reading it has no effect.

@@ -14,8 +14,8 @@ use std::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{Instrument, debug, info_span};
-use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, VALUE_MEMORY, memory_of_json};
+use tracing::{Instrument, debug, info_span, warn};
+use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, Timestamp, VALUE_MEMORY, memory_of_json};
 
 use super::{
     auth::Credentials,
@@ -71,6 +71,9 @@ struct Stage {
 /// The wait for a permit ends this long before the deadline of the call, so that the error names the wait and not only
 /// the deadline.
 const QUEUE_MARGIN: Duration = Duration::from_millis(5);
+
+/// A pause from here on is reported as a warning.
+const LONG: Duration = Duration::from_secs(60);
 
 impl Client {
     /// The stack that every call of the API goes through, outermost layer first:
@@ -143,7 +146,7 @@ impl Client {
         let budget = &self.0.budget;
         let effect = call.info.call.effect;
         let mut waits = Waits::new(&self.0.limits, Some(call.deadline));
-        let mut maybe_done = false;
+        let (mut maybe_done, mut confirms) = (false, false);
         let mut attempt = 1;
         loop {
             let permit = self.permit(call.cx.cancellation(), call.deadline).await;
@@ -156,6 +159,7 @@ impl Client {
             }
             let failure = match outcome {
                 Ok(accepted) => {
+                    self.0.refusals.accepted();
                     debug!(attempt, elapsed = ?started.elapsed(), "done");
                     return Ok(accepted);
                 }
@@ -173,6 +177,14 @@ impl Client {
                 return Err(unknown(failure.error));
             }
             maybe_done |= !failure.refused;
+            let pause = self.0.limits.confirm;
+            let in_time = Instant::now() + pause < call.deadline;
+            if in_time && self.0.refusals.is_unconfirmed(call.info.call.name, &failure, &mut confirms) {
+                debug!(?pause, "a refusal on a connection that worked: it is checked once more");
+                sleep(pause).await;
+                attempt += 1;
+                continue;
+            }
             match waits.after(&failure.error) {
                 // No wait here: the next attempt waits for its permit, and the budget holds the pause for all calls.
                 Some(_) if failure.is_throttle() => {}
@@ -236,6 +248,14 @@ impl Client {
                 _ => None,
             };
             self.0.budget.throttled(permit, retry_after);
+            let (service, connection) = (&*self.0.service, &*self.0.connection);
+            let until = Timestamp::now() + retry_after.unwrap_or_default();
+            match retry_after.filter(|wait| *wait >= LONG) {
+                Some(wait) => {
+                    warn!(service, connection, ?wait, throttled_until = %until, "the service asks for a pause")
+                }
+                None => debug!(service, connection, ?retry_after, "the service asks for a pause"),
+            }
         }
         outcome
     }

@@ -7,6 +7,7 @@ mod builder;
 mod check;
 mod handle;
 mod layers;
+mod refusals;
 mod response;
 
 pub use auth::Auth;

@@ -16,7 +16,10 @@ use trunkline_core::{
 use crate::{
     paging::next_link,
     table::{Call, ExpectedBody},
-    transport::{ContentType, Failure, RawResponse, TokenProblem, excerpt, header_text, retry_after, text, url_policy},
+    transport::{
+        ContentType, Failure, RawResponse, TokenProblem, excerpt, header_text, names_wait, retry_after, text,
+        url_policy,
+    },
 };
 
 /// A response as the `classify` hook of a connector sees it.
@@ -28,7 +31,7 @@ pub struct Response {
     pub status: u16,
     /// The body if it is JSON. It is not redacted: errors quote [`Response::text`].
     pub body: Option<Value>,
-    /// The wait that `Retry-After` asks for.
+    /// The wait that the response asks for, with `Retry-After` or in another form that services use.
     pub retry_after: Option<Duration>,
     /// The body as UTF-8 without a byte order mark; as it is if it is not text.
     bytes: Bytes,
@@ -68,6 +71,8 @@ impl Response {
             }
             Err(why) => (raw.body.clone(), Err(BodyFault::Charset(why))),
         };
+        // The body of a success is data, and may be long.
+        let words = if raw.status.is_success() { Cow::Borrowed("") } else { String::from_utf8_lossy(&bytes) };
         let (body, fault) = match read {
             Ok(body) => (Some(body), None),
             Err(fault) => (None, Some(fault)),
@@ -76,7 +81,7 @@ impl Response {
             operation: request.call.name.to_owned(),
             status: raw.status.as_u16(),
             body,
-            retry_after: retry_after(&raw.headers),
+            retry_after: retry_after(raw.status, &raw.headers, &words),
             bytes,
             content_type,
             fault,
@@ -169,7 +174,7 @@ pub(crate) fn interpret(
         200..=299 => from_hook.is_some(),
         // A redirect after a POST may be how the service reports success.
         302 | 303 | 408 => false,
-        503 => response.retry_after.is_some(),
+        503 => names_wait(&raw.headers),
         501 | 505 => true,
         code => code < 500,
     };

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::sleep;
 use trunkline_core::{Error, ErrorKind, Redactor, Result, Retry};
 use url::Url;
 
@@ -64,6 +65,9 @@ impl Discovered {
     }
 }
 
+/// The pause before a refusal is checked once more.
+const CONFIRM: Duration = Duration::from_secs(1);
+
 #[derive(Deserialize)]
 struct Document {
     issuer: String,
@@ -85,13 +89,15 @@ struct Document {
 /// # Errors
 ///
 /// - `invalid_input` if the issuer is not a URL that may be used: not https, or with a user name, a query or a fragment
-/// - `config` if the issuer leads to a private address and `private_network` is false
+/// - `config` if the issuer leads to a private address and `private_network` is false, or if the environment does not
+///   allow its host or private networks
 /// - `not_found` if there is no document
 /// - `unavailable` if the login server does not respond or is down
 /// - `unexpected` if the response is not a document of this login server: it cannot be read, is too long, is a
 ///   redirect, or names another issuer or a URL that is not https
 pub async fn discover(environment: &HttpEnvironment, issuer: &str, private_network: bool) -> Result<Discovered> {
-    let ssrf = SsrfPolicy::new(private_network, Vec::new());
+    environment.network().check_private(private_network)?;
+    let ssrf = SsrfPolicy::new(private_network, Vec::new(), environment.network().clone());
     discover_over(&HttpChannel::api(environment.transport(), &ssrf), &ssrf, issuer).await
 }
 
@@ -117,13 +123,21 @@ pub(crate) async fn discover_over(channel: &HttpChannel, ssrf: &SsrfPolicy, issu
 
 async fn fetch(channel: &HttpChannel, url: Url, host: &str, ssrf: &SsrfPolicy) -> Result<Bytes> {
     ssrf.check("issuer", &url)?;
-    let mut request = HttpRequest::new(Method::GET, url);
-    request.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    let sent = transport::exchange(channel, request, Bytes::new().into(), TIMEOUT, MAX_SIZE).await;
-    let reply = sent.map_err(|failure| match failure.error.kind() {
-        ErrorKind::Limit => invalid_document(host, &format!("it is longer than {MAX_SIZE} bytes")),
-        _ => failure.error,
-    })?;
+    let ask = || async {
+        let mut request = HttpRequest::new(Method::GET, url.clone());
+        request.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let sent = transport::exchange(channel, request, Bytes::new().into(), TIMEOUT, MAX_SIZE).await;
+        sent.map_err(|failure| match failure.error.kind() {
+            ErrorKind::Limit => invalid_document(host, &format!("it is longer than {MAX_SIZE} bytes")),
+            _ => failure.error,
+        })
+    };
+    let mut reply = ask().await?;
+    if reply.status.is_client_error() || reply.status.is_server_error() {
+        // One refusal may be a hiccup, such as a server that starts.
+        sleep(CONFIRM).await;
+        reply = ask().await?;
+    }
     let status = reply.status;
     if status.is_success() {
         return Ok(reply.body);

@@ -34,11 +34,12 @@ pub(crate) trait LoginServer: Send + Sync {
 
 impl LoginServer for Endpoint {
     /// Repeats the request once if the first one cannot have arrived, or if a repetition is harmless. A refresh token
-    /// or a code may have been used by a request whose response was lost, so those requests are not repeated.
+    /// or a code may have been used by a request whose response was lost, and each password is a sign-in that the
+    /// login server counts, so those requests are not repeated.
     fn request_tokens(&self, request: TokenRequest) -> BoxFuture<'static, Result<GrantedTokens>> {
         let endpoint = self.clone();
         Box::pin(async move {
-            let harmless = matches!(request, TokenRequest::Settings);
+            let harmless = !endpoint.oauth.grant.spends();
             match endpoint.clone().request_once(request.clone()).await {
                 Err(error) if error.has(&ErrorDetail::NotSent) => endpoint.request_once(request).await,
                 Err(error) if harmless && error.has(&ErrorDetail::MaybeSent) => endpoint.request_once(request).await,

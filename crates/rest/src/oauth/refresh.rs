@@ -303,7 +303,12 @@ impl Tokens {
     async fn record_failure(&self, error: &Error, attempt: &str, fingerprint: String) -> Option<Error> {
         let limits = &self.0.endpoint.limits;
         let outcome_known = is_outcome_known(error);
-        let single_use = !matches!(self.0.endpoint.oauth.grant, Grant::Password { .. } | Grant::ClientCredentials);
+        let grant = &self.0.endpoint.oauth.grant;
+        let single_use = !matches!(grant, Grant::Password { .. } | Grant::ClientCredentials);
+        // The login server may still be working on a request without a response, and a second one would look like the
+        // replay of a stolen token.
+        let unclear = grant.spends() && error.has(&ErrorDetail::MaybeSent);
+        let pause = if unclear { refresh_lease::duration(limits.attempt) } else { Duration::ZERO };
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
             let mut record = record.filter(|record| record.awaits(attempt))?.without_lease(attempt);
@@ -318,8 +323,12 @@ impl Tokens {
             if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(refused) {
                 return Some(record);
             }
+            if !interrupted && record.is_unconfirmed(error, &fingerprint) {
+                record.failed = Some(FailedAttempt::unconfirmed(error, self.now(), limits.confirm, &fingerprint));
+                return Some(record);
+            }
             let times = record.failed.take().map_or(0, |failed| failed.times);
-            let own = doubled(limits.first_wait, times, limits.own_wait);
+            let own = doubled(limits.first_wait, times, limits.own_wait).max(pause);
             let wait = match error.retryable() {
                 Retry::Never => doubled(REFUSED_BACKOFF, times, LONGEST_REFUSED_BACKOFF),
                 Retry::Backoff => own,

@@ -65,6 +65,14 @@ pub enum Grant {
     ClientCredentials,
 }
 
+impl Grant {
+    /// Returns whether a token request uses something up or counts as a sign-in, so that it is not simply sent again:
+    /// a refresh token, a code, or a password. The client's own credentials are none of these.
+    pub(crate) fn spends(&self) -> bool {
+        !matches!(self, Grant::ClientCredentials)
+    }
+}
+
 impl OAuth {
     /// Checks the client ID and the URLs.
     ///

@@ -92,7 +92,8 @@ pub(crate) async fn finish(
     if let Some(code) = &callback.error {
         return Err(refused(service, code, callback.description.as_deref(), begun, tokens.redactor()));
     }
-    let Some(code) = callback.code.map(Secret::from) else { return Err(invalid_callback("it has no code")) };
+    let code = callback.code.filter(|code| !code.trim().is_empty()).map(Secret::from);
+    let Some(code) = code else { return Err(invalid_callback("it has no code")) };
     tokens.redactor().add(&code);
     let request =
         TokenRequest::Code { code, redirect_uri: begun.redirect_uri.clone(), verifier: begun.verifier.clone() };

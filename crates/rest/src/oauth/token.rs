@@ -6,7 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use trunkline_core::{Error, ErrorKind, ReauthCause, Redactor, Result, Retry, Secret, SignIn, SignInState, Timestamp};
+use trunkline_core::{
+    Error, ErrorDetail, ErrorKind, ReauthCause, Redactor, Result, Retry, Secret, SignIn, SignInState, Timestamp,
+};
 
 use super::refresh_lease::Lease;
 
@@ -79,6 +81,15 @@ pub(crate) struct FailedAttempt {
 }
 
 impl FailedAttempt {
+    /// Returns a refusal that is checked once more after this pause, before it counts. Until then, calls see a login
+    /// server that is unavailable.
+    pub(crate) fn unconfirmed(error: &Error, now: Timestamp, pause: Duration, fingerprint: &str) -> FailedAttempt {
+        let error = error.clone().into_kind(ErrorKind::Unavailable).retry(Retry::After(pause)).hint(format!(
+            "the login server accepted the same before, so it is asked once more after {pause:.0?}: nothing to do yet"
+        ));
+        FailedAttempt { until: now + pause, times: 0, error, cause: None, request_fingerprint: fingerprint.to_owned() }
+    }
+
     /// Returns the error if another attempt with this request fingerprint must still wait.
     pub(crate) fn blocking_error(&self, now: Timestamp, request_fingerprint: &str) -> Option<Error> {
         let rest = Some(self.until.since(now)).filter(|rest| !rest.is_zero() && *rest <= LONGEST_BACKOFF)?;
@@ -110,6 +121,17 @@ impl TokenRecord {
     pub(crate) fn is_contested(&self, attempt: &str) -> bool {
         let refused = self.failed.as_ref().is_some_and(|failed| failed.cause == Some(ReauthCause::Interrupted));
         refused || self.attempts.iter().any(|one| one != attempt)
+    }
+
+    /// Returns whether this error is a refusal that may be a hiccup of the login server: it has accepted the same
+    /// settings before, and this is its first such refusal since.
+    pub(crate) fn is_unconfirmed(&self, error: &Error, fingerprint: &str) -> bool {
+        let refusal =
+            |error: &Error| error.details().iter().find(|one| matches!(one, ErrorDetail::TokenRefused { .. })).cloned();
+        let found = refusal(error).filter(|_| matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config));
+        let worked = self.obtained_at > Timestamp::EPOCH && self.request_fingerprint.as_deref() == Some(fingerprint);
+        let known = self.failed.as_ref().filter(|failed| failed.request_fingerprint == fingerprint);
+        found.is_some() && worked && known.and_then(|failed| refusal(&failed.error)) != found
     }
 
     /// Removes the lease of the attempt.

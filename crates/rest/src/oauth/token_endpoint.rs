@@ -177,7 +177,7 @@ impl Endpoint {
         // A token of the request may be good for one use only.
         let request = HttpRequest { headers: parts.headers, fresh: true, ..HttpRequest::new(parts.method, url) };
         let payload = Bytes::from(body).into();
-        let sent = exchange(&self.http, request, payload, self.limits.attempt, MAX_RESPONSE_SIZE).await;
+        let sent = exchange(&self.http, request, payload, self.limits.token_response, MAX_RESPONSE_SIZE).await;
         let reply = sent.map_err(|failure| {
             if failure.error.kind() == ErrorKind::Config {
                 // The token URL is not allowed, and another try does not change that.
@@ -196,15 +196,22 @@ impl Endpoint {
         match reply.status.as_u16() {
             status @ (408 | 425 | 429 | 500..) => {
                 let kind = if status == 429 { ErrorKind::RateLimited } else { ErrorKind::Unavailable };
-                let retry = retry_after(&reply.headers).map_or(Retry::Backoff, Retry::After);
-                return Err(Error::new(kind, self.answered("", reply.status, &refusal))
+                let body = String::from_utf8_lossy(&reply.body);
+                let retry = retry_after(reply.status, &reply.headers, &body).map_or(Retry::Backoff, Retry::After);
+                let error = Error::new(kind, self.answered("", reply.status, &refusal))
                     .retry(retry)
-                    .hint("the sign-in is kept; try again later"));
+                    .hint("the sign-in is kept; try again later");
+                // A gateway did not wait for the login server, which may still work on the request.
+                let given_up = matches!(status, 504 | 524);
+                return Err(if given_up { error.with_detail(ErrorDetail::MaybeSent) } else { error });
             }
             _ if refusal.code.is_some() => return Err(self.refused(reply.status, refusal)),
             300..400 | 404 => {
-                let message = self.answered("", reply.status, &refusal);
-                return Err(Error::new(ErrorKind::Config, message).setting("/tokenUrl").hint("check the token URL"));
+                let (message, code) = (self.answered("", reply.status, &refusal), reply.status.as_str().to_owned());
+                return Err(Error::new(ErrorKind::Config, message)
+                    .with_detail(ErrorDetail::TokenRefused { code: code.into() })
+                    .setting("/tokenUrl")
+                    .hint("check the token URL"));
             }
             400.. => return Err(self.refused(reply.status, refusal)),
             _ => {}

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     environment::HttpEnvironment,
-    transport::{ClientLimits, HttpChannel, SsrfPolicy},
+    transport::{ClientLimits, HttpChannel, NetworkPolicy, SsrfPolicy},
 };
 
 thread_local! {
@@ -64,7 +64,10 @@ impl LoginServer for SimulatedLogin {
 /// login server and the number of calls that got an expired token.
 async fn simulate(lifetime: u64, latency: Duration) -> (u64, usize) {
     let (vault, requests) = (Arc::<MemoryVault>::default(), Arc::<AtomicU64>::default());
-    let http = HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new()));
+    let http = HttpChannel::api(
+        HttpEnvironment::default().transport(),
+        &SsrfPolicy::new(true, Vec::new(), NetworkPolicy::any()),
+    );
     let process = || {
         let endpoint = Endpoint::simulated(http.clone(), "refresh", ClientLimits::default());
         let login = SimulatedLogin { lifetime, latency, requests: requests.clone() };

@@ -39,7 +39,7 @@ pub(crate) struct GrantedTokens {
 impl GrantedTokens {
     /// Returns the granted scopes, if the response has them.
     pub(crate) fn scope(&self) -> Option<String> {
-        self.scope.as_str().map(str::to_owned)
+        self.scope.as_str().filter(|scope| !scope.trim().is_empty()).map(str::to_owned)
     }
 
     /// Returns all tokens.
@@ -139,6 +139,9 @@ mod tests {
         assert_eq!(seconds("1e300"), 315_360_000);
         let empty = parse(r#"{"access_token":"a","token_type":"Bearer","refresh_token":""}"#).unwrap();
         assert!(empty.refresh_token().is_none());
+        let blank = r#"{"access_token":"a","refresh_token":" ","id_token":"","scope":" ","token_type":""}"#;
+        let blank = parse(blank).unwrap();
+        assert!(blank.refresh_token().is_none() && blank.id_token().is_none() && blank.scope().is_none());
         for (kind, expected) in [
             ("", BasicTokenType::Bearer),
             (r#","token_type":null"#, BasicTokenType::Bearer),
@@ -152,6 +155,8 @@ mod tests {
             r#"{"access_token":"a","token_type":7}"#,
             r#"{"token_type":"bearer"}"#,
             r#"{"access_token":"","token_type":"bearer"}"#,
+            r#"{"access_token":" ","token_type":"bearer"}"#,
+            r#"{"access_token":null,"token_type":"bearer"}"#,
             r#"{"access_token":"a\nb","token_type":"bearer"}"#,
             r#"{"access_token":7,"token_type":"bearer"}"#,
             r#"[]"#,

@@ -26,12 +26,14 @@ use super::{
 };
 use crate::{
     environment::HttpEnvironment,
-    transport::{ClientLimits, HttpChannel, SsrfPolicy},
+    transport::{ClientLimits, HttpChannel, NetworkPolicy, SsrfPolicy},
 };
 
 const CONNECTION: &str = "dam";
 /// The time limit of a token request; a lease lasts twice as long.
 const TIMEOUT: Duration = Duration::from_secs(4);
+/// The time that a late response is awaited.
+const PATIENCE: Duration = Duration::from_secs(16);
 /// The lifetime of access tokens in seconds.
 const LIFETIME: u64 = 20;
 
@@ -48,14 +50,30 @@ enum ReusePolicy {
     Accept,
 }
 
+/// The way to the login server.
+#[derive(Clone, Copy, Debug)]
+struct Network {
+    /// The longest way of a request, and of a response, in milliseconds.
+    slowest: u64,
+    /// The time that a response is awaited.
+    patience: Duration,
+    /// Whether connections break before the response arrives.
+    cuts: bool,
+}
+
+const FAST: Network = Network { slowest: 1_500, patience: TIMEOUT, cuts: false };
+
 /// The state of the login server, and the counters of the simulation.
 struct World {
     policy: ReusePolicy,
     /// The number of the valid refresh token.
     current: u64,
     revoked: bool,
-    /// The start times of the requests in flight, in milliseconds.
-    in_flight: Vec<Timestamp>,
+    /// The number of the next request, and the requests in flight with the time at which the login server has finished
+    /// with them at the latest.
+    next: u64,
+    in_flight: HashMap<u64, Timestamp>,
+    network: Network,
     /// The number of requests that were granted.
     granted: u64,
     /// The number of requests that were refused.
@@ -93,25 +111,25 @@ impl LoginServer for SimulatedLogin {
             let TokenRequest::Refresh(refresh_token) = request else {
                 unreachable!("the simulation uses refresh tokens only")
             };
-            let started = clock();
-            shared.with(|world| {
-                // The owners of older requests have timed out or are dead.
-                world.in_flight.retain(|at| started.since(*at) < TIMEOUT);
-                world.overlaps += u64::from(!world.in_flight.is_empty());
-                world.in_flight.push(started);
-            });
-            let responded = tokio::time::timeout(TIMEOUT, async {
-                shared.pause(1_500).await;
-                let response = shared.with(|world| world.respond(refresh_token.expose()));
-                shared.pause(1_500).await;
-                response
-            });
-            let lost = |_| {
+            let network = shared.with(|world| world.network);
+            let (number, is_cut) = shared.with(|world| world.begin());
+            let lost = || {
                 let error = Error::new(ErrorKind::Unavailable, "no response");
                 error.retry(Retry::Backoff).with_detail(ErrorDetail::MaybeSent)
             };
-            let response = responded.await.map_err(lost).flatten();
-            shared.with(|world| world.in_flight.retain(|at| *at != started));
+            if is_cut {
+                // The login server works on the request for some time all the same, and drops it.
+                shared.pause(500).await;
+                return Err(lost());
+            }
+            let responded = tokio::time::timeout(network.patience, async {
+                shared.pause(network.slowest).await;
+                let response = shared.with(|world| world.respond(refresh_token.expose()));
+                shared.pause(network.slowest).await;
+                response
+            });
+            let response = responded.await.map_err(|_| lost()).flatten();
+            shared.with(|world| world.in_flight.remove(&number));
             response
         })
     }
@@ -122,6 +140,18 @@ impl LoginServer for SimulatedLogin {
 }
 
 impl World {
+    /// Begins a request. Returns its number, and whether its connection breaks.
+    fn begin(&mut self) -> (u64, bool) {
+        let now = clock();
+        // The owners of older requests have timed out or are dead.
+        self.in_flight.retain(|_, until| now < *until);
+        self.overlaps += u64::from(!self.in_flight.is_empty());
+        self.next += 1;
+        let is_cut = self.network.cuts && self.random.random_range(0..3) == 0;
+        self.in_flight.insert(self.next, now + if is_cut { TIMEOUT } else { self.network.patience });
+        (self.next, is_cut)
+    }
+
     fn respond(&mut self, refresh_token: &str) -> Result<GrantedTokens> {
         let number: u64 = refresh_token.strip_prefix("refresh-").unwrap().parse().unwrap();
         let accepted =
@@ -149,8 +179,8 @@ impl World {
 struct SlowVault {
     inner: MemoryVault,
     shared: Shared,
-    /// Sabotage: processes do not see the leases of others.
-    hides_leases: bool,
+    /// Sabotage: the member of the record, such as the lease, that processes do not see.
+    hides: Option<&'static str>,
 }
 
 #[async_trait]
@@ -158,9 +188,9 @@ impl Vault for SlowVault {
     async fn load(&self, connection: &str) -> Result<Option<VaultEntry>> {
         self.shared.pause(3).await;
         let mut found = self.inner.load(connection).await?;
-        if let (true, Some(entry)) = (self.hides_leases, &mut found) {
+        if let (Some(hidden), Some(entry)) = (self.hides, &mut found) {
             let mut record: Value = serde_json::from_str(entry.content.expose()).unwrap();
-            record.as_object_mut().unwrap().remove("lease");
+            record.as_object_mut().unwrap().remove(hidden);
             entry.content = Secret::from(record.to_string());
         }
         Ok(found)
@@ -184,8 +214,9 @@ impl Vault for SlowVault {
     }
 }
 
-static HTTP: LazyLock<HttpChannel> =
-    LazyLock::new(|| HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new())));
+static HTTP: LazyLock<HttpChannel> = LazyLock::new(|| {
+    HttpChannel::api(HttpEnvironment::default().transport(), &SsrfPolicy::new(true, Vec::new(), NetworkPolicy::any()))
+});
 
 fn tokens(shared: &Shared, vault: &Arc<SlowVault>) -> Tokens {
     let limits = ClientLimits { attempt: TIMEOUT, ..ClientLimits::default() };
@@ -209,13 +240,19 @@ struct Outcome {
 
 /// Simulates two minutes of three processes that use tokens with a lifetime of 20 seconds. Some processes die and are
 /// started again.
-fn simulate(seed: u64, policy: ReusePolicy, crashes: u32, hides_leases: bool) -> Outcome {
+fn simulate(seed: u64, policy: ReusePolicy, crashes: u32, hides: Option<&'static str>) -> Outcome {
+    simulate_on(FAST, seed, policy, crashes, hides)
+}
+
+fn simulate_on(network: Network, seed: u64, policy: ReusePolicy, crashes: u32, hides: Option<&'static str>) -> Outcome {
     let mut random = StdRng::seed_from_u64(seed);
     let world = World {
         policy,
         current: 0,
         revoked: false,
-        in_flight: Vec::new(),
+        next: 0,
+        in_flight: HashMap::new(),
+        network,
         granted: 0,
         refused: 0,
         random: StdRng::seed_from_u64(!seed),
@@ -224,7 +261,7 @@ fn simulate(seed: u64, policy: ReusePolicy, crashes: u32, hides_leases: bool) ->
         statuses: Vec::new(),
     };
     let shared = Shared(Arc::new(Mutex::new(world)));
-    let vault = Arc::new(SlowVault { inner: MemoryVault::default(), shared: shared.clone(), hides_leases });
+    let vault = Arc::new(SlowVault { inner: MemoryVault::default(), shared: shared.clone(), hides });
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .tick_duration(Duration::from_millis(5))
@@ -273,7 +310,7 @@ fn seeds(count: u64) -> impl Iterator<Item = u64> {
 
 fn without_crashes(count: u64) {
     for seed in seeds(count) {
-        let outcome = simulate(seed, ReusePolicy::Revoke, 0, false);
+        let outcome = simulate(seed, ReusePolicy::Revoke, 0, None);
         assert_eq!((outcome.mismatched, outcome.overlaps, outcome.refused), (0, 0, 0), "{seed}: {outcome:?}");
         assert!(outcome.granted >= 6, "{seed}: the tokens are renewed all the time: {outcome:?}");
     }
@@ -297,10 +334,10 @@ fn with_crashes(count: u64) {
         if number >= count && lost > 0 {
             break;
         }
-        let outcome = simulate(seed, ReusePolicy::Accept, 5, false);
+        let outcome = simulate(seed, ReusePolicy::Accept, 5, None);
         assert_eq!((outcome.mismatched, outcome.refused), (0, 0), "{seed}: {outcome:?}");
         assert!(outcome.granted >= 3, "{seed}: refreshes continue after every death: {outcome:?}");
-        let strict = simulate(seed, ReusePolicy::Revoke, 5, false);
+        let strict = simulate(seed, ReusePolicy::Revoke, 5, None);
         assert_eq!(strict.mismatched, 0, "{seed}: {strict:?}");
         if strict.revoked {
             lost += 1;
@@ -331,5 +368,42 @@ fn a_death_at_any_moment_keeps_tokens_paired_and_is_reported_in_1000_simulations
 /// is lost.
 #[test]
 fn without_leases_the_sign_in_is_lost() {
-    assert!(seeds(5).any(|seed| simulate(seed, ReusePolicy::Revoke, 0, true).revoked));
+    assert!(seeds(5).any(|seed| simulate(seed, ReusePolicy::Revoke, 0, Some("lease")).revoked));
+}
+
+/// Responses after at most twelve seconds, while a call takes four.
+const SLOW: Network = Network { slowest: 6_000, patience: PATIENCE, cuts: false };
+
+#[test]
+fn late_responses_are_used_and_no_sign_in_is_lost() {
+    for seed in seeds(4) {
+        let outcome = simulate_on(SLOW, seed, ReusePolicy::Revoke, 0, None);
+        assert_eq!((outcome.mismatched, outcome.overlaps, outcome.refused), (0, 0, 0), "{seed}: {outcome:?}");
+        assert!(outcome.granted >= 3, "{seed}: {outcome:?}");
+    }
+}
+
+/// The sabotage twin: a response that is given up after the time of a call loses the sign-in.
+#[test]
+fn late_responses_that_are_given_up_lose_the_sign_in() {
+    let impatient = Network { patience: TIMEOUT, ..SLOW };
+    assert!(seeds(4).any(|seed| simulate_on(impatient, seed, ReusePolicy::Revoke, 0, None).revoked));
+}
+
+/// Connections that break although the login server works on the request.
+const BROKEN: Network = Network { cuts: true, ..FAST };
+
+#[test]
+fn a_request_with_a_lost_response_is_not_sent_again_while_it_may_be_in_progress() {
+    for seed in seeds(4) {
+        let outcome = simulate_on(BROKEN, seed, ReusePolicy::Revoke, 0, None);
+        assert_eq!((outcome.overlaps, outcome.refused), (0, 0), "{seed}: {outcome:?}");
+        assert!(outcome.granted >= 2, "{seed}: {outcome:?}");
+    }
+}
+
+/// The sabotage twin: processes that do not see the failures of others repeat their requests at once.
+#[test]
+fn without_the_pause_requests_overlap() {
+    assert!(seeds(4).any(|seed| simulate_on(BROKEN, seed, ReusePolicy::Revoke, 0, Some("failed")).overlaps > 0));
 }

@@ -435,7 +435,7 @@ impl Download {
             permit = next_permit().await?;
             response = self.send(url.clone(), with(&renewed)).await?;
         }
-        let (status, wait) = (response.status.as_u16(), retry_after(&response.headers));
+        let (status, wait) = (response.status.as_u16(), retry_after(response.status, &response.headers, ""));
         if is_throttle(status, wait) || (status == 503 && wait.is_some()) {
             client.budget.throttled(&permit, wait);
         }

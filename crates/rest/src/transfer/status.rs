@@ -8,7 +8,7 @@ use crate::transport::{retry_after, url_policy};
 /// Returns the error that a status stands for. `is_api` is whether the request was sent to the API itself, with the
 /// credentials of the connection.
 pub(super) fn status_error(host: &str, status: StatusCode, headers: &HeaderMap, is_api: bool) -> Error {
-    let wait = retry_after(headers);
+    let wait = retry_after(status, headers, "");
     let later = wait.map_or(Retry::Backoff, Retry::After);
     let (kind, retry, hint) = match status.as_u16() {
         304 => (ErrorKind::Unexpected, Retry::Never, "remove If-None-Match and If-Modified-Since from the headers"),

@@ -351,7 +351,7 @@ impl Upload<'_> {
         let code = response.headers.get("x-ms-error-code").and_then(|code| code.to_str().ok());
         let code = code.or_else(|| text.split_once("<Code>")?.1.split_once("</Code>").map(|(code, _)| code));
         let code = self.client.excerpt(code.unwrap_or_default().as_bytes());
-        let later = retry_after(&response.headers).map_or(Retry::Backoff, Retry::After);
+        let later = retry_after(response.status, &response.headers, &text).map_or(Retry::Backoff, Retry::After);
         let status = response.status;
         let mut message = format!("the storage {host} returned {status} for the upload of {}", self.file.name);
         if !code.is_empty() {

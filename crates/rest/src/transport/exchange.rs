@@ -13,6 +13,7 @@ use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, HeldMemory, Me
 use super::{
     coding,
     http_transport::{HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
+    network_policy::NetworkPolicy,
     payload::Payload,
     ssrf::SsrfPolicy,
     url_policy,
@@ -113,6 +114,8 @@ pub(crate) fn at_setting(error: Error, setting: &'static str) -> Error {
 pub(crate) struct HttpChannel {
     transport: Arc<dyn HttpTransport>,
     options: TransportOptions,
+    /// What the operator allows all connections.
+    network: NetworkPolicy,
     /// The content coding that responses may have.
     accept_encoding: HeaderValue,
 }
@@ -130,11 +133,14 @@ impl HttpChannel {
 
     fn new(transport: Arc<dyn HttpTransport>, ssrf: &SsrfPolicy, accept_encoding: &'static str) -> HttpChannel {
         let options = TransportOptions { private_network: ssrf.allows_private() };
-        HttpChannel { transport, options, accept_encoding: HeaderValue::from_static(accept_encoding) }
+        let network = ssrf.network().clone();
+        HttpChannel { transport, options, network, accept_encoding: HeaderValue::from_static(accept_encoding) }
     }
 
-    /// Sends a request and returns the head of its response. The body may have a content coding, see `coding`.
+    /// Sends a request and returns the head of its response. The body may have a content coding, see `coding`. Every
+    /// request passes here, so that nothing leads to a host that the operator does not allow.
     pub(crate) async fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, Failure> {
+        self.network.check("URL", &request.url).map_err(Failure::refused)?;
         request.headers.insert(header::ACCEPT_ENCODING, self.accept_encoding.clone());
         let sent = self.transport.send(request, self.options).await;
         sent.map_err(|TransportFailure { error, maybe_received }| Failure {

@@ -8,26 +8,61 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use super::parameters::{parameter, split_unquoted};
 
-/// Headers that only the client or HTTP itself sets.
+/// Headers that only the client or HTTP itself sets: credentials, the framing of messages, and those that make another
+/// call of a call.
 const OWN_HEADERS: &[&str] = &[
     "accept-encoding",
     "authorization",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
     "cookie",
+    "cookie2",
     "expect",
+    "forwarded",
     "host",
-    "proxy-authorization",
+    "http2-settings",
+    "keep-alive",
     "te",
+    "trailer",
     "transfer-encoding",
     "upgrade",
     "user-agent",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
+
+/// The beginnings of further such headers: of proxies, of browsers, and of what a proxy says about the caller.
+const OWN_PREFIXES: &[&str] = &["proxy-", "sec-", "x-forwarded-"];
 
 /// Returns whether a caller may set this header: it is a valid name, and neither the client nor HTTP itself sets it.
 pub(crate) fn header_is_free(name: &str) -> bool {
-    name.parse::<HeaderName>().is_ok_and(|name| !OWN_HEADERS.contains(&name.as_str()))
+    name.parse::<HeaderName>().is_ok_and(|name| {
+        let name = name.as_str();
+        !OWN_HEADERS.contains(&name) && !OWN_PREFIXES.iter().any(|own| name.starts_with(own))
+    })
+}
+
+/// Returns a header that a connector sends with every call, from its code or from its `connector.toml`. The rule is
+/// that of the headers of rows and flows.
+///
+/// # Errors
+///
+/// `config` if the client or HTTP itself sets the header, or if a header cannot carry the value.
+pub fn plain_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
+    let refuse = |why: &str, hint: &str| {
+        Error::new(ErrorKind::Config, format!("the header {name:?} of the connector {why}")).hint(hint)
+    };
+    let free = name.parse::<HeaderName>().ok().filter(|_| header_is_free(name));
+    let key = free.ok_or_else(|| {
+        let why = "is not a name that a connector may set";
+        refuse(why, "credentials belong in the settings of the connection; the client sets the headers of HTTP itself")
+    })?;
+    let value = HeaderValue::from_str(value);
+    Ok((key, value.map_err(|_| refuse("has a value that a header cannot carry", "write it without line breaks"))?))
 }
 
 /// Returns whether a header may carry the key of a connection: it is free, or it is one that carries credentials.
@@ -116,6 +151,23 @@ mod tests {
             assert_eq!((&*found.media_type, found.charset.as_deref()), (media_type, charset), "{written}");
         }
         assert_eq!(ContentType::of(&HeaderMap::new()), ContentType::default());
+    }
+
+    #[test]
+    fn headers_of_the_client_and_of_http_are_not_free() {
+        for name in
+            OWN_HEADERS.iter().copied().chain(["Host", "AUTHORIZATION", "Proxy-Authorization", "Proxy-Connection"])
+        {
+            assert!(!header_is_free(name) && plain_header(name, "x").is_err(), "{name}");
+        }
+        for name in ["sec-fetch-site", "X-Forwarded-For", "X-Forwarded-Host", "", "a b", "a:b", "a\nb", "größe"] {
+            assert!(!header_is_free(name) && plain_header(name, "x").is_err(), "{name}");
+        }
+        // The twins: headers that say something about the call.
+        for name in ["accept", "Accept-Language", "If-None-Match", "Prefer", "range", "x-api-version"] {
+            assert!(header_is_free(name) && plain_header(name, "x").is_ok(), "{name}");
+        }
+        assert!(plain_header("x-api-version", "1\r\nhost: evil.example").is_err());
     }
 
     #[test]

@@ -12,6 +12,13 @@ pub struct ClientLimits {
     /// The time of one try, from sending the request to the last byte of the response. If a file is sent, the time
     /// starts again with each piece that was sent. Default: 30 seconds.
     pub attempt: Duration,
+    /// The time that the response to a token request is awaited. It is much longer than [`attempt`](Self::attempt),
+    /// because a late response may hold the only valid tokens; callers wait only until their own deadline. Default: 2
+    /// minutes.
+    pub token_response: Duration,
+    /// The pause before a refusal that nothing explains is checked once more: the login server refuses what it has
+    /// accepted before, or the API answers 401 or 403 on a connection that worked. Default: 10 seconds.
+    pub confirm: Duration,
     /// The time of one try of a request to storage, counted in the same way. Default: 2 minutes.
     pub block_attempt: Duration,
     /// The time that a download may receive nothing. Default: 30 seconds.
@@ -43,6 +50,8 @@ impl Default for ClientLimits {
             call: Duration::from_secs(120),
             file_call: Duration::from_secs(24 * 60 * 60),
             attempt: Duration::from_secs(30),
+            token_response: Duration::from_secs(120),
+            confirm: Duration::from_secs(10),
             block_attempt: Duration::from_secs(120),
             idle: Duration::from_secs(30),
             tries: 5,

@@ -12,11 +12,13 @@ mod headers;
 mod http_transport;
 mod limits;
 mod multipart;
+mod network_policy;
 mod parameters;
 mod payload;
 #[cfg(feature = "reqwest")]
 mod reqwest;
 mod retry;
+mod retry_after;
 mod ssrf;
 pub(crate) mod url_policy;
 
@@ -33,14 +35,14 @@ pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
-pub(crate) use exchange::{
-    CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, at_setting, content_length, exchange,
-    timed_out,
-};
+pub(crate) use exchange::{CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, at_setting, content_length, exchange, timed_out};
+pub use headers::plain_header;
 pub(crate) use headers::{ContentType, header_carries_keys, header_is_free, header_text, secret_header, single};
 pub use limits::ClientLimits;
 pub(crate) use multipart::FormFile;
+pub use network_policy::NetworkPolicy;
 pub(crate) use parameters::{parameter, split_unquoted};
 pub(crate) use payload::{Body, Payload, lock, size_mismatch};
-pub(crate) use retry::{Waits, retry_after};
+pub(crate) use retry::Waits;
+pub(crate) use retry_after::{names_wait, retry_after};
 pub(crate) use ssrf::SsrfPolicy;

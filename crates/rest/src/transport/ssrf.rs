@@ -12,7 +12,7 @@ use std::{
 use trunkline_core::{ConnectStage, Error, ErrorDetail, ErrorKind, Result};
 use url::{Host, Url};
 
-use super::url_policy;
+use super::{NetworkPolicy, url_policy};
 
 /// The servers that a connection may reach.
 #[derive(Clone, Debug, Default)]
@@ -22,16 +22,23 @@ pub(crate) struct SsrfPolicy {
     /// Hosts of files besides the host of the endpoint: names, suffixes of names such as `*.example.com`, or `*` for
     /// any public host.
     data_hosts: Vec<String>,
+    /// What the operator allows all connections.
+    network: NetworkPolicy,
 }
 
 impl SsrfPolicy {
-    pub(crate) fn new(allow_private: bool, data_hosts: Vec<String>) -> SsrfPolicy {
-        SsrfPolicy { allow_private, data_hosts }
+    pub(crate) fn new(allow_private: bool, data_hosts: Vec<String>, network: NetworkPolicy) -> SsrfPolicy {
+        SsrfPolicy { allow_private: allow_private && network.allows_private(), data_hosts, network }
     }
 
     /// Returns whether private networks and this machine are allowed.
     pub(crate) fn allows_private(&self) -> bool {
         self.allow_private
+    }
+
+    /// Returns what the operator allows all connections.
+    pub(crate) fn network(&self) -> &NetworkPolicy {
+        &self.network
     }
 
     /// Checks a URL from the settings or from a service: https, without a user name, and not in a private network.
@@ -43,6 +50,7 @@ impl SsrfPolicy {
     /// `config` if the URL is not allowed.
     pub(crate) fn check(&self, what: &str, url: &Url) -> Result<()> {
         url_policy::check(what, url)?;
+        self.network.check(what, url)?;
         let literal = match url.host() {
             Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
             Some(Host::Ipv6(address)) => Some(IpAddr::V6(address)),
@@ -60,6 +68,7 @@ impl SsrfPolicy {
     ///
     /// `config`, with the setting, if the URL is not allowed.
     pub(crate) fn check_data(&self, what: &str, url: &Url, endpoint: &Url) -> Result<()> {
+        self.network.check(what, url)?;
         self.check(what, url).map_err(|error| error.setting("/allowPrivateNetwork"))?;
         let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
         let matches = |pattern: &String| {
@@ -233,8 +242,10 @@ mod tests {
 
     #[test]
     fn the_wildcard_allows_any_public_host() {
-        let (policy, endpoint) =
-            (SsrfPolicy::new(false, vec!["*".into()]), Url::parse("https://api.example.com").unwrap());
+        let (policy, endpoint) = (
+            SsrfPolicy::new(false, vec!["*".into()], NetworkPolicy::any()),
+            Url::parse("https://api.example.com").unwrap(),
+        );
         let fits = |text: &str| policy.check_data("URL", &Url::parse(text).unwrap(), &endpoint).is_ok();
         assert!(fits("https://anywhere.example/7"));
         assert!(!fits("https://10.0.0.1/7") && !fits("https://[::1]/7") && !fits("http://anywhere.example/7"));
@@ -242,7 +253,8 @@ mod tests {
 
     #[test]
     fn files_are_on_the_endpoint_or_on_a_data_host() {
-        let policy = SsrfPolicy::new(false, vec!["*.blob.core.windows.net".into(), "files.example.com".into()]);
+        let hosts = vec!["*.blob.core.windows.net".into(), "files.example.com".into()];
+        let policy = SsrfPolicy::new(false, hosts, NetworkPolicy::any());
         let endpoint = Url::parse("https://api.example.com/1").unwrap();
         let fits = |text: &str| policy.check_data("URL", &Url::parse(text).unwrap(), &endpoint).is_ok();
         for good in [

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use trunkline_core::ErrorKind;
-use trunkline_rest::{ClientAuth, HttpEnvironment, discover};
+use trunkline_rest::{ClientAuth, discover};
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
-use crate::support::fact;
+use crate::support::{environment, fact};
 
 /// Returns a server with this response in the place of the document, and its issuer below `/tenant`.
 async fn serves(answer: impl FnOnce(&str) -> ResponseTemplate) -> (MockServer, String) {
@@ -36,7 +36,7 @@ fn document(issuer: &str) -> Value {
 #[tokio::test]
 async fn a_document_has_the_urls_of_the_login_server() {
     let (_server, issuer) = serves(|issuer| ResponseTemplate::new(200).set_body_json(document(issuer))).await;
-    let found = discover(&HttpEnvironment::default(), &issuer, true).await.unwrap();
+    let found = discover(&environment(), &issuer, true).await.unwrap();
     assert_eq!(found.issuer, issuer);
     assert_eq!(found.token_url.as_str(), format!("{issuer}/token"));
     assert_eq!(found.authorization_url.as_ref().unwrap().as_str(), "https://login.example.com/authorize");
@@ -46,7 +46,7 @@ async fn a_document_has_the_urls_of_the_login_server() {
     // The issuer may be copied in several ways.
     for spelled in [format!("{issuer}/"), format!(" {issuer}\n"), format!("{issuer}/.well-known/openid-configuration")]
     {
-        assert_eq!(discover(&HttpEnvironment::default(), &spelled, true).await.unwrap(), found, "{spelled}");
+        assert_eq!(discover(&environment(), &spelled, true).await.unwrap(), found, "{spelled}");
     }
 }
 
@@ -54,7 +54,7 @@ async fn a_document_has_the_urls_of_the_login_server() {
 async fn missing_members_have_defaults() {
     let bare = |issuer: &str| json!({ "issuer": format!("{issuer}/"), "token_endpoint": format!("{issuer}/token") });
     let (_server, issuer) = serves(|issuer| ResponseTemplate::new(200).set_body_json(bare(issuer))).await;
-    let found = discover(&HttpEnvironment::default(), &issuer, true).await.unwrap();
+    let found = discover(&environment(), &issuer, true).await.unwrap();
     assert_eq!(found.issuer, format!("{issuer}/"), "spelled as in the document");
     assert_eq!((found.grants, found.client_auth), (vec!["authorization_code".to_owned()], ClientAuth::Basic));
     assert!(found.authorization_url.is_none() && found.revocation_url.is_none() && found.scopes.is_empty());
@@ -102,7 +102,7 @@ async fn untrustworthy_documents_are_refused() {
     ];
     for (text, kind, answer) in cases {
         let (_server, issuer) = serves(answer).await;
-        let error = discover(&HttpEnvironment::default(), &issuer, true).await.unwrap_err();
+        let error = discover(&environment(), &issuer, true).await.unwrap_err();
         assert!(error.message().contains(text), "{text}: {error:?}");
         assert_eq!((error.kind(), fact(&error, "issuer")), (kind, Some(&*issuer)), "{error:?}");
         assert!(error.advice().is_some(), "{error:?}");
@@ -115,7 +115,7 @@ async fn redirects_are_not_followed() {
     for status in [301, 302, 303, 307, 308] {
         let place = format!("{elsewhere}/.well-known/openid-configuration");
         let (_server, issuer) = serves(|_| ResponseTemplate::new(status).insert_header("location", place)).await;
-        let error = discover(&HttpEnvironment::default(), &issuer, true).await.unwrap_err();
+        let error = discover(&environment(), &issuer, true).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unexpected, "{status}: {error:?}");
     }
     assert_eq!(other.received_requests().await.unwrap().len(), 0);
@@ -134,7 +134,7 @@ async fn invalid_issuers_are_not_asked() {
         "https://login.example.com/#x",
         "mailto:someone@example.com",
     ] {
-        let error = discover(&HttpEnvironment::default(), issuer, true).await.unwrap_err();
+        let error = discover(&environment(), issuer, true).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{issuer}: {error:?}");
         assert!(!format!("{error:?}").contains("user:pw"), "{error:?}");
     }
@@ -142,8 +142,6 @@ async fn invalid_issuers_are_not_asked() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let unused = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let asked = tokio::time::timeout(Duration::from_secs(60), discover(&HttpEnvironment::default(), &unused, true))
-        .await
-        .unwrap();
+    let asked = tokio::time::timeout(Duration::from_secs(60), discover(&environment(), &unused, true)).await.unwrap();
     assert_eq!(asked.unwrap_err().kind(), ErrorKind::Unavailable);
 }

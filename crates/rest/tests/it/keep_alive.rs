@@ -104,7 +104,8 @@ async fn with_reused_connections_creates_become_unknown() {
     }
 
     let server = Closing::after(Duration::ZERO).await;
-    let environment = HttpEnvironment::new(Arc::new(Reusing(ReqwestTransport::default())));
+    let environment =
+        HttpEnvironment::new(Arc::new(Reusing(ReqwestTransport::default()))).with_network(NetworkPolicy::any());
     let host = ConnectionHost::from(Arc::new(MemoryVault::default())).with_extension(environment);
     let client = builder(&server.base).auth(Auth::None, ConnectionContext::new("conn", host)).build().unwrap();
     for _ in 0..20_000 {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
-    ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
+    ErrorKind, MemoryVault, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
 };
 use trunkline_engine::{Engine, Journal, ResumeOptions, Run, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -182,12 +182,14 @@ impl Runtime {
     /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
         let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
+        // What the operator does not allow is found here, too.
+        let host = ConnectionHost::new(Arc::new(MemoryVault::default())).with_extension(self.ports.http.clone());
         for document in documents {
             let connection = self.registry.current(&Connection::from_value(document)?)?;
             if let Ok(registered) = self.registry.connector(connection.connector_name()) {
                 registered.secrets(&connection.document()).iter().for_each(|secret| self.redactor().add(secret));
             }
-            findings.extend(self.registry.check_settings(&connection).into_iter().map(|found| match one {
+            findings.extend(self.registry.check_settings(&connection, &host).into_iter().map(|found| match one {
                 true => found,
                 false => Diagnostic { message: format!("{}: {}", connection.name, found.message), ..found },
             }));

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use trunkline::{
     Ports, Runtime,
     core::{Result, async_trait},
-    rest::{HttpBody, HttpEnvironment, HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
+    rest::{
+        HttpBody, HttpEnvironment, HttpRequest, HttpResponse, HttpTransport, NetworkPolicy, TransportFailure,
+        TransportOptions,
+    },
 };
 
 /// A request as the service got it.
@@ -65,7 +68,8 @@ impl<F: Fn(&Received) -> HttpResponse + Send + Sync> HttpTransport for FakeTrans
 
 /// Returns ports in memory with this transport.
 fn ports(transport: Arc<dyn HttpTransport>) -> Ports {
-    Ports { http: HttpEnvironment::new(transport), ..Ports::in_memory() }
+    let http = HttpEnvironment::new(transport).with_network(NetworkPolicy::default().with_private_network(true));
+    Ports { http, ..Ports::in_memory() }
 }
 
 fn runtime(ports: &Ports) -> Runtime {

@@ -176,6 +176,8 @@ impl Room {
         let Some(Trigger::Poll(poll)) = flow.trigger() else { unreachable!() };
         let looked = self.scheduler.poll(&saved, &flow, poll).await;
         if let Err(error) = &looked {
+            // As if the look before had failed as well: the first failure is not reported.
+            self.scheduler.lock().unconfirmed.insert(name.to_owned());
             self.scheduler.failed(name, error).await;
         }
         looked

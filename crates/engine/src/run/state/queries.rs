@@ -6,9 +6,15 @@ use serde_json::Value;
 use trunkline_core::{Result, StepPath, Timestamp};
 
 use super::{FailedAttempts, ListPosition, Run};
-use crate::run::{Waiting, progress::ProgressCounter};
+use crate::run::{RunStatus, Waiting, failure::is_of_connection, progress::ProgressCounter};
 
 impl Run {
+    /// Returns whether the run was stopped because a connection did not work: it needs a new sign-in, its login server
+    /// refused, or its service was down. It can be resumed when the connection works again.
+    pub fn is_stopped_by_connection(&self) -> bool {
+        self.status == RunStatus::Failed && self.error.as_ref().is_some_and(is_of_connection)
+    }
+
     /// Returns the recorded result of a step.
     pub(crate) fn result(&self, step: &StepPath) -> Option<Result<Value>> {
         self.steps.get(step)?.result.clone()

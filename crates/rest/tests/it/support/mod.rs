@@ -75,7 +75,13 @@ pub fn cx() -> Context {
 
 /// Returns the default limits with shorter waits.
 pub fn quick() -> ClientLimits {
-    ClientLimits { first_wait: Duration::from_millis(10), ..ClientLimits::default() }
+    let (first_wait, confirm) = (Duration::from_millis(10), Duration::from_millis(50));
+    ClientLimits { first_wait, confirm, ..ClientLimits::default() }
+}
+
+/// An environment of a host whose operator allows everything.
+pub fn environment() -> HttpEnvironment {
+    HttpEnvironment::default().with_network(NetworkPolicy::any())
 }
 
 pub fn builder(base: &str) -> ClientBuilder {

@@ -196,3 +196,19 @@ async fn a_flow_that_takes_no_item_says_why() {
     add("takes none", 3..2000);
     room.look().await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_failure_that_may_be_a_hiccup_is_reported_when_it_is_repeated() {
+    use ErrorKind::{Auth, Config, Permission, RateLimited, Unavailable, Unexpected};
+    for (kind, after_one) in
+        [(Auth, 0), (Permission, 0), (RateLimited, 0), (Unavailable, 0), (Config, 1), (Unexpected, 1)]
+    {
+        let room = room(&format!("hiccup {kind:?}")).await;
+        room.save(&watching(json!({})), "feed").await;
+        let error = Error::new(kind, "no");
+        room.scheduler.failed("watch", &error).await;
+        assert_eq!(room.findings().await.len(), after_one, "{kind:?}");
+        room.scheduler.failed("watch", &error).await;
+        assert_eq!(room.findings().await.len(), 1, "{kind:?}");
+    }
+}
