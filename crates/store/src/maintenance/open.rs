@@ -11,11 +11,15 @@ use trunkline_core::Result;
 use crate::{
     database::{Inner, Pending, Store, Writer},
     encryption::{KeySource, Ring},
-    files::{file_fault, private_dir, private_file, sync_dir},
+    files::{file_fault, make_private, private_dir, private_file, sync_dir},
     journal::inserts,
     sqlite::{Opened, Readers, checksum, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
+
+/// What is in a data directory.
+const BESIDE: [&str; 6] =
+    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging"];
 
 impl Store {
     /// Opens or creates the store `trunkline.db` in this directory. A store that this process may only read is opened
@@ -23,8 +27,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `config` if the key is missing, wrong or readable by others, and `store` if the file is damaged, of a later
-    /// version, or not a store. The files are not changed in these cases.
+    /// `config` if the key is missing, wrong or readable by others, or if a file belongs to another user; `store` if the
+    /// file is damaged, of a later version, or not a store. The files are not changed in these cases.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;
@@ -37,7 +41,7 @@ impl Store {
                 return Err(error);
             }
         }
-        make(dir, &path).map_err(|error| file_fault("creating the data directory", dir, error))?;
+        make(dir, &path)?;
         let pending = Arc::<Pending>::default();
         let (seal, writer, changes) = match open_writer(&path)? {
             Opened::ToWrite(mut connection) => {
@@ -59,12 +63,19 @@ impl Store {
     }
 }
 
-fn make(dir: &Path, path: &Path) -> std::io::Result<()> {
-    private_dir(dir)?;
+/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file, have
+/// to be private to the user that runs this process: a file that another user planted is not opened.
+fn make(dir: &Path, path: &Path) -> Result<()> {
+    let failed = |error| file_fault("creating the data directory", dir, error);
+    private_dir(dir).map_err(failed)?;
+    make_private(dir)?;
+    for name in BESIDE {
+        make_private(&dir.join(name))?;
+    }
     match private_file().create_new(true).open(path) {
-        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)),
+        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)).map_err(failed),
         Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(failed(error)),
     }
 }
 
