@@ -168,6 +168,7 @@ pub fn create_private_file(path: &Path, content: &[u8]) -> io::Result<bool> {
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};
 

@@ -13,7 +13,7 @@ use crate::{
     encryption::{KeySource, Ring},
     files::{file_fault, make_private, private_dir, private_file, sync_dir},
     journal::inserts,
-    sqlite::{Opened, Readers, checksum, fault, open_writer, schema},
+    sqlite::{Opened, Readers, authentication, completeness, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
 
@@ -47,7 +47,9 @@ impl Store {
             Opened::ToWrite(mut connection) => {
                 // Checked again: another process may have created the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
-                let checked = checksum::in_order(&connection).and_then(|()| sweep(dir, &connection));
+                let checked = authentication::authenticate(&connection, seal.records(), true)
+                    .and_then(|()| completeness::in_order(&connection))
+                    .and_then(|()| sweep(dir, &connection));
                 checked.map_err(|error| fault("checking the store", &path, error))?;
                 let seal = Arc::new(seal);
                 (seal.clone(), Writer::start(connection, &path, inserts(seal, pending.clone()))?, true)
@@ -57,9 +59,10 @@ impl Store {
                 (Arc::new(seal), Writer::refusing(&path, refusal), false)
             }
         };
+        let readers = Readers::new(&path, seal.clone(), changes);
         let inner =
             Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), stages: AtomicBool::new(false) };
-        Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
+        Ok(Store { readers, inner: Arc::new(inner) })
     }
 }
 

@@ -3,6 +3,7 @@
 mod connections;
 mod damage;
 mod flows;
+mod forgery;
 mod journal;
 mod log;
 mod processes;
