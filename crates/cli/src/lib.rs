@@ -53,10 +53,10 @@ use trunkline::{
         catalogue::ActionQuery,
     },
     rest::HttpEnvironment,
-    store::KeySource,
+    store::{KeySource, Store},
 };
 
-use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat};
+use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat, StoreCommand};
 use input::json;
 use output::{Output, exit};
 use signals::Signals;
@@ -179,6 +179,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
             connection::connection(&source.in_memory()?, command, output).await
         }
         Command::Connection { command } => connection::connection(&source.open(&data?)?, command, output).await,
+        Command::Store { command: StoreCommand::Adopt } => adopt(&data?, key(source.key_file)?, output),
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (source.open(&data?)?, json(&input, "--input")?);
@@ -215,6 +216,13 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
         called.warnings.iter().for_each(|warning| output.warn(warning));
         output.json(&called.output);
     }
+    Ok(exit::DONE.into())
+}
+
+fn adopt(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
+    Store::adopt(data, key)?;
+    output
+        .show(&serde_json::json!({ "adopted": data }), || format!("{} is the owner of its name now.", data.display()));
     Ok(exit::DONE.into())
 }
 

@@ -6,24 +6,27 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use rusqlite::config::DbConfig;
 use trunkline_core::Result;
 
 use crate::{
     database::{Inner, Pending, Store, Writer},
     encryption::{KeySource, Ring},
-    files::{file_fault, make_private, private_dir, private_file, sync_dir},
+    files::{CommitMark, file_fault, make_private, private_dir, private_file, sync_dir},
     journal::inserts,
+    maintenance::owner,
     sqlite::{Opened, Readers, authentication, completeness, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
 
 /// What is in a data directory.
-const BESIDE: [&str; 6] =
-    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging"];
+const BESIDE: [&str; 7] =
+    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging", "commits"];
 
 impl Store {
     /// Opens or creates the store `trunkline.db` in this directory. A store that this process may only read is opened
-    /// read-only: every change fails with `store`.
+    /// read-only: every change fails with `store`. So is one that is a copy, was restored, or has lost commits, see
+    /// [`Store::adopt`].
     ///
     /// # Errors
     ///
@@ -48,11 +51,27 @@ impl Store {
                 // Checked again: another process may have created the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
                 let checked = authentication::authenticate(&connection, seal.records(), true)
-                    .and_then(|()| completeness::in_order(&connection))
-                    .and_then(|()| sweep(dir, &connection));
+                    .and_then(|()| completeness::in_order(&connection));
                 checked.map_err(|error| fault("checking the store", &path, error))?;
                 let seal = Arc::new(seal);
-                (seal.clone(), Writer::start(connection, &path, inserts(seal, pending.clone()))?, true)
+                // An operator who runs commands on a full disk can do without the mark.
+                let mark = CommitMark::open(dir).inspect_err(|error| {
+                    tracing::warn!("the number of the last commit cannot be written beside the store: {error}");
+                });
+                let mark = mark.ok();
+                let writer = match owner::refusal(&connection, &path, mark.as_ref())? {
+                    None => {
+                        sweep(dir, &connection).map_err(|error| fault("checking the store", &path, error))?;
+                        Writer::start(connection, &path, mark, inserts(seal.clone(), pending.clone()))?
+                    }
+                    Some(refusal) => {
+                        tracing::error!("{refusal:?}");
+                        // What is left of a damaged log stays as it is.
+                        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                        Writer::refusing(&path, refusal)
+                    }
+                };
+                (seal, writer, true)
             }
             Opened::ToRead(refusal) => {
                 let seal = schema::current(&path)?.ok_or_else(|| refusal.clone())?.unlock(ring, &path)?;
@@ -68,7 +87,7 @@ impl Store {
 
 /// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file, have
 /// to be private to the user that runs this process: a file that another user planted is not opened.
-fn make(dir: &Path, path: &Path) -> Result<()> {
+pub(crate) fn make(dir: &Path, path: &Path) -> Result<()> {
     let failed = |error| file_fault("creating the data directory", dir, error);
     private_dir(dir).map_err(failed)?;
     make_private(dir)?;

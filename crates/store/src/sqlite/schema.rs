@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     encryption::{AssociatedData, Key, KeySource, RecordKey, Ring, Seal, Sealed, random, seal},
+    files::{file_fault, place},
     sqlite::{WorkResult, authentication, manifest::Manifest, open_as_it_lies, wait},
 };
 
@@ -183,10 +184,35 @@ fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkRe
     }
     if applied < AUTHENTICATED {
         change_key(store, &key, &records)?;
+        set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
         Manifest::of_all(store)?.write(store)?;
     }
     store.pragma_update(None, "application_id", APPLICATION)?;
     Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?)
+}
+
+/// Returns the place that the store was made for, and the number of its commits.
+pub(crate) fn place_and_commits(store: &Connection) -> rusqlite::Result<(Option<String>, i64)> {
+    let place = store.query_row("SELECT value FROM meta WHERE name = 'place'", [], |row| row.get(0)).optional()?;
+    let commits = store.query_row("SELECT value FROM meta WHERE name = 'commits'", [], |row| row.get(0)).optional()?;
+    Ok((place, commits.unwrap_or_default()))
+}
+
+/// Makes this the place of the store, in a commit. Returns the number of the commit.
+pub(crate) fn set_place(store: &Connection, place: &str) -> rusqlite::Result<i64> {
+    store.execute_batch("SAVEPOINT adopted")?;
+    let sql = "INSERT INTO meta (name, value) VALUES ('place', ?1) ON CONFLICT DO UPDATE SET value = excluded.value";
+    store.execute(sql, [place])?;
+    let commits = count_commit(store)?;
+    store.execute_batch("RELEASE adopted")?;
+    Ok(commits)
+}
+
+/// Counts a commit in its transaction. Returns its number.
+pub(crate) fn count_commit(store: &Connection) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('commits', 1) ON CONFLICT DO UPDATE SET value = value + 1
+               RETURNING value";
+    store.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }
 
 /// Returns the number of applied migrations. Fails for foreign files and for later versions.

@@ -6,6 +6,7 @@ mod flows;
 mod forgery;
 mod journal;
 mod log;
+mod owner;
 mod processes;
 mod rotation;
 mod samples;

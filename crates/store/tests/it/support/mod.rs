@@ -72,7 +72,7 @@ impl Home {
         Store::open(&self.data(), KeySource::File(self.key()))
     }
 
-    /// Copies the store in another home, as it is on disk now.
+    /// Copies the store in another home, as it is on disk now, and makes the copy the owner of its name.
     pub fn copy_from(&self, data: &Path) {
         fs::create_dir_all(self.data()).unwrap();
         fs::create_dir_all(self.0.path().join("config")).unwrap();
@@ -80,6 +80,7 @@ impl Home {
             fs::copy(data.join(file), self.data().join(file)).unwrap();
         }
         fs::copy(data.with_file_name("config").join("key"), self.key()).unwrap();
+        Store::adopt(&self.data(), KeySource::File(self.key())).unwrap();
     }
 
     /// Opens the database directly, as an attacker could who can write the file.
