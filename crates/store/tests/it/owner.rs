@@ -146,6 +146,8 @@ async fn killed(home: &Home) -> usize {
     for _ in 0..1000 {
         tokio::time::sleep(Duration::from_millis(10)).await;
         if fs::read_to_string(mark(home)).is_ok_and(|mark| mark.trim().parse::<u64>().unwrap() >= 24) {
+            // For the lines of the last commits to be printed.
+            tokio::time::sleep(Duration::from_millis(200)).await;
             break;
         }
     }
