@@ -57,7 +57,7 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
             Ok(()) => {
                 tracing::warn!("others than its owner had access to {} (mode {mode:o}): taken away", path.display());
             }
-            // A directory that nobody can write to can still be read.
+            // What others cannot write to can still be read.
             Err(_) if mode & 0o022 == 0 => {}
             Err(error) => return Err(failed(error)),
         }

@@ -4,7 +4,7 @@
 //! restored backup, and a store whose last commits a disk has lost are noticed when they are opened. They can be read,
 //! and every change fails, until an operator has decided which one goes on.
 
-use std::path::Path;
+use std::{path::Path, thread, time::Duration};
 
 use rusqlite::Connection;
 use trunkline_core::{Error, ErrorKind, Result};
@@ -53,9 +53,21 @@ impl Store {
 /// Returns why nothing may be changed in a store, if something keeps it from being the only one or the last one.
 pub(crate) fn refusal(store: &Connection, path: &Path, mark: Option<&CommitMark>) -> Result<Option<Error>> {
     let failed = |error| fault("reading the store", path, error);
-    let (made_for, commits) = schema::place_and_commits(store).map_err(failed)?;
+    // In this order, because other processes may commit in between; and again, because the mark may be read while one of
+    // them writes it.
+    let read = || -> Result<_> {
+        let marked = mark.map_or(Ok(0), CommitMark::read).unwrap_or_default();
+        let (made_for, commits) = schema::place_and_commits(store).map_err(failed)?;
+        Ok((made_for, commits, marked))
+    };
+    let (mut made_for, mut commits, mut marked) = read()?;
+    for _ in 0..3 {
+        if commits < marked {
+            thread::sleep(Duration::from_millis(20));
+            (made_for, commits, marked) = read()?;
+        }
+    }
     let here = place(path).map_err(|error| file_fault("reading the place of the store", path, error))?;
-    let marked = mark.map_or(Ok(0), CommitMark::read).unwrap_or_default();
     let refused =
         |message: &str, hint: &str| Some(Error::new(ErrorKind::Store, message).hint(hint).with("file", path.display()));
     if made_for.is_none_or(|place| place != here) {

@@ -1,5 +1,5 @@
 //! The authentication of rows. Each row has a MAC of its columns under a key that is sealed in the store: without the key
-//! of the store nobody can make or change a row, and what a disk has changed is an error, never a result.
+//! of the store no row can be made or changed, and what a disk has changed is an error, never a result.
 //!
 //! Triggers compute the MAC of a row (the writer does so for runs, events and items), and views check it on reading. Both
 //! are temporary objects of each connection, and those in the file are switched off, so that the file does not decide

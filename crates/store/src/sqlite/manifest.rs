@@ -106,16 +106,15 @@ impl Manifest {
     /// Makes the list of a store of a format that had none.
     pub(crate) fn of_all(store: &Connection) -> rusqlite::Result<Manifest> {
         let mut all = Manifest(BTreeMap::new());
-        let kinds: [(&str, fn(&str) -> Record<'_>); 3] = [
-            ("SELECT name FROM connections", |name| Record::Connection(name)),
-            ("SELECT connection FROM vault", |name| Record::Tokens(name)),
-            ("SELECT name FROM kept_flows", |name| Record::Flow(name)),
-        ];
-        for (sql, record) in kinds {
-            let mut names = store.prepare(sql)?;
-            for name in names.query_map([], |row| row.get::<_, String>(0))? {
-                all.put(store, record(&name?))?;
-            }
+        let names = |sql: &str| -> rusqlite::Result<Vec<String>> {
+            store.prepare(sql)?.query_map([], |row| row.get(0))?.collect()
+        };
+        for name in names("SELECT name FROM connections")? {
+            all.put(store, Record::Connection(&name))?;
+            all.put(store, Record::Tokens(&name))?;
+        }
+        for name in names("SELECT name FROM kept_flows")? {
+            all.put(store, Record::Flow(&name))?;
         }
         Ok(all)
     }

@@ -5,7 +5,7 @@
 use std::{
     fs,
     io::{Seek, SeekFrom, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -156,8 +156,11 @@ async fn killed(home: &Home) -> usize {
     written
 }
 
+/// A damage by its name.
+type Damage = (&'static str, fn(&Path));
+
 /// What can happen to the end of a log, or to the log, after its commits were acknowledged.
-const DAMAGES: [(&str, fn(&PathBuf)); 4] = [
+const DAMAGES: [Damage; 4] = [
     ("a flipped byte in the last frame", |log| flip(log, 2000)),
     ("a flipped byte ten frames before the end", |log| flip(log, 40_000)),
     ("a log that is cut", |log| {
@@ -167,7 +170,7 @@ const DAMAGES: [(&str, fn(&PathBuf)); 4] = [
     ("a log that is gone", |log| fs::remove_file(log).unwrap()),
 ];
 
-fn flip(log: &PathBuf, before_the_end: u64) {
+fn flip(log: &Path, before_the_end: u64) {
     let mut file = fs::OpenOptions::new().write(true).open(log).unwrap();
     let at = file.metadata().unwrap().len() - before_the_end;
     file.seek(SeekFrom::Start(at)).unwrap();
