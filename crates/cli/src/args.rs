@@ -267,9 +267,10 @@ pub(crate) enum ConnectionCommand {
 pub(crate) enum StoreCommand {
     /// Make a copied, moved or restored data directory the owner of its name
     ///
-    /// A store notices that it is a copy, was moved or restored, or has lost its last changes, and changes nothing then.
-    /// Run this when no other store with the same content is in use: both would use the same refresh tokens. What was
-    /// done before is still recognized. Connections whose login server has seen a later refresh token need a new sign-in.
+    /// A store notices that it is a copy, was moved or restored, or has lost its last changes, and changes nothing
+    /// then. Run this when no other store with the same content is in use: both would use the same refresh tokens. What
+    /// was done before is still recognized. Connections whose login server has seen a later refresh token need a new
+    /// sign-in.
     Adopt,
 }
 

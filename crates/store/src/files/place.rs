@@ -32,8 +32,8 @@ pub(crate) fn place(path: &Path) -> io::Result<String> {
     Ok(HEXLOWER.encode(&digest.finalize()[..16]))
 }
 
-/// The number of the last commit, in a file beside the store. It is written after the commit is on disk, without a flush
-/// of its own: so it is never ahead of a store from which nothing was lost.
+/// The number of the last commit, in a file beside the store. It is written after the commit is on disk, without a
+/// flush of its own: so it is never ahead of a store from which nothing was lost.
 pub(crate) struct CommitMark(File);
 
 const DIRECTORY: &str = "commits";

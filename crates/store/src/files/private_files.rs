@@ -69,8 +69,8 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `config` if others than its owner have access to it, if it or the link in its place belongs to another user, or if it
-/// cannot be read.
+/// `config` if others than its owner have access to it, if it or the link in its place belongs to another user, or if
+/// it cannot be read.
 pub fn read_private_file(what: &str, path: &Path) -> Result<Zeroizing<String>> {
     let failed = |error| file_fault(&format!("reading {what}"), path, error).into_kind(ErrorKind::Config);
     let at = fs::symlink_metadata(path).map_err(failed)?;

@@ -30,8 +30,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// `config` if the key is missing, wrong or readable by others, or if a file belongs to another user; `store` if the
-    /// file is damaged, of a later version, or not a store. The files are not changed in these cases.
+    /// `config` if the key is missing, wrong or readable by others, or if a file belongs to another user; `store` if
+    /// the file is damaged, of a later version, or not a store. The files are not changed in these cases.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;
@@ -85,8 +85,8 @@ impl Store {
     }
 }
 
-/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file, have
-/// to be private to the user that runs this process: a file that another user planted is not opened.
+/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file,
+/// have to be private to the user that runs this process: a file that another user planted is not opened.
 pub(crate) fn make(dir: &Path, path: &Path) -> Result<()> {
     let failed = |error| file_fault("creating the data directory", dir, error);
     private_dir(dir).map_err(failed)?;

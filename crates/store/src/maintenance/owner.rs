@@ -53,8 +53,8 @@ impl Store {
 /// Returns why nothing may be changed in a store, if something keeps it from being the only one or the last one.
 pub(crate) fn refusal(store: &Connection, path: &Path, mark: Option<&CommitMark>) -> Result<Option<Error>> {
     let failed = |error| fault("reading the store", path, error);
-    // In this order, because other processes may commit in between; and again, because the mark may be read while one of
-    // them writes it.
+    // In this order, because other processes may commit in between; and again, because the mark may be read while one
+    // of them writes it.
     let read = || -> Result<_> {
         let marked = mark.map_or(Ok(0), CommitMark::read).unwrap_or_default();
         let (made_for, commits) = schema::place_and_commits(store).map_err(failed)?;

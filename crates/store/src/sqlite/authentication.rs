@@ -1,10 +1,10 @@
-//! The authentication of rows. Each row has a MAC of its columns under a key that is sealed in the store: without the key
-//! of the store no row can be made or changed, and what a disk has changed is an error, never a result.
+//! The authentication of rows. Each row has a MAC of its columns under a key that is sealed in the store: without the
+//! key of the store no row can be made or changed, and what a disk has changed is an error, never a result.
 //!
-//! Triggers compute the MAC of a row (the writer does so for runs, events and items), and views check it on reading. Both
-//! are temporary objects of each connection, and those in the file are switched off, so that the file does not decide
-//! whether it is checked. They call two SQL functions: `mac(value, …)` and `authentic(mac, value, …)`, where the first
-//! value is the name of the table. A MAC has 64 bits: a forged one cannot be tried without this process.
+//! Triggers compute the MAC of a row (the writer does so for runs, events and items), and views check it on reading.
+//! Both are temporary objects of each connection, and those in the file are switched off, so that the file does not
+//! decide whether it is checked. They call two SQL functions: `mac(value, …)` and `authentic(mac, value, …)`, where the
+//! first value is the name of the table. A MAC has 64 bits: a forged one cannot be tried without this process.
 
 use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{

@@ -1,5 +1,5 @@
-//! What of a run must be there: the counts of its events, items and log entries, which the last row of its events and its
-//! row in `runs` hold. And the check of the tables for damaged pages.
+//! What of a run must be there: the counts of its events, items and log entries, which the last row of its events and
+//! its row in `runs` hold. And the check of the tables for damaged pages.
 
 use rusqlite::{Connection, OptionalExtension, ffi, params};
 use trunkline_core::RunId;

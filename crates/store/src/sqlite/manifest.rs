@@ -1,9 +1,9 @@
-//! The list of the records that decide where a secret goes and what is run, in their last versions: connections with their
-//! secrets, tokens, and saved flows with their webhooks.
+//! The list of the records that decide where a secret goes and what is run, in their last versions: connections with
+//! their secrets, tokens, and saved flows with their webhooks.
 //!
 //! A MAC shows that this store wrote a row, not that it is the last one it wrote. So a record also has to be the one in
-//! this list, which is one authenticated value: a row of an earlier time that is put back is refused, and so is a record
-//! that was put together from rows of two times. Only the whole list, with all its records, could be put back.
+//! this list, which is one authenticated value: a row of an earlier time that is put back is refused, and so is a
+//! record that was put together from rows of two times. Only the whole list, with all its records, could be put back.
 
 use std::collections::BTreeMap;
 
@@ -119,8 +119,8 @@ impl Manifest {
         Ok(all)
     }
 
-    /// Saves changed records as the last ones, in the transaction that has changed them. Where a part of a record stays,
-    /// it is checked before the change.
+    /// Saves changed records as the last ones, in the transaction that has changed them. Where a part of a record
+    /// stays, it is checked before the change.
     pub(crate) fn save(mut self, store: &Connection, records: &[Record<'_>]) -> rusqlite::Result<()> {
         records.iter().try_for_each(|record| self.put(store, *record))?;
         self.write(store)

@@ -1,5 +1,5 @@
--- From this version on, the sum of a row is a MAC, which only the key of the store can make. The views and
--- triggers that check and compute it are no longer in the file, which an attacker may have written. A row that a disk has
+-- From this version on, the sum of a row is a MAC, which only the key of the store can make. The views and triggers
+-- that check and compute it are no longer in the file, which an attacker may have written. A row that a disk has
 -- changed keeps a wrong sum.
 
 DROP TRIGGER IF EXISTS connections_added;
