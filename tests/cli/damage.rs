@@ -129,3 +129,25 @@ async fn a_data_directory_that_cannot_be_created_is_an_error() {
     assert_eq!(error["kind"], "store", "{error}");
     assert!(error["hint"].is_string(), "{error}");
 }
+
+/// What is spent by use must not exist twice: a copy is read, and starts nothing until it is adopted.
+#[tokio::test]
+async fn a_copied_data_directory_starts_nothing_until_it_is_adopted() {
+    let (cli, copy) = (used().await, Cli::default());
+    copy.run(&["runs"]).await.expect(0);
+    for (from, to) in [(cli.key_file(), copy.key_file()), (cli.data().join("trunkline.db"), copy.data().join("copy"))] {
+        fs::copy(from, to).unwrap();
+    }
+    fs::rename(copy.data().join("copy"), copy.data().join("trunkline.db")).unwrap();
+    fs::remove_file(copy.data().join("commits/last")).unwrap();
+    copy.run(&["connection", "show", "dam"]).await.expect(0);
+    let file = fixture("mixed.json");
+    let run = ["run", file.to_str().unwrap(), "--input", "{\"numbers\": [2]}", "--json"];
+    for command in [&run[..], &["serve", "--listen", "127.0.0.1:0", "--json"]] {
+        let error = copy.run(command).await.expect(1).error();
+        assert!(error["message"].as_str().unwrap().contains("is a copy"), "{error}");
+        assert!(error["hint"].as_str().unwrap().contains("store adopt"), "{error}");
+    }
+    copy.run(&["store", "adopt"]).await.expect(0);
+    copy.run(&run).await.expect(0);
+}

@@ -7,7 +7,11 @@ mod runs;
 use std::{env, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
-use trunkline::{core::{Error, Result}, environment_variable, rest::Url};
+use trunkline::{
+    core::{Error, Result},
+    environment_variable,
+    rest::Url,
+};
 
 use crate::output::Output;
 #[cfg(feature = "demo")]
@@ -143,6 +147,11 @@ pub(crate) enum Command {
     Connection {
         #[command(subcommand)]
         command: ConnectionCommand,
+    },
+    /// Decide which data directory goes on after a copy or a restore
+    Store {
+        #[command(subcommand)]
+        command: StoreCommand,
     },
     /// Change the key that encrypts secrets
     Key {
@@ -296,6 +305,17 @@ pub(crate) enum ConnectionCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Make a copied, moved or restored data directory the owner of its name
+    ///
+    /// A store notices that it is a copy, was moved or restored, or has lost its last changes, and changes nothing
+    /// then. Run this when no other store with the same content is in use: both would use the same refresh tokens. What
+    /// was done before is still recognized. Connections whose login server has seen a later refresh token need a new
+    /// sign-in.
+    Adopt,
 }
 
 #[derive(Subcommand)]

@@ -21,6 +21,7 @@ use trunkline::{
         run_queries::GetRun,
         runs::{RunName, RunRequest, StartRun},
     },
+    store::write_private_file,
 };
 use trunkline_sandbox::{Faults, Options, Report, Sandbox};
 
@@ -169,7 +170,7 @@ async fn copy(runtime: &Runtime, place: &Place, arguments: args::Demo, output: &
     let sandbox = sandbox::start(state.options(data)).await?;
     state.address = sandbox.address();
     let text = serde_json::to_string(&state).unwrap_or_default();
-    fs::write(folder.join("sandbox.json"), text).map_err(|error| unwritable(&folder, error))?;
+    write_private_file(&folder.join("sandbox.json"), text.as_bytes()).map_err(|error| unwritable(&folder, error))?;
     output.info(&format!(
         "Simulators of Mediaflow and MediaValet listen at http://{}; the Mediaflow library contains {} files.",
         sandbox.address(),

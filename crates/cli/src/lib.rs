@@ -55,10 +55,10 @@ use trunkline::{
         catalogue::ActionQuery,
     },
     rest::{HttpEnvironment, NetworkPolicy},
-    store::KeySource,
+    store::{KeySource, Store},
 };
 
-use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat};
+use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat, StoreCommand};
 use input::json;
 use output::{Output, exit};
 use signals::Signals;
@@ -200,6 +200,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Connection { command } => {
             connection::connection(&source.open(&data?)?, command, private_network, output).await
         }
+        Command::Store { command: StoreCommand::Adopt } => adopt(&data?, key(source.key_file)?, output),
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (source.open(&data?)?, json(&input, "--input", output)?);
@@ -262,6 +263,13 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
         called.warnings.iter().for_each(|warning| output.warn(warning));
         output.json(&called.output);
     }
+    Ok(exit::DONE.into())
+}
+
+fn adopt(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
+    Store::adopt(data, key)?;
+    output
+        .show(&serde_json::json!({ "adopted": data }), || format!("{} is the owner of its name now.", data.display()));
     Ok(exit::DONE.into())
 }
 

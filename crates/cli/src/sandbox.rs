@@ -3,7 +3,10 @@
 use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 
 use serde_json::json;
-use trunkline::core::{Error, ErrorKind, Result};
+use trunkline::{
+    core::{Error, ErrorKind, Result},
+    store::write_private_file,
+};
 use trunkline_sandbox::{Faults, Options, Sandbox};
 
 use crate::{
@@ -26,7 +29,8 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
         for settings in sandbox.settings() {
             let file = folder.join(format!("{}.json", settings["name"].as_str().unwrap_or("connection")));
             let text = serde_json::to_string_pretty(&settings).unwrap_or_default();
-            fs::create_dir_all(folder).and_then(|()| fs::write(&file, text)).map_err(|error| {
+            let written = fs::create_dir_all(folder).and_then(|()| write_private_file(&file, text.as_bytes()));
+            written.map_err(|error| {
                 Error::new(ErrorKind::InvalidInput, format!("{} cannot be written: {error}", file.display()))
             })?;
             output.info(&format!("wrote {}", file.display()));

@@ -7,7 +7,7 @@ use std::{
 
 use trunkline::{environment_variable, token::random};
 use trunkline_core::{Error, ErrorKind, Result, Secret};
-use trunkline_store::{create_private_file, exposed_mode};
+use trunkline_store::{create_private_file, read_private_file};
 
 /// The token that callers of the API have to send, and where it is stored.
 pub struct ApiToken {
@@ -33,16 +33,13 @@ impl ApiToken {
             return ApiToken::checked(given.trim(), None);
         }
         let file = data.with_added_extension("api-token");
-        let failed = |error: io::Error| {
-            Error::new(ErrorKind::Config, format!("the API token in {} cannot be used: {error}", file.display())).hint(
-                "this file has to belong to the user that runs Trunkline, and no other user may be able to read it; delete \
-                 it to get a new token",
-            )
-        };
         if !file.exists() {
-            create(&file).map_err(failed)?;
+            create(&file).map_err(|error| {
+                Error::new(ErrorKind::Config, format!("the API token {} cannot be made: {error}", file.display()))
+                    .hint("the user that Trunkline runs as must be able to write there")
+            })?;
         }
-        let text = read(&file).map_err(failed)?;
+        let text = read_private_file("the API token", &file)?;
         ApiToken::checked(text.trim(), Some(file))
     }
 
@@ -63,11 +60,4 @@ fn create(file: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     create_private_file(file, random().expose().as_bytes()).map(drop)
-}
-
-fn read(file: &Path) -> io::Result<String> {
-    if let Some(mode) = exposed_mode(file)? {
-        return Err(io::Error::other(format!("others can read it (mode {mode:o})")));
-    }
-    fs::read_to_string(file)
 }

@@ -2,7 +2,14 @@
 //!
 //! After a crash only the events are left, so nothing else may influence the state.
 
-use std::{collections::BTreeMap, sync::{ Arc, atomic::{AtomicU64, Ordering}, }, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -13,8 +13,8 @@ use http::Method;
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use trunkline_core::{
-    CheckReport, ConnectStage, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode, Retry,
-    Severity, StageOutcome, TextPlaces,
+    CheckReport, ConnectStage, Connections, Context, Diagnostic, Effect, Error, ErrorDetail, ErrorKind, OAuthErrorCode,
+    Retry, Severity, StageOutcome, TextPlaces,
 };
 use url::{Position, Url};
 

@@ -15,7 +15,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{Instrument, debug, info_span, warn};
-use trunkline_core::{Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, Timestamp, VALUE_MEMORY, memory_of_json};
+use trunkline_core::{
+    Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, Timestamp, VALUE_MEMORY, memory_of_json,
+};
 
 use super::{
     auth::Credentials,

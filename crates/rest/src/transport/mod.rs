@@ -35,7 +35,10 @@ pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;
 pub(crate) use digests::{DigestState, Digests, declared, declared_digests};
 pub(crate) use excerpt::excerpt;
-pub(crate) use exchange::{CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, at_setting, content_length, exchange, timed_out};
+pub(crate) use exchange::{
+    CONNECT, Failure, HttpChannel, RawResponse, ResponseLimit, SMALL_RESPONSE, at_setting, content_length, exchange,
+    timed_out,
+};
 pub use headers::plain_header;
 pub(crate) use headers::{ContentType, header_carries_keys, header_is_free, header_text, secret_header, single};
 pub use limits::ClientLimits;

@@ -19,6 +19,7 @@
 //! | what | why not |
 //! | --- | --- |
 //! | `serve`, `demo`, `sandbox` | they start and stop processes, not work on a data directory |
+//! | `store adopt` | works below the runtime, on a store that no runtime may change |
 //! | `key rotate` | works on the key file and below the runtime, also where no runtime can be opened |
 //! | incoming webhooks, the callback of a sign-in | their form is dictated by the sender, and their caller has no role |
 //! | the bytes of files | they are streams of bytes, not JSON |

@@ -19,7 +19,10 @@ use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{now, seal_in, time},
+    sqlite::{
+        manifest::{self, Manifest, Record},
+        now, seal_in, time,
+    },
     vault::vault_table,
 };
 
@@ -30,6 +33,7 @@ impl ConnectionStore for Store {
         let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
         let seal = self.inner.seal.clone();
         let put = self.inner.writer.run(move |store| {
+            let manifest = Manifest::read(store)?;
             let mut sealed = Vec::new();
             for (pointer, secret) in secrets {
                 let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
@@ -49,13 +53,14 @@ impl ConnectionStore for Store {
             for (pointer, sealed) in sealed {
                 insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
             }
-            Ok(())
+            Ok(manifest.save(store, &[Record::Connection(&name)])?)
         });
         put.await
     }
 
     async fn connection(&self, name: &str) -> Result<Connection> {
         let found = self.readers.look("reading a connection", |store| {
+            manifest::check(store, Record::Connection(name))?;
             let Some(document) = document(store, name)? else { return Ok((None, names(store)?)) };
             let mut statement =
                 store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
@@ -134,10 +139,15 @@ impl ConnectionStore for Store {
                 let runs = uses(store)?.remove(&wanted).unwrap_or_default();
                 must_be_unused(&wanted, &runs, &flow_uses(store)?.remove(&wanted).unwrap_or_default())?;
             }
+            let manifest = Manifest::read(store)?;
             let tokens = vault_table::open(store, &seal, &wanted)?;
             // The foreign keys remove its secrets and its vault entry too.
             let removed = store.prepare_cached("DELETE FROM connections WHERE name = ?1")?.execute([&wanted])?;
-            if removed == 0 { Err(no_connection(&wanted, &names(store)?).into()) } else { Ok(tokens) }
+            if removed == 0 {
+                return Err(no_connection(&wanted, &names(store)?).into());
+            }
+            manifest.save(store, &[Record::Connection(&wanted), Record::Tokens(&wanted)])?;
+            Ok(tokens)
         });
         removed.await
     }

@@ -26,8 +26,8 @@ use trunkline_core::{Error, ErrorKind, Result, RunId, StoreFault};
 
 use crate::{
     database::Row,
-    files::file_fault,
-    sqlite::{WorkError, WorkResult, execute, fault, fault_of},
+    files::{CommitMark, file_fault},
+    sqlite::{WorkError, WorkResult, execute, fault, fault_of, schema},
 };
 
 /// The capacity of the queue in jobs; further callers wait.
@@ -111,15 +111,17 @@ struct State {
     poison: OnceLock<Error>,
     /// Why the store is read-only, if it is.
     refusal: Option<Error>,
+    /// Shows the next process how much was acknowledged.
+    mark: Option<CommitMark>,
     commits: AtomicU64,
     /// Set by a write, cleared by a failure and by [`Writer::has_worked`].
     works: AtomicBool,
 }
 
 impl State {
-    fn new(path: &Path, refusal: Option<Error>) -> State {
+    fn new(path: &Path, refusal: Option<Error>, mark: Option<CommitMark>) -> State {
         let (commits, works) = (AtomicU64::new(0), AtomicBool::new(false));
-        State { path: path.to_owned(), poison: OnceLock::new(), refusal, commits, works }
+        State { path: path.to_owned(), poison: OnceLock::new(), refusal, mark, commits, works }
     }
 
     fn poisoned(&self) -> Error {
@@ -135,8 +137,8 @@ impl State {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, path: &Path, insert: Insert) -> Result<Self> {
-        let (state, queue) = (Arc::new(State::new(path, None)), Arc::<Queue>::default());
+    pub(crate) fn start(connection: Connection, path: &Path, mark: Option<CommitMark>, insert: Insert) -> Result<Self> {
+        let (state, queue) = (Arc::new(State::new(path, None, mark)), Arc::<Queue>::default());
         let (of_thread, jobs) = (state.clone(), queue.clone());
         let thread = thread::Builder::new()
             .name("trunkline-store".into())
@@ -147,7 +149,7 @@ impl Writer {
 
     /// Makes a writer that refuses all jobs, for a store that is read-only.
     pub(crate) fn refusing(path: &Path, refusal: Error) -> Self {
-        let state = Arc::new(State::new(path, Some(refusal)));
+        let state = Arc::new(State::new(path, Some(refusal), None));
         let queue = Arc::<Queue>::default();
         queue.close();
         Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
@@ -340,12 +342,13 @@ fn serve(connection: Connection, queue: &Queue, state: &State, insert: &Insert) 
 
 /// Writes all jobs in one transaction, or none of them.
 fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &Insert) -> Result<()> {
-    let before = connection.total_changes();
     match commit(connection, works, insert) {
-        Ok(()) => {
+        Ok(number) => {
             state.commits.fetch_add(1, Ordering::Relaxed);
-            if connection.total_changes() > before {
+            if let Some(number) = number {
                 state.works.store(true, Ordering::Relaxed);
+                // A mark that stays behind does no harm.
+                let _ = state.mark.as_ref().map(|mark| mark.write(number));
             }
             Ok(())
         }
@@ -363,9 +366,15 @@ fn written(connection: &Connection, works: Vec<Work>, state: &State, insert: &In
     }
 }
 
-fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {
+/// Returns the number of the commit if anything was changed.
+fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<Option<i64>> {
+    let before = connection.total_changes();
     execute(connection, "BEGIN IMMEDIATE")?;
-    let committed = write(connection, works, insert).and_then(|()| execute(connection, "COMMIT"));
+    let committed = write(connection, works, insert).and_then(|()| {
+        let changed = connection.total_changes() > before;
+        let number = changed.then(|| schema::count_commit(connection)).transpose()?;
+        execute(connection, "COMMIT").map(|()| number)
+    });
     // Some errors have already rolled the transaction back.
     if committed.is_err() && !connection.is_autocommit() {
         let _ = execute(connection, "ROLLBACK");

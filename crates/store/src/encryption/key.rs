@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use trunkline_core::{Error, ErrorKind, Redactor, Result, Secret};
 use zeroize::Zeroizing;
 
-use crate::files::{create_private_file, exposed_mode, file_fault, private_dir, sync_dir, write_private};
+use crate::files::{create_private_file, file_fault, private_dir, read_private_file, sync_dir, write_private_file};
 
 /// The source of the key.
 #[derive(Clone, Debug)]
@@ -154,7 +154,7 @@ impl Ring {
         let mut files = Vec::new();
         for key in &retired {
             let file = path.with_added_extension(format!("{}.old", key.id));
-            write_private(&file, lines([&**key]).as_bytes()).map_err(|error| changing(&file, error))?;
+            write_private_file(&file, lines([&**key]).as_bytes()).map_err(|error| changing(&file, error))?;
             files.push(file);
         }
         if !retired.is_empty() {
@@ -198,13 +198,7 @@ fn parse_one(text: &str) -> Option<Zeroizing<[u8; 32]>> {
 }
 
 fn load(path: &Path) -> Result<Vec<Key>> {
-    let wrong = |error| file_fault("reading the key file", path, error).into_kind(ErrorKind::Config);
-    if let Some(mode) = exposed_mode(path).map_err(wrong)? {
-        let message = format!("others than its owner can read the key file {} (mode {mode:o})", path.display());
-        return Err(Error::new(ErrorKind::Config, message)
-            .hint(format!("run `chmod 600 {}`, and consider which users may have read it", path.display())));
-    }
-    let text = Zeroizing::new(fs::read_to_string(path).map_err(wrong)?);
+    let text = read_private_file("the key file", path)?;
     parse(&text).ok_or_else(|| {
         let message = format!("the key file {} does not hold 32 bytes in base64 or hexadecimal digits", path.display());
         Error::new(ErrorKind::Config, message).hint("restore the key file of this store from your backup")
@@ -230,7 +224,7 @@ fn replace<'a>(path: &Path, keys: impl IntoIterator<Item = &'a Arc<Key>>) -> Res
         let path = fs::canonicalize(path)?;
         // Always the same name, so that a draft left by a kill is replaced.
         let draft = path.with_added_extension("draft");
-        write_private(&draft, lines(keys.into_iter().map(|key| &**key)).as_bytes())?;
+        write_private_file(&draft, lines(keys.into_iter().map(|key| &**key)).as_bytes())?;
         fs::rename(&draft, &path)?;
         path.parent().map_or(Ok(()), sync_dir)
     };

@@ -5,4 +5,4 @@ pub(crate) mod seal;
 
 pub use key::KeySource;
 pub(crate) use key::{Key, Ring, random};
-pub(crate) use seal::{AssociatedData, Seal, Sealed};
+pub(crate) use seal::{AssociatedData, RecordKey, Seal, Sealed};

@@ -35,11 +35,19 @@ pub(crate) struct Sealed {
 pub(crate) struct Seal {
     ring: Ring,
     instance: String,
+    records: RecordKey,
 }
 
+/// The key of the MACs of rows. It is sealed in the store, and stays when the key of the store is changed.
+pub(crate) type RecordKey = Zeroizing<[u8; 32]>;
+
 impl Seal {
-    pub(crate) fn new(ring: Ring, instance: &str) -> Self {
-        Seal { ring, instance: instance.to_owned() }
+    pub(crate) fn new(ring: Ring, instance: &str, records: RecordKey) -> Self {
+        Seal { ring, instance: instance.to_owned(), records }
+    }
+
+    pub(crate) fn records(&self) -> &RecordKey {
+        &self.records
     }
 
     pub(crate) fn ring(&self) -> &Ring {
@@ -51,19 +59,13 @@ impl Seal {
         seal(&*self.key(key_id, place)?, &self.instance, place, plain)
     }
 
-    /// Opens what was sealed for this place. Anything else is refused: an unknown key as `config`, all else as `store`.
+    /// Opens what was sealed for this place, see [`open`].
     pub(crate) fn open(&self, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
-        open(&*self.key(&sealed.key_id, place)?, &self.instance, place, sealed)
+        open(&self.ring, &self.instance, place, sealed)
     }
 
     fn key(&self, id: &str, place: &AssociatedData<'_>) -> Result<Arc<Key>> {
-        self.ring.find(id)?.ok_or_else(|| {
-            let message = format!("the store needs the key {id} for a secret, but here is {}", self.ring.ids());
-            place.named(Error::new(ErrorKind::Config, message).hint(
-                "start with the key that this store was made with; if its key has been changed since this process was \
-                 started, start again with the new one",
-            ))
-        })
+        key(&self.ring, id, place)
     }
 
     /// Opens a sealed text.
@@ -102,7 +104,24 @@ pub(crate) fn seal(key: &Key, instance: &str, place: &AssociatedData<'_>, plain:
     Ok(Sealed { key_id: key.id.clone(), bytes: [&nonce[..], &sealed].concat() })
 }
 
-fn open(key: &Key, instance: &str, place: &AssociatedData<'_>, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>> {
+fn key(ring: &Ring, id: &str, place: &AssociatedData<'_>) -> Result<Arc<Key>> {
+    ring.find(id)?.ok_or_else(|| {
+        let message = format!("the store needs the key {id} for a secret, but here is {}", ring.ids());
+        place.named(Error::new(ErrorKind::Config, message).hint(
+            "start with the key that this store was made with; if its key has been changed since this process was \
+             started, start again with the new one",
+        ))
+    })
+}
+
+/// Opens what was sealed for this place. Anything else is refused: an unknown key as `config`, all else as `store`.
+pub(crate) fn open(
+    ring: &Ring,
+    instance: &str,
+    place: &AssociatedData<'_>,
+    sealed: &Sealed,
+) -> Result<Zeroizing<Vec<u8>>> {
+    let key = key(ring, &sealed.key_id, place)?;
     let damaged = || {
         place.named(Error::new(ErrorKind::Store, "an encrypted value was changed, or moved from its place").hint(
             "something other than Trunkline wrote to the store: find the cause, then restore the last backup of the data \

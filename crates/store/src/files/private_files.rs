@@ -1,13 +1,17 @@
 //! Files and directories that only their owner can read, and flushes of directories.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Write},
+    fs::{self, DirBuilder, File, Metadata, OpenOptions},
+    io::{self, Read, Write},
     path::Path,
 };
 
 use chacha20poly1305::aead::Generate;
 use data_encoding::HEXLOWER;
+use trunkline_core::{Error, ErrorKind, Result};
+use zeroize::Zeroizing;
+
+use crate::files::file_fault;
 
 /// Creates a directory and its parents, private to the owner. An existing directory is not changed.
 pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
@@ -18,13 +22,104 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Options for writing a file that only its owner can read.
+/// Options for writing a file that only its owner can read. A symbolic link in its place is not followed.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
+    }
     options
+}
+
+/// Takes a file or a directory of the store from all others than its owner, if they have access to it. What does not
+/// exist is left alone.
+///
+/// # Errors
+///
+/// `config` if it, or the link in its place, belongs to another user, who could exchange it at any time; or if others
+/// can write to it and this cannot be changed.
+pub(crate) fn make_private(path: &Path) -> Result<()> {
+    let failed = |error| file_fault("checking the owner of a file", path, error).into_kind(ErrorKind::Config);
+    let metadata = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(failed)?,
+    };
+    check_owner(path, &metadata)?;
+    let metadata = if metadata.is_symlink() { fs::metadata(path).map_err(failed)? } else { metadata };
+    check_owner(path, &metadata)?;
+    #[cfg(unix)]
+    if let Some(mode) = exposed(&metadata) {
+        use std::os::unix::fs::PermissionsExt;
+        match fs::set_permissions(path, fs::Permissions::from_mode(mode & 0o700)) {
+            Ok(()) => {
+                tracing::warn!("others than its owner had access to {} (mode {mode:o}): taken away", path.display());
+            }
+            // What others cannot write to can still be read.
+            Err(_) if mode & 0o022 == 0 => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Ok(())
+}
+
+/// Reads a file with a secret. What is checked is the open file, so it cannot be exchanged in between.
+///
+/// # Errors
+///
+/// `config` if others than its owner have access to it, if it or the link in its place belongs to another user, or if
+/// it cannot be read.
+pub fn read_private_file(what: &str, path: &Path) -> Result<Zeroizing<String>> {
+    let failed = |error| file_fault(&format!("reading {what}"), path, error).into_kind(ErrorKind::Config);
+    let at = fs::symlink_metadata(path).map_err(failed)?;
+    check_owner(path, &at)?;
+    let target = if at.is_symlink() { fs::canonicalize(path).map_err(failed)? } else { path.to_owned() };
+    let mut options = private_file();
+    let mut file = options.write(false).read(true).open(target).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check_owner(path, &metadata)?;
+    if let Some(mode) = exposed(&metadata) {
+        let message = format!("{what} {} cannot be used: others can read it (mode {mode:o})", path.display());
+        return Err(Error::new(ErrorKind::Config, message)
+            .hint(format!("run `chmod 600 {}`, and consider which users may have read it", path.display())));
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(failed)?;
+    Ok(text)
+}
+
+/// Fails unless a file belongs to the user that runs this process, or to root.
+#[cfg(unix)]
+fn check_owner(path: &Path, metadata: &Metadata) -> Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let (owner, us) = (metadata.uid(), nix::unistd::geteuid().as_raw());
+    if owner == us || owner == 0 {
+        return Ok(());
+    }
+    let what = if metadata.is_symlink() { "the symbolic link" } else { "the file or directory" };
+    let message = format!("{what} {} belongs to the user {owner}, but Trunkline runs as {us}", path.display());
+    Err(Error::new(ErrorKind::Config, message).hint(
+        "find out which user made it, and remove it or give it to the user that Trunkline runs as; with a file of \
+         another user in its place, that user would decide what Trunkline reads and writes",
+    ))
+}
+
+#[cfg(not(unix))]
+fn check_owner(_: &Path, _: &Metadata) -> Result<()> {
+    Ok(())
+}
+
+/// Returns the mode of a file if others than its owner have access to it. Systems without modes return `None`.
+fn exposed(metadata: &Metadata) -> Option<u32> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        Some(metadata.permissions().mode() & 0o777).filter(|mode| mode & 0o077 != 0)
+    }
+    #[cfg(not(unix))]
+    None
 }
 
 /// Flushes a directory, so that the names of new files survive a power cut.
@@ -32,9 +127,13 @@ pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
 }
 
-/// Writes a file that only its owner can read, in place of a file of that name.
-pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    // A new file, because an existing one may be readable by others.
+/// Writes a file that only its owner can read, in place of a file or a link of that name.
+///
+/// # Errors
+///
+/// The error of the disk, or `AlreadyExists` if another process makes a file of that name at the same time.
+pub fn write_private_file(path: &Path, content: &[u8]) -> io::Result<()> {
+    // A new file, because an existing one may be readable by others, or a link to another place.
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -54,7 +153,7 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
 pub fn create_private_file(path: &Path, content: &[u8]) -> io::Result<bool> {
     let suffix = <[u8; 8]>::try_generate().map_err(|error| io::Error::other(error.to_string()))?;
     let draft = path.with_added_extension(HEXLOWER.encode(&suffix));
-    let linked = write_private(&draft, content).and_then(|()| fs::hard_link(&draft, path));
+    let linked = write_private_file(&draft, content).and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
     match linked {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -68,27 +167,20 @@ pub fn create_private_file(path: &Path, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Returns the mode of a file if others than its owner have access to it. Systems without modes return `None`.
-///
-/// # Errors
-///
-/// The error of the disk, such as a missing file.
-pub fn exposed_mode(path: &Path) -> io::Result<Option<u32>> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = fs::metadata(path)?.permissions().mode() & 0o777;
-        Ok(Some(mode).filter(|mode| mode & 0o077 != 0))
-    }
-    #[cfg(not(unix))]
-    fs::metadata(path).map(|_| None)
-}
-
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
 
     use super::*;
+
+    fn read(path: &Path) -> Result<String> {
+        read_private_file("the token", path).map(|text| text.as_str().to_owned())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
 
     #[test]
     fn a_private_file_is_complete_or_absent_and_never_replaced() {
@@ -96,13 +188,72 @@ mod tests {
         let path = home.path().join("token");
         assert!(create_private_file(&path, b"first").unwrap());
         assert!(!create_private_file(&path, b"second").unwrap());
-        assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1, "no draft is left");
-        assert_eq!(exposed_mode(&path).unwrap(), None);
+        assert_eq!((read(&path).unwrap(), mode(&path)), ("first".into(), 0o600));
         // The sabotage twin: a file that others can read is found.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(exposed_mode(&path).unwrap(), Some(0o640));
-        write_private(&path, b"third").unwrap();
-        assert_eq!((fs::read(&path).unwrap(), exposed_mode(&path).unwrap()), (b"third".to_vec(), None));
+        assert!(read(&path).unwrap_err().advice().unwrap().contains("chmod 600"));
+        write_private_file(&path, b"third").unwrap();
+        assert_eq!((read(&path).unwrap(), mode(&path)), ("third".into(), 0o600));
+    }
+
+    /// Every way in which a file is opened for writing, on a planted link.
+    #[test]
+    fn no_write_follows_a_planted_link() {
+        let home = tempfile::tempdir().unwrap();
+        let (planted, victim) = (home.path().join("planted"), home.path().join("victim"));
+        fs::write(&victim, "precious").unwrap();
+        let plant = || {
+            let _ = fs::remove_file(&planted);
+            symlink(&victim, &planted).unwrap();
+        };
+        plant();
+        assert!(private_file().open(&planted).is_err());
+        assert!(private_file().create(true).truncate(true).open(&planted).is_err());
+        assert!(private_file().create_new(true).open(&planted).is_err());
+        assert!(crate::files::hold(&planted).is_err(), "a lock file");
+        assert!(!create_private_file(&planted, b"token").unwrap());
+        write_private_file(&planted, b"ours").unwrap();
+        assert!(!planted.is_symlink() && fs::read_to_string(&planted).unwrap() == "ours");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        // The sabotage twin: an ordinary write follows the link.
+        plant();
+        fs::write(&planted, "token").unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "token");
+    }
+
+    #[test]
+    fn a_directory_that_others_could_write_to_is_made_private() {
+        let home = tempfile::tempdir().unwrap();
+        for before in [0o777, 0o775, 0o755, 0o701] {
+            fs::set_permissions(home.path(), fs::Permissions::from_mode(before)).unwrap();
+            make_private(home.path()).unwrap();
+            assert_eq!(mode(home.path()), 0o700, "{before:o}");
+        }
+        make_private(&home.path().join("missing")).unwrap();
+    }
+
+    /// Only root can make a file of another user, so elsewhere only the twin runs.
+    #[test]
+    fn a_file_or_link_of_another_user_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("file"), home.path().join("link"));
+        assert!(create_private_file(&file, b"content").unwrap());
+        symlink(&file, &link).unwrap();
+        // The sabotage twin: the same file and link, of this user.
+        assert_eq!((read(&file).unwrap(), read(&link).unwrap()), ("content".into(), "content".into()));
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+        for refused in [read(&link).map(drop), make_private(&link)] {
+            let error = refused.unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.message().contains("symbolic link"), "{error:?}");
+        }
+        chown(&file, Some(12_345), None).unwrap();
+        for refused in [read(&file).map(drop), make_private(&file)] {
+            let error = refused.unwrap_err();
+            assert!(error.kind() == ErrorKind::Config && error.message().contains("12345"), "{error:?}");
+        }
     }
 }

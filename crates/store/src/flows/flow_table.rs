@@ -11,7 +11,11 @@ use crate::{
     flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already},
     journal::{forget, pin},
     lookup::not_found::no_flow,
-    sqlite::{WorkResult, now, seal_in, time},
+    sqlite::{
+        WorkError, WorkResult,
+        manifest::{self, Manifest, Record},
+        now, seal_in, time,
+    },
 };
 
 /// The field of a webhook's encrypted secret.
@@ -27,6 +31,9 @@ impl FlowStore for Store {
             if !replace && exists(store, &flow.name)? {
                 return Err(exists_already(&flow.name).into());
             }
+            // The webhook of a flow stays.
+            let manifest = Manifest::read(store)?;
+            manifest.check(store, Record::Flow(&flow.name))?;
             pin(store, &flow.version, &document)?;
             store
                 .prepare_cached(
@@ -37,7 +44,8 @@ impl FlowStore for Store {
                          through = CASE WHEN ?7 THEN NULL ELSE through END",
                 )?
                 .execute(params![flow.name, flow.version, connections, input, flow.active, now(), flow.restart])?;
-            Ok(store.prepare_cached("DELETE FROM findings WHERE flow = ?1")?.execute([flow.name]).map(drop)?)
+            store.prepare_cached("DELETE FROM findings WHERE flow = ?1")?.execute([&flow.name])?;
+            Ok(manifest.save(store, &[Record::Flow(&flow.name)])?)
         });
         saved.await
     }
@@ -45,13 +53,18 @@ impl FlowStore for Store {
     async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
         let read = self.readers.read("listing the flows", |store| {
             let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
-            statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()
+            let flows = statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let manifest = Manifest::read(store).map_err(WorkError::into_sqlite)?;
+            let check = |flow: &SavedFlow| manifest.check(store, Record::Flow(&flow.name));
+            flows.iter().try_for_each(check).map_err(WorkError::into_sqlite)?;
+            Ok(flows)
         });
         read.await
     }
 
     async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
         let read = self.readers.look("reading a flow", |store| {
+            manifest::check(store, Record::Flow(name))?;
             let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
             match statement.query_row([name], saved).optional()? {
                 Some(flow) => Ok((Some(flow), Vec::new())),
@@ -108,6 +121,7 @@ impl FlowStore for Store {
 
     async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
         let sealed = self.readers.look("reading a webhook's secret", |store| {
+            manifest::check(store, Record::Flow(name))?;
             let mut statement =
                 store.prepare_cached("SELECT key_id, sealed FROM webhooks WHERE flow = ?1 AND sealed IS NOT NULL")?;
             statement.query_row([name], |row| Ok(Sealed { key_id: row.get(0)?, bytes: row.get(1)? })).optional()
@@ -128,9 +142,13 @@ impl Store {
         change: impl FnOnce(&Connection, &str) -> WorkResult<usize> + Send + 'static,
     ) -> Result<()> {
         let name = name.to_owned();
-        let changed = self.inner.writer.run(move |store| match change(store, &name)? {
-            0 => Err(no_flow(&name, &names(store)?).into()),
-            _ => Ok(()),
+        let changed = self.inner.writer.run(move |store| {
+            let manifest = Manifest::read(store)?;
+            manifest.check(store, Record::Flow(&name))?;
+            match change(store, &name)? {
+                0 => Err(no_flow(&name, &names(store)?).into()),
+                _ => Ok(manifest.save(store, &[Record::Flow(&name)])?),
+            }
         });
         changed.await
     }

@@ -9,7 +9,7 @@ use trunkline_engine::{RunEvent, RunStatus, TriggerEvent};
 use crate::{
     database::{Row, Store, exists},
     journal::{insert_event, pin, run_claim},
-    sqlite::{WorkResult, checksum, column, now, schema, text},
+    sqlite::{WorkResult, column, completeness, now, schema, text},
 };
 
 /// How long a deduplication key is kept after it was last seen, in milliseconds: 30 days.
@@ -45,11 +45,11 @@ pub(crate) fn accepting(
         store
             .prepare_cached(
                 "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, checksum(?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, mac('runs', ?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
             )?
             .execute(params![id.as_str(), name, version, RunStatus::Running.as_str(), at, connections])?;
         insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
-        checksum::set_end(store, &id, 1)?;
+        completeness::set_end(store, &id, 1)?;
         save(store, &event, Some(&id))?;
         Ok(None)
     })

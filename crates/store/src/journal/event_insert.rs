@@ -9,7 +9,7 @@ use crate::{
     database::{Change, Insert, Pending, Row, SecretPart},
     encryption::{AssociatedData, Seal},
     journal::{Counts, item_outcomes},
-    sqlite::{checksum, ours, schema},
+    sqlite::{completeness, ours, schema},
 };
 
 /// Inserts events, but not those of a run whose earlier events were lost.
@@ -29,7 +29,7 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
     if rows.is_empty() {
         return Ok(());
     }
-    let mut seq = checksum::end(store, run)?;
+    let mut seq = completeness::end(store, run)?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {
         seq += 1;
@@ -41,13 +41,13 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
             Change::Item(item) => item_outcomes::save(store, run, &item, &mut counts)?,
         }
     }
-    checksum::set_end(store, run, seq)?;
+    completeness::set_end(store, run, seq)?;
     if changed.is_none() && !cancelled && counts == [0; 4] {
         return Ok(());
     }
     let [done, skipped, failed, unknown] = counts;
     let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();
-    // In one go: each change of the line is a look at its checksum, and another one.
+    // In one go: each change of the line is a look at its MAC, and another one.
     store
         .prepare_cached(
             "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
@@ -75,7 +75,7 @@ pub(crate) fn insert_event(
     store
         .prepare_cached(
             "INSERT INTO events (run, seq, kind, event, key_id, sealed, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4))",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, mac('events', ?1, ?2, ?3, ?4, substr(?6, 1, 24)))",
         )?
         .execute(params![run.as_str(), seq, row.kind, row.event, key_id, bytes])?;
     Ok(row.change)

@@ -13,7 +13,7 @@ use crate::{
     database::{Change, Row, Store, StoredEvent, Work, damaged, parse},
     journal::{accepting, status_of},
     lookup::not_found::no_run,
-    sqlite::{WorkError, checksum, signed},
+    sqlite::{WorkError, completeness, signed},
 };
 
 /// A replay reads this many events at a time, or fewer that together reach `PAGE_BYTES`.
@@ -74,7 +74,7 @@ impl EventLog for Store {
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
         self.flushed().await?;
         let id = run.clone();
-        let all = self.readers.read("reading a run", move |store| checksum::complete(store, &id)).await?;
+        let all = self.readers.read("reading a run", move |store| completeness::complete(store, &id)).await?;
         let all = all.ok_or_else(|| no_run(run))?;
         let mut last = 0;
         loop {
@@ -123,8 +123,8 @@ impl EventLog for Store {
         let (found, last) = self
             .readers
             .read("reading a run's signals", move |store| {
-                let last = checksum::last_event(store, &id)?;
-                // Without `+`, SQLite would check the checksums of events of all kinds.
+                let last = completeness::last_event(store, &id)?;
+                // Without `+`, SQLite would check the MACs of events of all kinds.
                 let mut found = store.prepare_cached(
                     "SELECT seq, event, key_id, sealed FROM good_events
                      WHERE run = ?1 AND seq > ?2 AND seq <= ?3 AND +kind = 'signalled' ORDER BY seq",

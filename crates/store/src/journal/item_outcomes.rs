@@ -21,7 +21,7 @@ pub(crate) fn save(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
     store
         .prepare_cached(
             "INSERT INTO items (run, step, key, status, outcome, finished_at, sum)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, checksum(?1, ?2, ?3, ?4, ?5, ?6)) ON CONFLICT (run, step, key) DO UPDATE
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, mac('items', ?1, ?2, ?3, ?4, ?5, ?6)) ON CONFLICT (run, step, key) DO UPDATE
              SET status = excluded.status, outcome = excluded.outcome, finished_at = excluded.finished_at,
                  sum = excluded.sum",
         )?

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::{
     database::{Store, Work, damaged},
     encryption::{AssociatedData, Seal, Sealed},
-    sqlite::{WorkError, checksum, seal_in, signed, text},
+    sqlite::{WorkError, completeness, seal_in, signed, text},
 };
 
 /// The field of its [`AssociatedData`].
@@ -28,7 +28,7 @@ impl ProcessLog for Store {
     async fn logged(&self, run: &RunId, after: u64) -> Result<LogPage> {
         let (id, after) = (run.clone(), signed(after));
         let read = self.readers.read("reading the log of a run", move |store| {
-            checksum::last_entry(store, &id)?;
+            completeness::last_entry(store, &id)?;
             let mut first = store.prepare_cached("SELECT min(seq) FROM step_log WHERE run = ?1")?;
             let first: Option<i64> = first.query_row([id.as_str()], |row| row.get(0))?;
             let mut page = store.prepare_cached(

@@ -73,11 +73,11 @@ fn hold_run(dir: &Path, run: &RunId) -> std::io::Result<Option<RunClaim>> {
     };
     use sha2::{Digest, Sha256};
 
-    use crate::{files::private_file, sqlite::checksum};
+    use crate::{files::private_file, sqlite::authentication};
 
     let file = private_file().create(true).truncate(false).open(dir.join("claims.lock"))?;
     // One of 2^63 bytes: two running runs do not share one in practice.
-    let start = checksum::number(Sha256::new_with_prefix(run.as_str())) & i64::MAX;
+    let start = authentication::number(&Sha256::digest(run.as_str())) & i64::MAX;
     let byte = flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: start as _, l_len: 1, l_pid: 0 };
     match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
         Ok(_) => Ok(Some(RunClaim::new(file))),

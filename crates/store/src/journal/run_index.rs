@@ -9,7 +9,7 @@ use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunIndex, RunSummary}
 use crate::{
     database::{Store, parse},
     journal::{STATUSES, status_of},
-    sqlite::{checksum, time},
+    sqlite::{completeness, time},
 };
 
 #[async_trait]
@@ -66,7 +66,7 @@ impl RunIndex for Store {
         let (id, status) = (run.clone(), status.map(str::to_owned));
         let read = self.readers.read("listing the items of a run", move |store| {
             if after.is_none() {
-                checksum::complete(store, &id)?;
+                completeness::complete(store, &id)?;
             }
             let behind = if after.is_some() { "AND (step, key) > (?3, ?4)" } else { "" };
             let mut statement = store.prepare_cached(&format!(

@@ -6,25 +6,32 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use rusqlite::config::DbConfig;
 use trunkline_core::Result;
 
 use crate::{
     database::{Inner, Pending, Store, Writer},
     encryption::{KeySource, Ring},
-    files::{file_fault, private_dir, private_file, sync_dir},
+    files::{CommitMark, file_fault, make_private, private_dir, private_file, sync_dir},
     journal::inserts,
-    sqlite::{Opened, Readers, checksum, fault, open_writer, schema},
+    maintenance::owner,
+    sqlite::{Opened, Readers, authentication, completeness, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
 
+/// What is in a data directory.
+const BESIDE: [&str; 7] =
+    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging", "commits"];
+
 impl Store {
     /// Opens or creates the store `trunkline.db` in this directory. A store that this process may only read is opened
-    /// read-only: every change fails with `store`.
+    /// read-only: every change fails with `store`. So is one that is a copy, was restored, or has lost commits, see
+    /// [`Store::adopt`].
     ///
     /// # Errors
     ///
-    /// `config` if the key is missing, wrong or readable by others, and `store` if the file is damaged, of a later
-    /// version, or not a store. The files are not changed in these cases.
+    /// `config` if the key is missing, wrong or readable by others, or if a file belongs to another user; `store` if
+    /// the file is damaged, of a later version, or not a store. The files are not changed in these cases.
     pub fn open(dir: &Path, key: KeySource) -> Result<Store> {
         let path = dir.join("trunkline.db");
         let mut found = schema::inspect(&path)?;
@@ -37,34 +44,60 @@ impl Store {
                 return Err(error);
             }
         }
-        make(dir, &path).map_err(|error| file_fault("creating the data directory", dir, error))?;
+        make(dir, &path)?;
         let pending = Arc::<Pending>::default();
         let (seal, writer, changes) = match open_writer(&path)? {
             Opened::ToWrite(mut connection) => {
                 // Checked again: another process may have created the store in between.
                 let seal = schema::migrate(&mut connection, &path, &ring)?.unlock(ring, &path)?;
-                let checked = checksum::in_order(&connection).and_then(|()| sweep(dir, &connection));
+                let checked = authentication::authenticate(&connection, seal.records(), true)
+                    .and_then(|()| completeness::in_order(&connection));
                 checked.map_err(|error| fault("checking the store", &path, error))?;
                 let seal = Arc::new(seal);
-                (seal.clone(), Writer::start(connection, &path, inserts(seal, pending.clone()))?, true)
+                // An operator who runs commands on a full disk can do without the mark.
+                let mark = CommitMark::open(dir).inspect_err(|error| {
+                    tracing::warn!("the number of the last commit cannot be written beside the store: {error}");
+                });
+                let mark = mark.ok();
+                let writer = match owner::refusal(&connection, &path, mark.as_ref())? {
+                    None => {
+                        sweep(dir, &connection).map_err(|error| fault("checking the store", &path, error))?;
+                        Writer::start(connection, &path, mark, inserts(seal.clone(), pending.clone()))?
+                    }
+                    Some(refusal) => {
+                        tracing::error!("{refusal:?}");
+                        // What is left of a damaged log stays as it is.
+                        let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                        Writer::refusing(&path, refusal)
+                    }
+                };
+                (seal, writer, true)
             }
             Opened::ToRead(refusal) => {
                 let seal = schema::current(&path)?.ok_or_else(|| refusal.clone())?.unlock(ring, &path)?;
                 (Arc::new(seal), Writer::refusing(&path, refusal), false)
             }
         };
+        let readers = Readers::new(&path, seal.clone(), changes);
         let inner =
             Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), stages: AtomicBool::new(false) };
-        Ok(Store { readers: Readers::new(&path, changes), inner: Arc::new(inner) })
+        Ok(Store { readers, inner: Arc::new(inner) })
     }
 }
 
-fn make(dir: &Path, path: &Path) -> std::io::Result<()> {
-    private_dir(dir)?;
+/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file,
+/// have to be private to the user that runs this process: a file that another user planted is not opened.
+pub(crate) fn make(dir: &Path, path: &Path) -> Result<()> {
+    let failed = |error| file_fault("creating the data directory", dir, error);
+    private_dir(dir).map_err(failed)?;
+    make_private(dir)?;
+    for name in BESIDE {
+        make_private(&dir.join(name))?;
+    }
     match private_file().create_new(true).open(path) {
-        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)),
+        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)).map_err(failed),
         Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        Err(error) => Err(failed(error)),
     }
 }
 

@@ -17,7 +17,11 @@ use crate::{
     files::{file_fault, hold},
     flows::flow_table,
     journal::process_log,
-    sqlite::{WorkError, WorkResult, schema},
+    sqlite::{
+        WorkError, WorkResult,
+        manifest::{Manifest, Record},
+        schema,
+    },
     vault::vault_table,
 };
 
@@ -156,7 +160,8 @@ impl Store {
             }
         };
         let id = key.id.clone();
-        self.inner.writer.run(move |store| schema::change_key(store, &key)).await?;
+        let seal = self.inner.seal.clone();
+        self.inner.writer.run(move |store| schema::change_key(store, &key, seal.records())).await?;
         Ok((id, resumed))
     }
 }
@@ -190,6 +195,8 @@ fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -
         Ok((Sealed { key_id: row.get(0)?, bytes: row.get(1)? }, row.get::<_, Value>(2)?))
     });
     let Some((sealed, of)) = found.optional()?.filter(|(sealed, _)| sealed.key_id != id) else { return Ok(false) };
+    let record = record(table, &key.0);
+    let manifest = record.map(|record| checked(store, record)).transpose()?;
     let (row, field) = place(table, &key.0, of)?;
     let row: Vec<_> = row.iter().map(String::as_str).collect();
     let place = AssociatedData { table: name, row: &row, field: &field };
@@ -198,7 +205,26 @@ fn reseal(store: &Connection, seal: &Seal, table: &Table, id: &str, key: &Key) -
     let sealed = schema::seal_in(store, seal, &place, &plain).map_err(WorkError::into_sqlite)?;
     let update = format!("UPDATE {name} SET key_id = ?3, sealed = ?4 WHERE {first} = ?1 AND {second} = ?2");
     store.prepare_cached(&update)?.execute(params![key.0, key.1, sealed.key_id, sealed.bytes])?;
+    if let Some((manifest, record)) = manifest.zip(record) {
+        manifest.save(store, &[record])?;
+    }
     Ok(true)
+}
+
+fn checked(store: &Connection, record: Record<'_>) -> WorkResult<Manifest> {
+    let manifest = Manifest::read(store)?;
+    manifest.check(store, record)?;
+    Ok(manifest)
+}
+
+/// Returns the record that a value is a part of, if records of its table are in the manifest.
+fn record<'a>(table: &Table, name: &'a str) -> Option<Record<'a>> {
+    match table.name {
+        "secrets" => Some(Record::Connection(name)),
+        "vault" => Some(Record::Tokens(name)),
+        "webhooks" => Some(Record::Flow(name)),
+        _ => None,
+    }
 }
 
 /// Returns the row and the field of a value's [`AssociatedData`].

@@ -12,8 +12,9 @@ use tokio::sync::Semaphore;
 use trunkline_core::{Error, ErrorKind, Result, StoreFault};
 
 use crate::{
+    encryption::Seal,
     files::describe,
-    sqlite::{checksum, fault},
+    sqlite::{authentication, fault},
 };
 
 /// The number of concurrent reads.
@@ -29,12 +30,15 @@ pub(crate) fn wait(tries: i32) -> bool {
     tries < 6_000
 }
 
-/// Sets up a connection: the SQL functions of the tables, and stable query plans, which SQLite would otherwise make
-/// again for other parameter values.
+/// Sets up a connection: stable query plans, which SQLite would otherwise make again for other parameter values, and
+/// nothing in the file that is more than data.
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    checksum::functions(connection)
+    for switched_off in [DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW] {
+        connection.set_db_config(switched_off, false)?;
+    }
+    connection.execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;")
 }
 
 /// Runs a statement without a result, and keeps it prepared.
@@ -63,8 +67,7 @@ pub(crate) fn open_writer(path: &Path) -> Result<Opened> {
         prepare(&connection)?;
         connection.execute_batch(
             "PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON;
-             PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON;
-             PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864;",
+             PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON; PRAGMA journal_size_limit = 67108864;",
         )?;
         // When two processes create a store at once, SQLite returns "busy" to the slower one without calling the
         // handler.
@@ -97,6 +100,7 @@ pub(crate) fn open_as_it_lies(path: &Path) -> rusqlite::Result<Connection> {
 /// A pool of read-only connections.
 pub(crate) struct Readers {
     path: PathBuf,
+    seal: Arc<Seal>,
     /// Whether the file can change while it is open.
     changes: bool,
     idle: Mutex<Vec<Connection>>,
@@ -104,8 +108,14 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
-    pub(crate) fn new(path: &Path, changes: bool) -> Arc<Self> {
-        Arc::new(Readers { path: path.to_owned(), changes, idle: Mutex::default(), room: Semaphore::new(READERS) })
+    pub(crate) fn new(path: &Path, seal: Arc<Seal>, changes: bool) -> Arc<Self> {
+        Arc::new(Readers {
+            path: path.to_owned(),
+            seal,
+            changes,
+            idle: Mutex::default(),
+            room: Semaphore::new(READERS),
+        })
     }
 
     /// Runs `look` on a snapshot of the store, in the calling thread. It is for a few rows that are found by their
@@ -153,8 +163,8 @@ impl Readers {
         connection.busy_handler(Some(wait))?;
         prepare(&connection)?;
         // A small cache: each commit of the writer invalidates it.
-        connection
-            .execute_batch("PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA cache_size = -512;")?;
+        connection.execute_batch("PRAGMA cache_size = -512")?;
+        authentication::authenticate(&connection, self.seal.records(), false)?;
         Ok(connection)
     }
 }

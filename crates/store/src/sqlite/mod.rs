@@ -1,8 +1,10 @@
-//! The SQLite file: how it is opened and read, its tables, and the checksums of its rows.
+//! The SQLite file: how it is opened and read, its tables, and the authentication of its rows.
 
-pub(crate) mod checksum;
+pub(crate) mod authentication;
 mod columns;
+pub(crate) mod completeness;
 mod database_file;
+pub(crate) mod manifest;
 pub(crate) mod schema;
 mod sqlite_error;
 

@@ -8,10 +8,12 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use trunkline_core::{Error, ErrorKind, Result};
+use zeroize::Zeroizing;
 
 use crate::{
-    encryption::{AssociatedData, Key, KeySource, Ring, Seal, Sealed, random, seal},
-    sqlite::{WorkResult, open_as_it_lies, wait},
+    encryption::{AssociatedData, Key, KeySource, RecordKey, Ring, Seal, Sealed, random, seal},
+    files::{file_fault, place},
+    sqlite::{WorkResult, authentication, manifest::Manifest, open_as_it_lies, wait},
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -25,11 +27,16 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/8.sql"),
     include_str!("migrations/9.sql"),
     include_str!("migrations/10.sql"),
+    include_str!("migrations/11.sql"),
 ];
+/// The first format whose rows are authenticated.
+const AUTHENTICATED: usize = 11;
 /// `PRAGMA application_id` of our files.
 const APPLICATION: i64 = 0x7472_6b6c;
-const CANARY: AssociatedData<'static> = AssociatedData { table: "meta", row: &["canary"], field: "value" };
-const CANARY_TEXT: &[u8] = b"this key opens this store";
+/// What shows that a key is that of the store: the sealed key of the MACs. Before, it was a text at another place. So a
+/// store whose version is set back, to have its rows authenticated again, is refused.
+const RECORD_KEY: AssociatedData<'static> = AssociatedData { table: "meta", row: &["records"], field: "value" };
+const FORMER_CANARY: AssociatedData<'static> = AssociatedData { table: "meta", row: &["canary"], field: "value" };
 
 /// The metadata of a store.
 pub(crate) struct Meta {
@@ -38,12 +45,6 @@ pub(crate) struct Meta {
 }
 
 impl Meta {
-    fn fresh(key: &Key) -> Result<Meta> {
-        let instance = HEXLOWER.encode(&random::<16>()?);
-        let canary = canary(key, &instance)?;
-        Ok(Meta { instance, canary })
-    }
-
     /// Returns the id of the current key.
     pub(crate) fn key_id(&self) -> &str {
         &self.canary.key_id
@@ -73,17 +74,17 @@ impl Meta {
         Ok(())
     }
 
-    /// Returns the seal of the store, after it has decrypted the canary.
+    /// Returns the seal of the store, after it has opened the key of the MACs.
     pub(crate) fn unlock(&self, ring: Ring, path: &Path) -> Result<Seal> {
         self.check(&ring, path)?;
-        let seal = Seal::new(ring, &self.instance);
-        seal.open(&CANARY, &self.canary).map_err(|error| error.with("file", path.display()))?;
-        Ok(seal)
+        let key = self.open(&ring, &RECORD_KEY).map_err(|error| error.with("file", path.display()))?;
+        let key = key.as_slice().try_into().map_err(|_| foreign(path))?;
+        Ok(Seal::new(ring, &self.instance, RecordKey::new(key)))
     }
-}
 
-fn canary(key: &Key, instance: &str) -> Result<Sealed> {
-    seal::seal(key, instance, &CANARY, CANARY_TEXT)
+    fn open(&self, ring: &Ring, place: &AssociatedData<'_>) -> Result<Zeroizing<Vec<u8>>> {
+        seal::open(ring, &self.instance, place, &self.canary)
+    }
 }
 
 /// Returns the id of the current key.
@@ -98,10 +99,12 @@ pub(crate) fn seal_in(store: &Connection, seal: &Seal, place: &AssociatedData<'_
 }
 
 /// Makes another key the current one, from this transaction on.
-pub(crate) fn change_key(store: &Connection, key: &Key) -> WorkResult<()> {
+pub(crate) fn change_key(store: &Connection, key: &Key, records: &RecordKey) -> WorkResult<()> {
     let instance: String = store.query_row("SELECT value FROM meta WHERE name = 'instance'", [], |row| row.get(0))?;
-    let canary = canary(key, &instance)?;
-    let mut update = store.prepare("UPDATE meta SET value = ?2 WHERE name = ?1")?;
+    let canary = seal::seal(key, &instance, &RECORD_KEY, records.as_slice())?;
+    let mut update = store.prepare(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+    )?;
     update.execute(params!["key", canary.key_id])?;
     update.execute(params!["canary", canary.bytes])?;
     Ok(())
@@ -145,30 +148,71 @@ fn look(path: &Path) -> Result<Option<(usize, Meta)>> {
     read().map_err(|error| error.into_error("opening the store", path))
 }
 
-/// Applies missing migrations. A new store gets its instance id and its canary in the same transaction.
+/// Applies missing migrations. A new store gets its instance id and its sealed key in the same transaction.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> Result<Meta> {
-    let fresh = Meta::fresh(&*ring.first()?)?;
     let mut write = || -> WorkResult<Meta> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let applied = version(&transaction, path)?;
-        for migration in &MIGRATIONS[applied..] {
-            transaction.execute_batch(migration)?;
-        }
-        if applied == 0 {
-            let mut insert = transaction.prepare("INSERT INTO meta (name, value) VALUES (?1, ?2)")?;
-            insert.execute(params!["instance", fresh.instance])?;
-            insert.execute(params!["key", fresh.canary.key_id])?;
-            insert.execute(params!["canary", fresh.canary.bytes])?;
-        }
         if applied < MIGRATIONS.len() {
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+            apply(&transaction, applied, path, ring)?;
         }
         let meta = meta(&transaction)?;
         transaction.commit()?;
         Ok(meta.ok_or_else(|| foreign(path))?)
     };
     write().map_err(|error| error.into_error("migrating the store", path))
+}
+
+fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkResult<()> {
+    let records = RecordKey::new(random::<32>()?);
+    let key = match applied {
+        0 => ring.first()?,
+        _ => {
+            let meta = meta(store)?.ok_or_else(|| foreign(path))?;
+            meta.open(ring, &FORMER_CANARY).map_err(|error| error.with("file", path.display()))?;
+            ring.find(meta.key_id())?.ok_or_else(|| foreign(path))?
+        }
+    };
+    authentication::former_functions(store)?;
+    authentication::functions(store, &records)?;
+    for migration in &MIGRATIONS[applied..] {
+        store.execute_batch(migration)?;
+    }
+    if applied == 0 {
+        let instance = HEXLOWER.encode(&random::<16>()?);
+        store.execute("INSERT INTO meta (name, value) VALUES ('instance', ?1)", [instance])?;
+    }
+    if applied < AUTHENTICATED {
+        change_key(store, &key, &records)?;
+        set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
+        Manifest::of_all(store)?.write(store)?;
+    }
+    store.pragma_update(None, "application_id", APPLICATION)?;
+    Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?)
+}
+
+/// Returns the place that the store was made for, and the number of its commits.
+pub(crate) fn place_and_commits(store: &Connection) -> rusqlite::Result<(Option<String>, i64)> {
+    let place = store.query_row("SELECT value FROM meta WHERE name = 'place'", [], |row| row.get(0)).optional()?;
+    let commits = store.query_row("SELECT value FROM meta WHERE name = 'commits'", [], |row| row.get(0)).optional()?;
+    Ok((place, commits.unwrap_or_default()))
+}
+
+/// Makes this the place of the store, in a commit. Returns the number of the commit.
+pub(crate) fn set_place(store: &Connection, place: &str) -> rusqlite::Result<i64> {
+    store.execute_batch("SAVEPOINT adopted")?;
+    let sql = "INSERT INTO meta (name, value) VALUES ('place', ?1) ON CONFLICT DO UPDATE SET value = excluded.value";
+    store.execute(sql, [place])?;
+    let commits = count_commit(store)?;
+    store.execute_batch("RELEASE adopted")?;
+    Ok(commits)
+}
+
+/// Counts a commit in its transaction. Returns its number.
+pub(crate) fn count_commit(store: &Connection) -> rusqlite::Result<i64> {
+    let sql = "INSERT INTO meta (name, value) VALUES ('commits', 1) ON CONFLICT DO UPDATE SET value = value + 1
+               RETURNING value";
+    store.prepare_cached(sql)?.query_row([], |row| row.get(0))
 }
 
 /// Returns the number of applied migrations. Fails for foreign files and for later versions.

@@ -8,7 +8,10 @@ use crate::{
     database::Store,
     encryption::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{now, seal_in},
+    sqlite::{
+        manifest::{self, Manifest, Record},
+        now, seal_in,
+    },
 };
 
 /// The field is bound to the version, so an old value cannot be put back under a new version.
@@ -33,6 +36,7 @@ impl Vault for Store {
             }
             let place = AssociatedData { table: "vault", row: &[&name], field: &field(expected + 1) };
             let sealed = seal_in(store, &seal, &place, content.expose().as_bytes())?;
+            let manifest = Manifest::read(store)?;
             let before = sign_in_of(store, &name)?;
             let sql = if expected == 0 {
                 "INSERT INTO vault (connection, version, key_id, sealed, updated_at, sign_in)
@@ -44,6 +48,9 @@ impl Vault for Store {
             let text = serde_json::to_string(&sign_in).unwrap_or_default();
             let (at, key_id, bytes) = (now(), sealed.key_id, sealed.bytes);
             let changed = store.prepare_cached(sql)?.execute(params![name, expected, key_id, bytes, at, text])?;
+            if changed == 1 {
+                manifest.save(store, &[Record::Tokens(&name)])?;
+            }
             if changed == 1 && before.is_none_or(|before| before.state.differs(&sign_in.state)) {
                 note(store, &name, at, &text)?;
             }
@@ -59,6 +66,7 @@ fn exists(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<bool> {
 
 /// Returns the decrypted vault entry of a connection.
 fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Result<VaultEntry>>> {
+    manifest::check(store, Record::Tokens(connection))?;
     let mut statement = store.prepare_cached("SELECT version, key_id, sealed FROM good_vault WHERE connection = ?1")?;
     let sealed =
         |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }));
@@ -72,6 +80,9 @@ fn entry(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlit
 
 /// Returns the decrypted vault entry of a connection, or `None` if it cannot be decrypted.
 pub(crate) fn open(store: &rusqlite::Connection, seal: &Seal, connection: &str) -> rusqlite::Result<Option<Secret>> {
+    if manifest::check(store, Record::Tokens(connection)).is_err() {
+        return Ok(None);
+    }
     Ok(entry(store, seal, connection)?.and_then(Result::ok).map(|entry| entry.content))
 }
 

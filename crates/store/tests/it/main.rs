@@ -3,8 +3,10 @@
 mod connections;
 mod damage;
 mod flows;
+mod forgery;
 mod journal;
 mod log;
+mod owner;
 mod processes;
 mod rotation;
 mod samples;

@@ -320,3 +320,54 @@ fn an_interrupted_first_start_is_repeated() {
     home.sqlite().pragma_update(None, "journal_mode", "WAL").unwrap();
     drop(home.open().unwrap());
 }
+
+/// What another user has planted in a data directory that was open to others: with such a file that user would decide
+/// what the store contains, or where it is written.
+#[test]
+fn nothing_of_another_user_is_opened() {
+    let home = Home::new();
+    drop(home.open().unwrap());
+    let directory = home.data();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().mode() & 0o777;
+    for exposed in [0o777, 0o770, 0o755] {
+        fs::set_permissions(&directory, fs::Permissions::from_mode(exposed)).unwrap();
+        fs::set_permissions(home.database(), fs::Permissions::from_mode(0o666)).unwrap();
+        // The sabotage twin of the refusals below: the same files, of this user.
+        drop(home.open().unwrap());
+        assert_eq!((mode(&directory), mode(&home.database())), (0o700, 0o600), "{exposed:o}");
+    }
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return; // Only root can give a file to another user.
+    }
+    let names = ["", "trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal"];
+    for name in names.into_iter().chain(["runs", "staging", "commits"]) {
+        let path = directory.join(name);
+        let made = !path.exists();
+        if made {
+            fs::write(&path, "").unwrap();
+        }
+        std::os::unix::fs::chown(&path, Some(12_345), None).unwrap();
+        let error = home.open().unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.message().contains("12345"), "{name}: {error:?}");
+        std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        if made {
+            fs::remove_file(&path).unwrap();
+        }
+        drop(home.open().unwrap());
+        // A link of another user, to a file of this one.
+        let (there, victim) = (home.path().join("moved"), home.path().join("victim"));
+        if path.exists() {
+            fs::rename(&path, &there).unwrap();
+        }
+        fs::write(&victim, "").unwrap();
+        std::os::unix::fs::symlink(&victim, &path).unwrap();
+        std::os::unix::fs::lchown(&path, Some(12_345), None).unwrap();
+        let error = home.open().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Config | ErrorKind::Store), "a link at {name}: {error:?}");
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "");
+        fs::remove_file(&path).unwrap();
+        if there.exists() {
+            fs::rename(&there, &path).unwrap();
+        }
+    }
+}

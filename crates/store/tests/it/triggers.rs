@@ -112,8 +112,8 @@ async fn keys_that_no_event_has_any_more_are_forgotten_after_30_days() {
     kept(&store).await;
     store.remember_trigger(fired(&["old", "shown", "young"], None)).await.unwrap();
     let age = |key: &str, days: i64| {
-        let sql = "UPDATE taken SET at = at - ?2 WHERE key = ?1";
-        home.sqlite().execute(sql, rusqlite::params![key, days * DAY + 1]).unwrap();
+        let sql = "UPDATE taken SET at = at - ?2, sum = mac('taken', flow, feed, key, run, at - ?2) WHERE key = ?1";
+        home.sqlite_with_key().execute(sql, rusqlite::params![key, days * DAY + 1]).unwrap();
     };
     age("old", 30);
     age("shown", 30);
@@ -135,7 +135,8 @@ async fn keys_of_a_feed_that_is_read_in_part_are_kept() {
     for feed in ["one", "two"] {
         store.remember_trigger(of(feed, &["old"], true)).await.unwrap();
     }
-    home.sqlite().execute("UPDATE taken SET at = at - ?1", [40 * DAY]).unwrap();
+    let sql = "UPDATE taken SET at = at - ?1, sum = mac('taken', flow, feed, key, run, at - ?1)";
+    home.sqlite_with_key().execute(sql, [40 * DAY]).unwrap();
     store.remember_trigger(of("one", &["next"], true)).await.unwrap();
     let event = of("one", &["last"], true);
     store.accept_triggered(&RunId::from("a1"), "v1", &json!({ "name": "copy" }), started(1), &event).await.unwrap();

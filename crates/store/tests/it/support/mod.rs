@@ -7,12 +7,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use chacha20poly1305::{
+    XChaCha20Poly1305, XNonce,
+    aead::{Aead, Payload},
+};
+use hmac::{Hmac, KeyInit, Mac};
 use rusqlite::{
     functions::{Context, FunctionFlags},
-    types::ValueRef,
+    types::{Value, ValueRef},
 };
 use serde_json::json;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::process::Command;
 use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
@@ -20,9 +26,9 @@ use trunkline_engine::{EventLog, Flush, ItemOutcome, KeyForm, LogEntry, RunEvent
 use trunkline_store::{KeySource, Store};
 use trunkline_testkit::process::{TestProcess, test_child};
 
-/// Computes the checksum of a row. Existing stores have it on disk, so the algorithm must not change.
-fn checksum(row: &Context<'_>) -> i64 {
-    let mut digested = Vec::new();
+/// Computes the MAC of a row. Existing stores have it on disk, so the algorithm must not change.
+fn mac(key: &[u8], row: &Context<'_>) -> i64 {
+    let mut keyed = <Hmac<Sha256> as KeyInit>::new_from_slice(key).unwrap();
     for index in 0..row.len() {
         let (kind, content) = match row.get_raw(index) {
             ValueRef::Null => (0, Vec::new()),
@@ -31,11 +37,11 @@ fn checksum(row: &Context<'_>) -> i64 {
             ValueRef::Text(text) => (3, text.to_vec()),
             ValueRef::Blob(bytes) => (4, bytes.to_vec()),
         };
-        digested.push(kind);
-        digested.extend((content.len() as u64).to_le_bytes());
-        digested.extend(content);
+        keyed.update(&[kind]);
+        keyed.update(&(content.len() as u64).to_le_bytes());
+        keyed.update(&content);
     }
-    i64::from_le_bytes(Sha256::digest(digested)[..8].try_into().unwrap())
+    i64::from_le_bytes(keyed.finalize().into_bytes()[..8].try_into().unwrap())
 }
 
 /// A temporary folder for a data directory and a key file. It is removed when dropped.
@@ -66,7 +72,7 @@ impl Home {
         Store::open(&self.data(), KeySource::File(self.key()))
     }
 
-    /// Copies the store in another home, as it is on disk now.
+    /// Copies the store in another home, as it is on disk now, and makes the copy the owner of its name.
     pub fn copy_from(&self, data: &Path) {
         fs::create_dir_all(self.data()).unwrap();
         fs::create_dir_all(self.0.path().join("config")).unwrap();
@@ -74,14 +80,36 @@ impl Home {
             fs::copy(data.join(file), self.data().join(file)).unwrap();
         }
         fs::copy(data.with_file_name("config").join("key"), self.key()).unwrap();
+        Store::adopt(&self.data(), KeySource::File(self.key())).unwrap();
     }
 
-    /// Opens the database directly, as an attacker could who can write the file and compute its checksums.
+    /// Opens the database directly, as an attacker could who can write the file.
     pub fn sqlite(&self) -> rusqlite::Connection {
-        let sqlite = rusqlite::Connection::open(self.database()).unwrap();
+        rusqlite::Connection::open(self.database()).unwrap()
+    }
+
+    /// As [`Home::sqlite`], with the function `mac`, which only the store itself can compute.
+    pub fn sqlite_with_key(&self) -> rusqlite::Connection {
+        let sqlite = self.sqlite();
+        let meta = |name: &str| -> rusqlite::types::Value {
+            sqlite.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).unwrap()
+        };
+        let (Value::Text(instance), Value::Text(id), Value::Blob(sealed)) =
+            (meta("instance"), meta("key"), meta("canary"))
+        else {
+            panic!("the metadata has other types")
+        };
+        let key = BASE64_STANDARD.decode(fs::read_to_string(self.key()).unwrap().lines().next().unwrap()).unwrap();
+        let mut place = b"trunkline 1".to_vec();
+        for part in [&*instance, "meta", "records", "value", &*id] {
+            place.extend((part.len() as u64).to_le_bytes());
+            place.extend(part.as_bytes());
+        }
+        let cipher = XChaCha20Poly1305::new_from_slice(&key).unwrap();
+        let payload = Payload { msg: &sealed[24..], aad: &place };
+        let key = cipher.decrypt(&XNonce::try_from(&sealed[..24]).unwrap(), payload).unwrap();
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-        sqlite.create_scalar_function("checksum", -1, flags, |row| Ok(checksum(row))).unwrap();
-        sqlite.create_scalar_function("intact", -1, flags, |_| Ok(true)).unwrap();
+        sqlite.create_scalar_function("mac", -1, flags, move |row| Ok(mac(&key, row))).unwrap();
         sqlite
     }
 

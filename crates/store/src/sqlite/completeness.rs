@@ -1,26 +1,8 @@
-//! Checksums of rows. A row that the disk has changed is an error, never a result.
-//!
-//! The triggers and views of the tables call two SQL functions: `checksum(value, …)` and `intact(sum, value, …)`.
-//! Missing rows are found by the counts of a run.
+//! What of a run must be there: the counts of its events, items and log entries, which the last row of its events and
+//! its row in `runs` hold. And the check of the tables for damaged pages.
 
-use rusqlite::{
-    Connection, OptionalExtension, ffi,
-    functions::{Context, FunctionFlags},
-    params,
-    types::ValueRef,
-};
-use sha2::{Digest, Sha256};
+use rusqlite::{Connection, OptionalExtension, ffi, params};
 use trunkline_core::RunId;
-
-/// Registers the SQL functions on a connection.
-pub(crate) fn functions(connection: &Connection) -> rusqlite::Result<()> {
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
-    connection.create_scalar_function("checksum", -1, flags, |values| checksum(values, 0))?;
-    connection.create_scalar_function("intact", -1, flags, |values| {
-        // SQLite passes on the code or the text of an error, not both.
-        if values.get::<i64>(0)? == checksum(values, 1)? { Ok(true) } else { Err(corrupt(None)) }
-    })
-}
 
 /// The tables whose rows are not counted elsewhere. The rows of the other tables are counted by run.
 const UNCOUNTED: [&str; 12] = [
@@ -49,37 +31,15 @@ pub(crate) fn in_order(connection: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Returns the first 64 bits of a digest.
-pub(crate) fn number(digest: Sha256) -> i64 {
-    let mut number = [0; 8];
-    number.copy_from_slice(&digest.finalize()[..8]);
-    i64::from_le_bytes(number)
-}
-
 /// The sequence number of the row after all events of a run.
 const END: i64 = i64::MAX;
 
-/// Returns the checksum of values and their types.
-fn checksum(values: &Context<'_>, first: usize) -> rusqlite::Result<i64> {
-    let mut digest = Sha256::new();
-    for index in first..values.len() {
-        let (kind, content): (u8, &[u8]) = match values.get_raw(index) {
-            ValueRef::Null => (0, &[]),
-            ValueRef::Integer(number) => (1, &number.to_le_bytes()),
-            ValueRef::Real(number) => (2, &number.to_le_bytes()),
-            ValueRef::Text(text) => (3, text),
-            ValueRef::Blob(bytes) => (4, bytes),
-        };
-        digest.update([kind]);
-        digest.update((content.len() as u64).to_le_bytes());
-        digest.update(content);
-    }
-    Ok(number(digest))
-}
-
 /// Returns the number of the last event of a run, from the row after its events.
 pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
-    let mut statement = store.prepare_cached("SELECT sum FROM events WHERE run = ?1 AND seq = ?2")?;
+    let mut statement = store.prepare_cached(
+        "SELECT CAST(event AS INTEGER) FROM events WHERE run = ?1 AND seq = ?2
+         AND authentic(sum, 'events', run, seq, kind, event, NULL)",
+    )?;
     let end = statement.query_row(params![run.as_str(), END], |row| row.get(0)).optional()?;
     end.ok_or_else(|| corrupt(Some("the last row of the run is missing".to_owned())))
 }
@@ -87,10 +47,11 @@ pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
 /// Writes the row after the events of a run.
 pub(crate) fn set_end(store: &Connection, run: &RunId, last: i64) -> rusqlite::Result<()> {
     let mut statement = store.prepare_cached(
-        "INSERT INTO events (run, seq, kind, event, sum) VALUES (?1, ?2, 'end', '', ?3)
-         ON CONFLICT (run, seq) DO UPDATE SET sum = excluded.sum",
+        "INSERT INTO events (run, seq, kind, event, sum)
+         VALUES (?1, ?2, 'end', ?3, mac('events', ?1, ?2, 'end', ?3, NULL))
+         ON CONFLICT (run, seq) DO UPDATE SET event = excluded.event, sum = excluded.sum",
     )?;
-    statement.execute(params![run.as_str(), END, last]).map(drop)
+    statement.execute(params![run.as_str(), END, last.to_string()]).map(drop)
 }
 
 /// Returns the number of the last event of a run, or `None` if there is no such run. Fails if its last events are
@@ -133,6 +94,6 @@ fn as_many(what: &str, found: i64, written: i64) -> rusqlite::Result<i64> {
     }
 }
 
-fn corrupt(what: Option<String>) -> rusqlite::Error {
+pub(crate) fn corrupt(what: Option<String>) -> rusqlite::Error {
     rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), what)
 }
