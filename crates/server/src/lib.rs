@@ -14,6 +14,9 @@ mod delivery;
 mod dispatcher;
 mod events;
 mod findings;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod health;
 mod listener;
