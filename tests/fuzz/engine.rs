@@ -2,7 +2,8 @@
 //!
 //! A target takes bytes, and panics if one of its properties does not hold. Apart from that, each input must be done
 //! within a second, and the process may not need more than a fixed amount of memory. The seed is printed; with `SEED`
-//! and the same corpus a run is repeated. The last input is in a file before it is tried, for a fault that ends the process.
+//! and the same corpus a run is repeated. The last input is in a file before it is tried, for a fault that ends the
+//! process.
 
 use std::{
     any::Any,

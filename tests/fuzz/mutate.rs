@@ -1,7 +1,8 @@
 //! Makes inputs of fuzz targets: inputs of the corpus, changed a little.
 //!
 //! The idea: random bytes are refused at the first character of a document. Pieces of several good documents in the
-//! wrong order, repeated, nested or with an extreme number reach further. What is inserted comes from the corpus itself.
+//! wrong order, repeated, nested or with an extreme number reach further. What is inserted comes from the corpus
+//! itself.
 
 use trunkline_tests::Dice;
 

@@ -50,7 +50,8 @@ pub(crate) fn expression(input: &[u8]) {
     let StepKind::Set(template) = &flow.steps()[0].kind else { panic!("a step that sets values") };
     let values = json!({
         "text": "Ada's \u{1f4a9} {{ x }}", "number": 7, "float": -0.5, "large": u64::MAX, "none": null, "flag": true,
-        "list": [3, "b", null, { "name": "c", "size": 4 }], "date": "2026-03-29T01:30:00Z", "nested": { "a": { "b": [[]] } }
+        "list": [3, "b", null, { "name": "c", "size": 4 }], "date": "2026-03-29T01:30:00Z",
+        "nested": { "a": { "b": [[]] } }
     });
     let scope = Scope::new(&values, "run1", &json!({ "table": { "a": "b" } })).with("item", &values["list"][3]);
     scope.set_step(&"found".into(), &json!({ "items": values["list"], "next": null }));
@@ -150,7 +151,8 @@ pub(crate) static SIGNATURES: LazyLock<Vec<(String, Signature)>> = LazyLock::new
     let senders: Vec<Option<String>> = serde_json::from_value(senders).unwrap_or_default();
     let senders: Vec<_> = senders.into_iter().flatten().collect();
     let own = json!({ "header": ["X-Signature", "X-Second"], "prefix": "v1=", "encoding": "base64", "separator": ",",
-        "signed": "{method} {url} {header:x-a} {delivery}.{timestamp}.{body}{", "timestamp": "t=", "algorithm": "sha512" });
+        "signed": "{method} {url} {header:x-a} {delivery}.{timestamp}.{body}{", "timestamp": "t=",
+        "algorithm": "sha512" });
     let settings = senders.into_iter().map(|sender| (sender.clone(), json!({ "sender": sender })));
     let settings = settings.chain([("own".to_owned(), own)]);
     let read = |(name, signature): (String, Value)| {

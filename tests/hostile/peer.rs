@@ -156,7 +156,10 @@ async fn send(stream: &mut TcpStream, status: &str, body: &str) -> Result {
 /// Repeats the whole request, with its credentials, in the error.
 async fn echo(stream: &mut TcpStream, request: &Request, as_challenge: bool) -> Result {
     let body = String::from_utf8_lossy(&request.body);
-    let text = format!("{}{body}", request.head).replace('\r', "");
+    // The credentials first, since an excerpt is short.
+    let mut lines: Vec<_> = body.lines().chain(request.head.lines()).collect();
+    lines.sort_by_key(|line| !line.to_lowercase().starts_with("authorization"));
+    let text = lines.join("\n");
     if as_challenge {
         let value = text.replace('\n', " ").replace('"', "'");
         let challenge = format!(
