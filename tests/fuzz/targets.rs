@@ -5,7 +5,7 @@ use std::{fmt::Write as _, sync::LazyLock};
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use trunkline_core::{Connection, Diagnostic, Registry, RepeatedMember, Schema, Timestamp, read_json};
+use trunkline_core::{Connection, Diagnostic, Registry, RepeatedMember, Schema, Secret, Timestamp, read_json};
 use trunkline_flow::{Flow, Scope, Signature, StepKind, Trigger};
 use trunkline_rest::{
     Method, Table,
@@ -96,16 +96,15 @@ pub(crate) fn connection(input: &[u8]) {
     let Ok(document) = read_json(input, RepeatedMember::Refused) else { return };
     let Ok(connection) = Connection::from_value(document.clone()) else { return };
     let found = REGISTRY.check_settings(&connection);
-    let secrets = match REGISTRY.connector(connection.connector_name()) {
-        Ok(registered) => registered.secrets(&connection.document()),
-        Err(_) => Vec::new(),
-    };
+    let registered = REGISTRY.connector(connection.connector_name()).ok();
+    let secrets = registered.map(|one| one.secrets(&connection.document())).unwrap_or_default();
+    let form = registered.map(|one| one.settings().value().to_string()).unwrap_or_default();
     let (written, mut shown) = (document.to_string(), format!("{connection:?}"));
     found.iter().for_each(|one| write!(shown, "{one} {one:?} {:?}", one.advice()).unwrap());
-    for secret in secrets {
-        // A short text, or one that also is the value of a setting that is not secret, proves nothing.
-        let is_telling = secret.expose().len() >= 8 && written.matches(secret.expose()).count() == 1;
-        assert!(!is_telling || !shown.contains(secret.expose()), "a finding has a secret in it: {shown}");
+    for secret in secrets.iter().map(Secret::expose) {
+        // A short text, or one that is elsewhere in the document or in the form, proves nothing.
+        let is_telling = secret.len() >= 8 && written.matches(secret).count() == 1 && !form.contains(secret);
+        assert!(!is_telling || !shown.contains(secret), "a finding has a secret in it: {shown}");
     }
     if found.is_empty() {
         let again = Connection::from_value(connection.document()).unwrap();
@@ -186,9 +185,9 @@ pub(crate) fn delivery(input: &[u8], secret: &str) {
         assert!(result.is_err(), "a forged signature of {name} is valid");
     }
     let content = || futures::executor::block_on(call.content());
-    let value = content();
-    assert_eq!(value, content());
-    let size = value.to_string().len();
+    let values = content();
+    assert_eq!(values, content());
+    let size = values.iter().map(|value| value.to_string().len()).sum::<usize>();
     assert!(size <= 12 * (input.len() + 1_000), "{size} bytes of JSON for {} bytes", input.len());
 }
 

@@ -4,7 +4,7 @@ use axum::{
     body::Bytes,
     http::{HeaderMap, Method},
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline_core::Timestamp;
 use trunkline_flow::Signature;
 
@@ -42,13 +42,13 @@ impl FuzzedDelivery {
     }
 
     /// Returns the body, all headers and the query as a run gets them, or null in place of what is refused.
-    pub async fn content(&self) -> Value {
+    pub async fn content(&self) -> [Value; 3] {
         let names: Vec<_> = self.headers.keys().map(|name| name.as_str().to_owned()).collect();
         let query = self.url.split_once('?').map_or("", |(_, query)| query);
-        json!({
-            "body": delivery::content(&self.headers, &Bytes::from(self.body.clone())).await.unwrap_or_default(),
-            "headers": delivery::headers(&self.headers, &names),
-            "query": delivery::query(query).unwrap_or_default(),
-        })
+        [
+            delivery::content(&self.headers, &Bytes::from(self.body.clone())).await.unwrap_or_default(),
+            delivery::headers(&self.headers, &names),
+            delivery::query(query).unwrap_or_default(),
+        ]
     }
 }
