@@ -47,3 +47,15 @@ peers:
 # Check bans, licences and sources of dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
+
+# Fuzz a reader for longer than the tests do: flows, expressions, rows, settings, deliveries or headers.
+fuzz TARGET SECONDS="600":
+    FUZZ_SECONDS={{SECONDS}} cargo test -p trunkline-tests --test fuzz {{TARGET}} -- --nocapture
+
+# Attack the server for half a minute with each hostile peer, and print a table.
+hostile:
+    cargo test -p trunkline-tests --test hostile -- --include-ignored --nocapture
+
+# Take out each comparison of an owner, a version or a fingerprint in turn (hours; needs cargo-mutants).
+mutants *ARGS:
+    cargo mutants --workspace {{ARGS}} || cargo mutants --workspace --iterate --test-package trunkline-tests {{ARGS}} -- --test host

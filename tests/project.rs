@@ -4,6 +4,7 @@ mod alike;
 mod errors;
 mod layout;
 mod lean;
+mod mutants;
 mod mutations;
 mod operations;
 mod paths;

@@ -16,6 +16,9 @@
 mod budget;
 mod client;
 mod environment;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod generic;
 mod oauth;
 mod paging;

@@ -18,6 +18,9 @@ mod detached;
 mod dispatcher;
 mod events;
 mod findings;
+#[cfg(feature = "fuzz")]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod health;
 mod listener;

@@ -44,6 +44,9 @@ const MAX_TOKENS: usize = 1024;
 /// it.
 const MAX_DEPTH: usize = 128;
 
+/// The most brackets that are open at once. The parser needs more stack for a bracket than each walk needs for a level.
+const MAX_BRACKETS: usize = 64;
+
 /// The hint where a list or object becomes part of a text.
 pub(crate) const TO_TEXT_HINT: &str = "convert it first, with the filter join(', ') or json";
 /// The hint where an expression exceeds a limit.
@@ -89,6 +92,11 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>
         let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
         return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
     }
+    if brackets(source) > MAX_BRACKETS {
+        let found =
+            Diagnostic::error(pointer, format!("an expression has more than {MAX_BRACKETS} open brackets at once"));
+        return Err(vec![found.hint(DIVIDE_HINT)]);
+    }
     let mut walk = Walk::new(source, pointer, None);
     walk.numbers();
     if walk.has_errors() {
@@ -102,6 +110,20 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>
         Some(tree) if !walk.has_errors() => Ok(tree),
         _ => Err(walk.found),
     }
+}
+
+/// Returns the most brackets of an expression that are open at once.
+fn brackets(source: &str) -> usize {
+    let (mut open, mut most) = (0_usize, 0);
+    for (token, _) in tokenize(source, true, SyntaxConfig::default()).map_while(Result::ok) {
+        match token {
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => open += 1,
+            Token::ParenClose | Token::BracketClose | Token::BraceClose => open = open.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// What is known about the result of an expression before a run.

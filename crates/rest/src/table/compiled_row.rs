@@ -6,7 +6,7 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Effect, SourceLocation, TextPlaces, check_pointer, pointer_part};
+use trunkline_core::{ActionSpec, Diagnostic, Effect, Schema, SourceLocation, TextPlaces, check_pointer, pointer_part};
 
 use super::{
     call::{Call, ExpectedBody},
@@ -79,6 +79,17 @@ impl CompiledRow {
     /// Returns whether the operation returns a list page by page.
     pub fn lists(&self) -> bool {
         self.paging.is_some()
+    }
+
+    /// Returns what is wrong with the schemas of its input and its output: no input could be checked against them.
+    pub(crate) fn schema_faults(&self) -> Vec<Diagnostic> {
+        let schemas = [("input", &self.spec.input), ("output", &self.spec.output)];
+        let fault = |(what, schema): (&str, &Value)| {
+            let fault = Schema::from(schema.clone()).fault()?;
+            let message = format!("the {what} of {}: {}", self.name(), fault.message);
+            Some(Diagnostic::error("", message).at(self.location.clone()))
+        };
+        schemas.into_iter().filter_map(fault).collect()
     }
 
     /// Returns the value to send for an input if the caller gives none.

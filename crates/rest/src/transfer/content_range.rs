@@ -7,7 +7,7 @@ use crate::transport::single;
 
 /// Returns the first byte of the part and the size of the whole file from `Content-Range: bytes 5-9/10` or
 /// `bytes */10`.
-pub(super) fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
+pub(crate) fn content_range(headers: &HeaderMap) -> Option<(Option<u64>, Option<u64>)> {
     match ContentRange::parse_bytes(single(headers, header::CONTENT_RANGE)?.as_bytes())? {
         ContentRange::Bytes(part) => Some((Some(part.first_byte), Some(part.complete_length))),
         ContentRange::UnboundBytes(part) => Some((Some(part.first_byte), None)),

@@ -111,15 +111,16 @@ pub(crate) fn clean(name: &str) -> Option<String> {
         let rest = device.strip_prefix(**known);
         rest.is_some_and(|rest| if matches!(**known, "com" | "lpt") { is_digit(rest) } else { rest.is_empty() })
     };
-    let mut name = match name.strip_prefix('.') {
+    let name = match name.strip_prefix('.') {
         Some(extension) if mime_guess::from_ext(extension).first().is_some() => format!("file.{extension}"),
         _ if DEVICES.iter().any(|known| is_device(&known)) => format!("_{name}"),
         _ => name.to_owned(),
     };
     if name.len() > LONGEST {
         let end = extension(&name).map_or(String::new(), |extension| format!(".{extension}"));
-        name.truncate(name.floor_char_boundary(LONGEST - end.len()));
-        name += &end;
+        let cut = name.floor_char_boundary(LONGEST - end.len());
+        // Once more, since the cut may have left a space at the end.
+        return clean(&format!("{}{end}", &name[..cut]));
     }
     Some(name)
 }
@@ -256,6 +257,8 @@ mod tests {
             ("the \"big\" boat.jpg", Some("the \"big\" boat.jpg")),
             (&long, Some(&format!("{}.jpeg", "ö".repeat(125)))),
             (&"x".repeat(300), Some(&"x".repeat(255))),
+            // The cut leaves a space at the end.
+            (&"abcd ".repeat(100), Some("abcd ".repeat(51).trim_end())),
         ] {
             assert_eq!(clean(name).as_deref(), expected, "{name:?}");
         }

@@ -11,6 +11,8 @@ mod version;
 mod web_page;
 
 pub use block_checkpoint::BlockCheckpoint;
+#[cfg(feature = "fuzz")]
+pub(crate) use content_range::content_range;
 pub(crate) use download::ApiFile;
 pub use file_name::file_name;
 pub(crate) use file_name::{clean, with_extension};
