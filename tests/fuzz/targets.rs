@@ -1,19 +1,26 @@
 //! The targets: what each reader promises for every input.
 
-use std::{fmt::Write as _, sync::LazyLock};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, LazyLock},
+};
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
-use trunkline_core::{Connection, Diagnostic, Registry, RepeatedMember, Schema, Secret, Timestamp, read_json};
+use trunkline_core::{
+    Connection, ConnectionHost, Diagnostic, Registry, RepeatedMember, Schema, Secret, Timestamp, read_json,
+};
 use trunkline_flow::{Flow, Scope, Signature, StepKind, Trigger};
 use trunkline_rest::{
     Method, Table,
     fuzz::{HeaderReadings, body_text},
 };
 use trunkline_server::fuzz::FuzzedDelivery;
+use trunkline_store::MemoryStore;
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::discover().unwrap());
+static HOST: LazyLock<ConnectionHost> = LazyLock::new(|| ConnectionHost::new(Arc::new(MemoryStore::default())));
 
 /// Findings have a message, and a place in the text.
 fn are_located(found: &[Diagnostic], text: &str) {
@@ -95,7 +102,7 @@ pub(crate) fn row(input: &[u8]) {
 pub(crate) fn connection(input: &[u8]) {
     let Ok(document) = read_json(input, RepeatedMember::Refused) else { return };
     let Ok(connection) = Connection::from_value(document.clone()) else { return };
-    let found = REGISTRY.check_settings(&connection);
+    let found = REGISTRY.check_settings(&connection, &HOST);
     let registered = REGISTRY.connector(connection.connector_name()).ok();
     let secrets = registered.map(|one| one.secrets(&connection.document())).unwrap_or_default();
     let form = registered.map(|one| one.settings().value().to_string()).unwrap_or_default();
@@ -109,7 +116,7 @@ pub(crate) fn connection(input: &[u8]) {
     if found.is_empty() {
         let again = Connection::from_value(connection.document()).unwrap();
         assert_eq!(again.document(), connection.document());
-        assert_eq!(REGISTRY.check_settings(&again), []);
+        assert_eq!(REGISTRY.check_settings(&again, &HOST), []);
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 
 use crate::{
     paging::next_link,
@@ -34,7 +34,7 @@ impl HeaderReadings {
         let links = headers.get_all(header::LINK).iter().map(header_text);
         let kind = ContentType::of(headers);
         HeaderReadings {
-            retry_after: retry_after(headers),
+            retry_after: retry_after(StatusCode::TOO_MANY_REQUESTS, headers, ""),
             next_page: next_link(links),
             challenge: TokenProblem::of(headers).map(|found| [found.code, found.description, found.scope]),
             file_name: file_name(headers),

@@ -7,8 +7,6 @@ use std::{
     sync::Arc,
 };
 
-#[cfg(feature = "sqlite")]
-use std::path::Path;
 use trunkline_core::{
     Clock, Error, ErrorKind, MemoryBudget, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault,
 };

@@ -10,7 +10,10 @@
 
 use std::borrow::Cow;
 
-use axum::{body::Bytes, http::HeaderMap};
+use axum::{
+    body::Bytes,
+    http::{HeaderMap, header},
+};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use mime::Mime;

@@ -30,7 +30,7 @@ use crate::{
     brake::caller_address,
     delivery,
     detached::detached,
-    request::{self, Body, complete},
+    request::{self, complete},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
     webhook_response,
