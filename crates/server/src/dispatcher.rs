@@ -274,6 +274,7 @@ impl Dispatcher {
                     if let Ok((run, Some(wait))) = &ended
                         && this.suspended(run, *wait)
                     {
+                        this.run_stopped.notify_waiters();
                         return this.advance();
                     }
                     ended.map(|(run, _)| Arc::new(run))
