@@ -52,7 +52,7 @@ async fn main() {
     serve_if_requested().await;
     let (cli, server, bare) = (Cli::default(), server(0).await, http());
     let base = &server.address;
-    let document = json!({ "name": "site", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
+    let document = json!({ "name": "http", "connector": "http-v1.0", "endpointUrl": base, "allowPrivateNetwork": true,
         "authentication": "none", "requestsAtOnce": 100 });
     cli.pipe(&["connection", "add", "-"], &document.to_string()).await.expect(0);
     let webhook = save(&cli, &flow()).await["webhook"].as_str().unwrap().to_owned();

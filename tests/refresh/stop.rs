@@ -9,8 +9,8 @@ use trunkline_core::SignInState;
 use trunkline_sandbox::RefreshPolicy;
 use trunkline_tests::{
     finish,
-    refresh::{Grant, HoldPoint},
-    serve::{Serve, save},
+    refresh::{CONNECTION, Grant, HoldPoint},
+    serve::{Serve, add},
 };
 
 use super::{login, world};
@@ -22,12 +22,9 @@ const LISTEN: [&str; 2] = ["--listen", "127.0.0.1:0"];
 async fn signalled(signal: &str, grace: &str) -> Vec<String> {
     let sandbox = login(RefreshPolicy::OneTime).await;
     let world = world(&sandbox, Grant::Browser, Duration::from_secs(20)).await;
-    save(
-        &world.home,
-        &json!({ "name": "asks", "connections": { "there": "http" }, "steps": [
-            { "id": "ask", "action": "request", "connection": "there", "input": { "method": "GET", "path": "/" } }] }),
-    )
-    .await;
+    let flow = json!({ "name": "asks", "connections": { "there": "http" }, "steps": [
+        { "id": "ask", "action": "request", "connection": "there", "input": { "method": "GET", "path": "/" } }] });
+    add(&world.home, &flow, &["--connection", &format!("there={CONNECTION}")]).await.expect(0);
     world.expire().await;
     let before = world.tokens().await;
     let mut serve = Serve::with(&world.home, &[&LISTEN[..], &["--grace", grace]].concat()).await;
