@@ -1,6 +1,10 @@
 //! Headers and bodies of requests.
 
-use axum::{body::Bytes, extract::rejection::BytesRejection, http::HeaderMap};
+use axum::{
+    body::Bytes,
+    extract::rejection::BytesRejection,
+    http::{HeaderMap, StatusCode},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
@@ -15,8 +19,15 @@ pub(crate) type Body = Result<Bytes, BytesRejection>;
 /// Returns the body, or an error response if it is too long or was cut off.
 pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
     body.map_err(|rejection| {
-        let message = format!("the body cannot be read: {}", rejection.body_text());
-        ErrorResponse::new(rejection.status(), Error::new(ErrorKind::Limit, message))
+        let (status, why) = (rejection.status(), rejection.body_text());
+        let error = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the body is larger than the limit of {MAX_BODY} bytes");
+                Error::new(ErrorKind::Limit, message).hint("send fewer or smaller values, and files by reference")
+            }
+            _ => Error::new(ErrorKind::InvalidInput, format!("the body cannot be read: {why}")),
+        };
+        ErrorResponse::new(status, error)
     })
 }
 
@@ -40,7 +51,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
     match read_json(body, RepeatedMember::Refused) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
-        Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),
+        Err(error) => Err(Error::new(error.kind(), format!("the body cannot be read as JSON: {error}"))),
     }
 }
 

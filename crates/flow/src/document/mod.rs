@@ -2,6 +2,7 @@
 
 mod flow;
 mod flow_document;
+mod json_offsets;
 mod link;
 mod step_position;
 pub(crate) mod syntax;

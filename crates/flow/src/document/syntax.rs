@@ -5,53 +5,100 @@
 //! readers of YAML take for a number, true or false (`no`, `0x10`) is an error, and so is the merge key `<<`. An object
 //! with the same member twice is an error in both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value};
 use trunkline_core::{
-    Diagnostic, RepeatedMember, SourceLocation, lossy_number, lossy_number_message, pointer_names, pointer_part,
-    read_json,
+    Diagnostic, ErrorKind, MAX_NESTING, RepeatedMember, SourceLocation, lossy_number, lossy_number_message,
+    pointer_part, read_json,
 };
 
-/// The deepest nesting of a YAML document. The JSON parser has the same limit.
-const MAX_NESTING: usize = 128;
+use crate::document::json_offsets::json_offsets;
+
+/// The largest text of a flow, in bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
+/// The largest number of lists, objects, items and members of a flow. A value takes much more memory than its text.
+const MAX_VALUES: usize = 250_000;
 /// The largest size of a YAML document in bytes, with every alias replaced by what it refers to.
 const MAX_SIZE: usize = 16 * 1024 * 1024;
+/// The depth of brackets at which the YAML parser gives up.
+const YAML_BRACKETS: usize = 255;
 
 /// Reads the value in the text of a file. The error has file, line and column.
 pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
+    if text.len() > MAX_TEXT {
+        let message = format!("this document has {} bytes; the limit is {MAX_TEXT}", text.len());
+        return Err(Diagnostic::over_limit("", message).hint(DIVIDE_HINT));
+    }
     let text = without_mark(text);
     if is_yaml(file, text) {
-        return YamlReader::read(text).map(|(value, _)| value).map_err(|error| {
-            Diagnostic::error("", format!("this is not valid YAML: {}", error.info()))
-                .at(location(file, error.marker()))
+        return YamlReader::read(text, BTreeSet::new()).map(|(value, _)| value).map_err(|error| {
+            let (what, limit) = match error {
+                YamlError::Syntax(_) => (format!("this is not valid YAML: {}", error.info()), false),
+                YamlError::Limit(_) => (error.info().to_owned(), true),
+            };
+            Diagnostic { limit, ..Diagnostic::error("", what).at(location(file, error.marker())) }
         });
+    }
+    let values = count_values(text);
+    if values > MAX_VALUES {
+        return Err(Diagnostic::over_limit("", too_many_values()).hint(DIVIDE_HINT));
     }
     read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
         let location = SourceLocation { file: file.to_owned(), line: error.line(), column: error.column() };
-        // The location is part of the finding, so it is cut from the parser's message.
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        Diagnostic::error("", format!("this is not valid JSON: {message}")).at(location)
+        let limit = error.kind() == ErrorKind::Limit;
+        let what = if limit { error.reason() } else { format!("this is not valid JSON: {}", error.reason()) };
+        Diagnostic { limit, ..Diagnostic::error(error.repeated().unwrap_or_default(), what).at(location) }
     })
+}
+
+const DIVIDE_HINT: &str = "divide it into several flows that call each other";
+
+fn too_many_values() -> String {
+    format!("this document has more than {MAX_VALUES} values, which is the limit")
+}
+
+/// Returns the number of lists, objects, items and members of a JSON text, or a few more. It needs no memory.
+fn count_values(text: &str) -> usize {
+    let (mut count, mut in_text, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' | b',' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Adds file, line and column to findings about the value in the text.
 pub(crate) fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let text = without_mark(text);
-    let yaml = is_yaml(file, text).then(|| YamlReader::read(text).ok()).flatten();
+    let pointers = || found.iter().map(|one| one.pointer.as_str());
+    let is_yaml = is_yaml(file, text);
+    // If a value is missing, the nearest value around it counts.
+    let wanted = || pointers().flat_map(around).map(str::to_owned).collect();
+    let yaml = is_yaml.then(|| YamlReader::read(text, wanted()).ok()).flatten();
+    let json = if is_yaml { HashMap::new() } else { json_offsets(text, pointers()) };
     let locate = |one: Diagnostic| {
         let location = match &yaml {
-            Some((_, markers)) => nearest(markers, &one.pointer).map(|marker| location(file, marker)),
-            None => offset(text, &one.pointer).map(|offset| SourceLocation::of(file, text, offset)),
+            Some((_, markers)) => around(&one.pointer).find_map(|at| markers.get(at)).map(|at| location(file, at)),
+            None => json.get(&one.pointer).map(|offset| SourceLocation::of(file, text, *offset)),
         };
         match location {
             Some(location) => one.at(location),
             None => one,
         }
     };
-    found.into_iter().map(locate).collect()
+    found.iter().cloned().map(locate).collect()
+}
+
+/// Returns a pointer, and those of the values around it, from the innermost to the outermost.
+fn around(pointer: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(pointer), |inner| inner.rsplit_once('/').map(|(outer, _)| outer))
 }
 
 /// Returns the text without a byte order mark, which some editors write.
@@ -77,26 +124,55 @@ fn duplicate(name: &str) -> String {
 }
 
 /// Where values begin, by their JSON pointers.
-type Markers = BTreeMap<String, Marker>;
+type Markers = HashMap<String, Marker>;
 
-/// Builds a value from the events of the YAML parser, and records where each part of it begins.
+/// Why a YAML text cannot be read.
+enum YamlError {
+    /// It is not YAML as it is read here.
+    Syntax(ScanError),
+    /// It exceeds a limit, which the message names with its number.
+    Limit(ScanError),
+}
+
+impl From<ScanError> for YamlError {
+    fn from(error: ScanError) -> Self {
+        YamlError::Syntax(error)
+    }
+}
+
+impl std::ops::Deref for YamlError {
+    type Target = ScanError;
+
+    fn deref(&self) -> &ScanError {
+        match self {
+            YamlError::Syntax(error) | YamlError::Limit(error) => error,
+        }
+    }
+}
+
+/// Builds a value from the events of the YAML parser, and records where some parts of it begin.
 struct YamlReader<'a> {
+    text: &'a str,
     parser: Parser<'a, StrInput<'a>>,
     /// The values of anchors.
     anchors: HashMap<usize, Value>,
+    /// The pointers of the values whose places are recorded.
+    wanted: BTreeSet<String>,
     markers: Markers,
     /// Bytes read so far, counted against [`MAX_SIZE`].
     size: usize,
+    /// Values read so far, counted against [`MAX_VALUES`].
+    values: usize,
 }
 
 impl<'a> YamlReader<'a> {
-    fn read(text: &'a str) -> Result<(Value, Markers), ScanError> {
-        let (anchors, markers) = (HashMap::new(), Markers::new());
-        let mut reader = YamlReader { parser: Parser::new_from_str(text), anchors, markers, size: 0 };
+    fn read(text: &'a str, wanted: BTreeSet<String>) -> Result<(Value, Markers), YamlError> {
+        let (anchors, markers, parser) = (HashMap::new(), Markers::new(), Parser::new_from_str(text));
+        let mut reader = YamlReader { text, parser, anchors, wanted, markers, size: 0, values: 0 };
         let value = loop {
             match reader.next()? {
                 (Event::StreamStart | Event::DocumentStart(_), _) => {}
-                (Event::StreamEnd, span) => return Err(ScanError::new_str(span.start, "the document is empty")),
+                (Event::StreamEnd, span) => return Err(ScanError::new_str(span.start, "the document is empty"))?,
                 (event, span) => break reader.value(event, span, "", 0)?,
             }
         };
@@ -104,37 +180,48 @@ impl<'a> YamlReader<'a> {
             match reader.next()? {
                 (Event::StreamEnd, _) => return Ok((value, reader.markers)),
                 (Event::DocumentStart(_), span) => {
-                    return Err(ScanError::new_str(span.start, "a file may contain only one document"));
+                    return Err(ScanError::new_str(span.start, "a file may contain only one document"))?;
                 }
                 _ => {}
             }
         }
     }
 
-    fn next(&mut self) -> Result<(Event<'a>, Span), ScanError> {
+    fn next(&mut self) -> Result<(Event<'a>, Span), YamlError> {
         let end = || ScanError::new_str(Marker::new(0, 1, 0), "the document ends too early");
-        self.parser.next_event().unwrap_or_else(|| Err(end()))
+        self.parser.next_event().unwrap_or_else(|| Err(end())).map_err(|error| {
+            // The parser looks ahead for the end of a bracket, so its own limit may come before the one below.
+            let before = self.text.chars().take(error.marker().index());
+            let deep = before.fold(0usize, |depth, character| match character {
+                '[' | '{' => depth + 1,
+                ']' | '}' => depth.saturating_sub(1),
+                _ => depth,
+            });
+            if deep >= YAML_BRACKETS { too_deep(*error.marker()) } else { error.into() }
+        })
     }
 
     /// Reads the value that begins with this event.
-    fn value(&mut self, event: Event<'a>, span: Span, pointer: &str, depth: usize) -> Result<Value, ScanError> {
-        let error = |message: String| Err(ScanError::new(span.start, message));
-        if depth > MAX_NESTING {
-            return error(format!("the document is nested more than {MAX_NESTING} levels deep"));
+    fn value(&mut self, event: Event<'a>, span: Span, pointer: &str, depth: usize) -> Result<Value, YamlError> {
+        let error = |message: String| Err(ScanError::new(span.start, message).into());
+        if depth == MAX_NESTING && matches!(event, Event::SequenceStart(..) | Event::MappingStart(..)) {
+            return Err(too_deep(span.start));
         }
-        self.markers.insert(pointer.to_owned(), span.start);
-        self.charge(pointer.len() + 8, span)?;
+        if self.wanted.contains(pointer) {
+            self.markers.insert(pointer.to_owned(), span.start);
+        }
+        self.charge(pointer.len() + 8, 1, span)?;
         let (anchor, value) = match event {
             Event::Alias(anchor) => {
                 let Some(value) = self.anchors.get(&anchor) else {
                     return error("an alias refers to the value that it is part of".to_owned());
                 };
                 let value = value.clone();
-                self.charge(size(&value), span)?;
+                self.charge(size(&value), count(&value), span)?;
                 return Ok(value);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                self.charge(text.len(), span)?;
+                self.charge(text.len(), 0, span)?;
                 let plain = match tag {
                     None => style == ScalarStyle::Plain,
                     Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => false,
@@ -164,16 +251,16 @@ impl<'a> YamlReader<'a> {
                     let name = match self.next()? {
                         (Event::MappingEnd, _) => break,
                         (Event::Scalar(name, _, 0, None), span) if members.contains_key(&*name) => {
-                            return Err(ScanError::new(span.start, duplicate(&name)));
+                            return Err(ScanError::new(span.start, duplicate(&name)))?;
                         }
                         (Event::Scalar(name, ScalarStyle::Plain, 0, None), span) if name == "<<" => {
                             let message = "merge keys (<<) are not supported: write the members out, or refer to a \
                                            whole value with an alias; a member of this name is written in quotes";
-                            return Err(ScanError::new_str(span.start, message));
+                            return Err(ScanError::new_str(span.start, message))?;
                         }
                         (Event::Scalar(name, _, 0, None), _) => name.into_owned(),
                         (_, span) => {
-                            return Err(ScanError::new_str(span.start, "the name of a member must be a text"));
+                            return Err(ScanError::new_str(span.start, "the name of a member must be a text"))?;
                         }
                     };
                     let pointer = format!("{pointer}/{}", pointer_part(&name));
@@ -186,22 +273,32 @@ impl<'a> YamlReader<'a> {
             other => return error(format!("{other:?} is not expected here")),
         };
         if anchor > 0 {
-            self.charge(size(&value), span)?;
+            self.charge(size(&value), count(&value), span)?;
             self.anchors.insert(anchor, value.clone());
         }
         Ok(value)
     }
 
-    /// Counts bytes against [`MAX_SIZE`]. A short document can be huge because aliases repeat its parts.
-    fn charge(&mut self, bytes: usize, span: Span) -> Result<(), ScanError> {
+    /// Counts bytes against [`MAX_SIZE`], and values against [`MAX_VALUES`]. A short document can be huge because aliases
+    /// repeat its parts.
+    fn charge(&mut self, bytes: usize, values: usize, span: Span) -> Result<(), YamlError> {
         self.size += bytes;
+        self.values += values;
         if self.size > MAX_SIZE {
             let message =
                 format!("with its aliases replaced, the document is larger than the limit of {MAX_SIZE} bytes");
-            return Err(ScanError::new(span.start, message));
+            return Err(YamlError::Limit(ScanError::new(span.start, message)));
+        }
+        if self.values > MAX_VALUES {
+            return Err(YamlError::Limit(ScanError::new(span.start, too_many_values())));
         }
         Ok(())
     }
+}
+
+fn too_deep(at: Marker) -> YamlError {
+    let message = format!("lists and objects are nested more than {MAX_NESTING} levels deep, which is the limit");
+    YamlError::Limit(ScanError::new(at, message))
 }
 
 /// Returns the value of a plain scalar, or why it cannot be one: a number that cannot be kept, or what other readers of
@@ -239,6 +336,15 @@ fn is_other_number(word: &str) -> bool {
     is_decimal || [".inf", ".nan"].contains(&&*digits) || in_base("0x", 16) || in_base("0o", 8) || in_base("0b", 2)
 }
 
+/// Returns the number of values in a value.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(count).sum::<usize>() + 1,
+        Value::Object(members) => members.values().map(count).sum::<usize>() + 1,
+        _ => 1,
+    }
+}
+
 /// Returns the rough size of a value in bytes.
 fn size(value: &Value) -> usize {
     match value {
@@ -247,31 +353,6 @@ fn size(value: &Value) -> usize {
         Value::Object(members) => members.iter().map(|(name, member)| name.len() + 8 + size(member)).sum::<usize>() + 8,
         _ => 8,
     }
-}
-
-/// Returns where the value at a JSON pointer begins. If it is missing, the nearest value around it counts.
-fn nearest<'a>(markers: &'a Markers, pointer: &str) -> Option<&'a Marker> {
-    markers.get(pointer).or_else(|| nearest(markers, pointer.rsplit_once('/')?.0))
-}
-
-/// Returns the byte offset at which the value at a JSON pointer begins. If it is missing, the nearest value around it
-/// counts.
-fn offset(text: &str, pointer: &str) -> Option<usize> {
-    let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-    for part in pointer_names(pointer) {
-        let inner = match raw.get().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()).ok()?.get(&part).copied(),
-            Some(b'[') => {
-                serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()?.get(part.parse::<usize>().ok()?).copied()
-            }
-            _ => None,
-        };
-        match inner {
-            Some(inner) => raw = inner,
-            None => break,
-        }
-    }
-    Some(raw.get().as_ptr() as usize - text.as_ptr() as usize)
 }
 
 #[cfg(test)]
@@ -318,7 +399,7 @@ mod tests {
     fn invalid_texts_and_duplicate_members_are_errors_with_line_and_column() {
         assert_eq!(
             error("x.json", "{\"a\": {\"b\": 1,\n \"b\": 2}}"),
-            "x.json:2:4: this is not valid JSON: the member \"b\" occurs twice"
+            "x.json:2:4: /a/b: this is not valid JSON: the member \"b\" occurs twice"
         );
         assert_eq!(
             error("x.yaml", "a:\n  b: 1\n  b: 2\n"),
@@ -360,17 +441,47 @@ mod tests {
 
     #[test]
     fn a_short_document_that_expands_to_gigabytes_is_an_error_at_once() {
-        let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
-        for level in 1..20 {
-            let all = vec![format!("*a{}", level - 1); 9].join(", ");
-            bomb += &format!("a{level}: &a{level} [{all}]\n");
+        let bomb = |width: usize, text: &str| {
+            let list = |item: String| vec![item; width].join(", ");
+            let levels = (1..20).map(|level| format!("a{level}: &a{level} [{}]\n", list(format!("*a{}", level - 1))));
+            format!("a0: &a0 [{}]\n{}", list(text.to_owned()), levels.collect::<String>())
+        };
+        for (bomb, limit) in [(bomb(9, "lol"), "250000 values"), (bomb(9, &"x".repeat(20_000)), "16777216 bytes")] {
+            let found = read("x.yaml", &bomb).unwrap_err();
+            assert!(found.limit && found.message.contains(limit), "{found}");
         }
-        assert!(error("x.yaml", &bomb).contains("16777216 bytes"), "{}", error("x.yaml", &bomb));
-        let deep = "[".repeat(5_000) + &"]".repeat(5_000);
-        assert!(error("x.yaml", &deep).contains("recursion limit"), "{}", error("x.yaml", &deep));
-        let deep = "- ".repeat(200) + "x";
-        assert!(error("x.yaml", &deep).contains("128 levels deep"), "{}", error("x.yaml", &deep));
-        let deep = "[".repeat(200) + &"]".repeat(200);
-        assert!(error("x.json", &deep).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_limit_of_a_parser_is_reported_with_its_number() {
+        let flow = |deep: usize| "[".repeat(deep) + &"]".repeat(deep);
+        let objects = |deep: usize| "{\"a\":".repeat(deep) + "1" + &"}".repeat(deep);
+        for (file, deepest, deeper) in [
+            ("x.json", flow(127), flow(128)),
+            ("x.json", objects(127), objects(128)),
+            ("x.yaml", flow(127), flow(128)),
+            ("x.yaml", "- ".repeat(127) + "x", "- ".repeat(128) + "x"),
+            ("x.yaml", flow(127), flow(5_000)),
+            ("x.json", flow(127), "[".repeat(1 << 16)),
+        ] {
+            assert!(read(file, &deepest).is_ok(), "{file}");
+            let found = read(file, &deeper).unwrap_err();
+            assert!(found.limit && found.message.contains("127 levels deep"), "{file}: {found}");
+        }
+        let many = |count: usize| format!("[{}1]", "1,".repeat(count));
+        for file in ["x.json", "x.yaml"] {
+            assert!(read(file, &many(100_000)).is_ok());
+            let found = read(file, &many(MAX_VALUES)).unwrap_err();
+            assert!(found.limit && found.message.contains("250000 values"), "{file}: {found}");
+        }
+        let found = read("x.json", &format!("\"{}\"", "x".repeat(MAX_TEXT))).unwrap_err();
+        assert!(found.limit && found.message.contains("8388610 bytes; the limit is 8388608"), "{found}");
+        // What is not a limit is not reported as one, and brackets in a text are not nesting.
+        let brackets = format!("a: |\n  {}\nb: [1", "[".repeat(300));
+        for (file, text) in [("x.json", "[1,"), ("x.yaml", "a: [1"), ("x.json", "\"[[[")] {
+            assert!(!read(file, text).unwrap_err().limit, "{text}");
+        }
+        assert_eq!(count_values(r#"{"a,[{": [1, "\",", {}]}"#), 5);
+        assert!(read("x.yaml", &brackets).is_err());
     }
 }
