@@ -14,7 +14,7 @@ impl Schema {
     pub fn with_defaults(&self, document: Value) -> Value {
         let root = self.value();
         // A document that takes too long to check takes too long here, too: its check reports that.
-        if !may_fill(root) || self.work_fault(&document).is_some() {
+        if !may_fill(root) || self.work_fault(&document).is_some_and(|fault| fault.limit) {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt};
 
 use serde::{
     Deserializer,
-    de::{DeserializeSeed, Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::error::Category;
 
@@ -98,13 +98,21 @@ fn is_too_deep(json: &[u8]) -> bool {
 
 /// Returns the JSON pointer of the first member that occurs twice.
 fn repeated_member(json: &[u8]) -> Option<String> {
-    let mut parts = Vec::new();
-    let read = Repeated(&mut parts).deserialize(&mut serde_json::Deserializer::from_slice(json));
-    (read.is_err() && !parts.is_empty()).then(|| parts.iter().map(|part| format!("/{}", pointer_part(part))).collect())
+    let mut place = Place::default();
+    // The reason of the error is known: only its place is wanted.
+    let _ = Repeated(&mut place).deserialize(&mut serde_json::Deserializer::from_slice(json));
+    place.is_repeated.then(|| place.parts.iter().map(|part| format!("/{}", pointer_part(part))).collect())
 }
 
-/// Reads a document up to a member that occurs twice. The parts of its pointer are left.
-struct Repeated<'p>(&'p mut Vec<String>);
+/// The place of the value that is read.
+#[derive(Default)]
+struct Place {
+    parts: Vec<String>,
+    is_repeated: bool,
+}
+
+/// Reads a document up to a member that occurs twice. Its place is left.
+struct Repeated<'p>(&'p mut Place);
 
 impl<'de> DeserializeSeed<'de> for Repeated<'_> {
     type Value = ();
@@ -125,25 +133,25 @@ impl<'de> Visitor<'de> for Repeated<'_> {
         let mut names = HashSet::new();
         while let Some(name) = members.next_key::<String>()? {
             let is_new = names.insert(name.clone());
-            self.0.push(name);
+            self.0.parts.push(name);
             if !is_new {
-                members.next_value::<IgnoredAny>()?;
+                self.0.is_repeated = true;
                 return Err(A::Error::custom("it occurs twice"));
             }
             members.next_value_seed(Repeated(self.0))?;
-            self.0.pop();
+            self.0.parts.pop();
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
         for index in 0.. {
-            self.0.push(index.to_string());
-            if items.next_element_seed(Repeated(self.0))?.is_none() {
-                self.0.pop();
+            self.0.parts.push(index.to_string());
+            let item = items.next_element_seed(Repeated(self.0))?;
+            self.0.parts.pop();
+            if item.is_none() {
                 break;
             }
-            self.0.pop();
         }
         Ok(())
     }

@@ -7,13 +7,12 @@ use trunkline_core::{Diagnostic, SourceLocation};
 /// The nesting at which the TOML parser gives up.
 const TOML_NESTING: usize = 80;
 
-/// Returns whether the TOML parser gave up here because of the nesting: of brackets before this byte, or of the parts of
-/// a dotted key in its line. It is asked about texts that the parser has refused.
+/// Returns whether the TOML parser gave up because of the nesting: of brackets before the end of this byte's line, or of
+/// the parts of a dotted key, whose place is not known. It is asked about texts that the parser has refused.
 fn is_too_deep(text: &str, at: usize) -> bool {
     let at = text.floor_char_boundary(at);
     let line_end = text[at..].find('\n').map_or(text.len(), |end| at + end);
-    let line_start = text[..at].rfind('\n').map_or(0, |start| start + 1);
-    let brackets = text[..line_end].bytes().fold((0usize, 0), |(depth, deepest), byte| {
+    let (_, deepest) = text[..line_end].bytes().fold((0usize, 0), |(depth, deepest), byte| {
         let depth = match byte {
             b'[' | b'{' => depth + 1,
             b']' | b'}' => depth.saturating_sub(1),
@@ -21,8 +20,8 @@ fn is_too_deep(text: &str, at: usize) -> bool {
         };
         (depth, deepest.max(depth))
     });
-    let key = text[line_start..line_end].split('=').next().unwrap_or_default();
-    brackets.1 >= TOML_NESTING || key.matches('.').count() >= TOML_NESTING
+    let parts = |line: &str| line.split('=').next().unwrap_or_default().matches('.').count();
+    deepest >= TOML_NESTING || text.lines().any(|line| parts(line) >= TOML_NESTING)
 }
 
 /// A file while it is parsed, and its findings.

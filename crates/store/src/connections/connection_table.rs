@@ -34,13 +34,12 @@ impl ConnectionStore for Store {
         let rows = connections.iter().map(row).collect::<Result<Vec<_>>>()?;
         let seal = self.inner.seal.clone();
         let saved = self.inner.writer.run(move |store| {
-            for row in rows {
-                if !replace && document(store, &row.name)?.is_some() {
+            for row in rows.iter().filter(|_| !replace) {
+                if document(store, &row.name)?.is_some() {
                     return Err(exists_already(&row.name).into());
                 }
-                put(store, &seal, row)?;
             }
-            Ok(())
+            rows.into_iter().try_for_each(|row| put(store, &seal, row))
         });
         saved.await
     }
