@@ -22,7 +22,7 @@ use crate::{
     },
     trigger::Trigger,
     typing::{
-        infer::{Names, StepOutput, StepOutputs},
+        names::{Names, StepOutput, StepOutputs},
         schema_algebra::{self, Shape, count, kinds, list_of, of_kinds},
     },
     values::json_kinds::Kinds,

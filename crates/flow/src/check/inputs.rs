@@ -12,7 +12,8 @@ use crate::{
     },
     expression::{Compiled, Node, Piece, Template},
     typing::{
-        infer::{self, Names, TO_TEXT_HINT},
+        infer::{self, TO_TEXT_HINT},
+        names::Names,
         schema_algebra::{self, Member, Shape, kinds, list_of, of_kinds},
     },
     values::json_kinds::Kinds,

@@ -6,6 +6,7 @@ mod json_offsets;
 mod link;
 mod step_position;
 pub(crate) mod syntax;
+mod yaml;
 
 pub use flow::Flow;
 pub use flow_document::Logging;

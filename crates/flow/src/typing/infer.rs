@@ -6,12 +6,7 @@
 //! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
 //! functions and unknown filters are rejected, and so are expressions that are too large.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use minijinja::{
     machinery::{
@@ -28,7 +23,10 @@ use trunkline_core::{Diagnostic, NUMBER_HINT, Severity, lossy_number};
 use crate::{
     evaluation::{BOOLEAN_HINT, Tree},
     filters::environment::TESTS,
-    typing::schema_algebra::{self, Shape, count, either, item, kinds, list_of, of_kinds},
+    typing::{
+        names::Names,
+        schema_algebra::{self, Shape, count, either, item, kinds, list_of, of_kinds},
+    },
     values::{
         conversion::{detail, to_json},
         json_kinds::Kinds,
@@ -56,75 +54,6 @@ const MAX_COPIED: usize = 1000;
 pub(crate) const TO_TEXT_HINT: &str = "convert it first, with the filter join(', ') or json";
 /// The hint where an expression exceeds a limit.
 const DIVIDE_HINT: &str = "divide it among several steps with `set`";
-
-/// What is known about the output of a step.
-#[derive(Clone)]
-pub(crate) struct StepOutput {
-    pub(crate) shape: Arc<Value>,
-    /// The step has run whenever the expression is evaluated. Otherwise it may have been left out or have failed.
-    pub(crate) certain: bool,
-}
-
-/// The outputs of steps, by their ids.
-pub(crate) type StepOutputs = BTreeMap<String, StepOutput>;
-
-/// The names that expressions at one place can refer to, with the shapes of their values. Names are nested like the
-/// lists of steps: an inner list sees the names around it, and adds its own. So no list copies the names of another.
-#[derive(Clone)]
-pub(crate) struct Names<'a> {
-    pub(crate) input: Shape<'a>,
-    /// The item, inside of an `each` without `batch`.
-    pub(crate) item: Option<Shape<'a>>,
-    /// The list of items, inside of an `each` with `batch`.
-    pub(crate) items: Option<Shape<'a>>,
-    /// Whether `error` exists.
-    pub(crate) error: bool,
-    /// The outputs of earlier steps of the same list.
-    pub(crate) steps: StepOutputs,
-    /// The flow's tables themselves, not their shape.
-    pub(crate) tables: &'a Value,
-    /// The names around it.
-    pub(crate) outer: Option<&'a Names<'a>>,
-}
-
-impl<'a> Names<'a> {
-    /// Returns the names of a run's first steps.
-    pub(crate) fn new(input: Shape<'a>, tables: &'a Value) -> Self {
-        Names { input, item: None, items: None, error: false, steps: StepOutputs::new(), tables, outer: None }
-    }
-
-    /// Returns the names of an inner list of steps.
-    pub(crate) fn inside(&'a self) -> Names<'a> {
-        let borrowed = |shape: &'a Option<Shape<'a>>| shape.as_deref().map(Cow::Borrowed);
-        Names {
-            input: Cow::Borrowed(&self.input),
-            item: borrowed(&self.item),
-            items: borrowed(&self.items),
-            outer: Some(self),
-            steps: StepOutputs::new(),
-            ..*self
-        }
-    }
-
-    /// Adds the outputs of the steps of a branch. `runs` says whether the branch certainly runs.
-    pub(crate) fn add_branch(&mut self, branch: StepOutputs, runs: bool) {
-        for (id, output) in branch {
-            let certain = runs && output.certain;
-            self.steps.entry(id).or_insert(StepOutput { certain, ..output });
-        }
-    }
-
-    /// Returns the output of an earlier step.
-    pub(crate) fn step(&self, id: &str) -> Option<&StepOutput> {
-        self.steps.get(id).or_else(|| self.outer?.step(id))
-    }
-
-    /// Returns the ids of all earlier steps, sorted.
-    pub(crate) fn step_ids(&self) -> BTreeSet<&str> {
-        let outer = self.outer.into_iter().flat_map(Names::step_ids);
-        self.steps.keys().map(String::as_str).chain(outer).collect()
-    }
-}
 
 /// Returns the tree of an expression, if it may be evaluated. The error is everything that is wrong with the expression.
 pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>> {

@@ -7,7 +7,8 @@ use trunkline_core::closest;
 
 use crate::{
     typing::{
-        infer::{Names, ROOTS, UNKNOWN, Walk, constant_text},
+        infer::{ROOTS, UNKNOWN, Walk, constant_text},
+        names::Names,
         schema_algebra::{self, Member, Shape, item, kinds, of_kinds},
     },
     values::json_kinds::Kinds,

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Severity};
 
 use super::{
-    infer::{Names, StepOutput, admit, infer},
+    infer::{admit, infer},
+    names::{Names, StepOutput},
     schema_algebra,
 };
 use crate::{
