@@ -149,7 +149,7 @@ fn a_flow_that_is_called_often_is_checked_once() {
     let inner = |name: &str, calls: Option<&str>| {
         let steps: Vec<_> = (0..12)
             .map(|index| match calls {
-                Some(called) => json!({ "id": format!("c{index}"), "call": called }),
+                Some(called) => json!({ "id": format!("c{index}"), "call": called, "retry": { "tries": 2 } }),
                 None => json!({ "id": format!("c{index}"), "set": { "a": 1 } }),
             })
             .collect();
