@@ -118,6 +118,15 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
     }
     findings.extend(lossy_toml_numbers(&file, &text));
     let operations = operations(folder).and_then(|files| Table::parse(&parsed.name, &files));
+    for operation in operations.iter().flat_map(Table::operations) {
+        for schema in [&operation.spec().input, &operation.spec().output] {
+            let fault = Schema::from(schema.clone()).size_fault();
+            let message = |fault: &Diagnostic| format!("the operation {}: {}", operation.name(), fault.message);
+            findings.extend(
+                fault.map(|fault| Diagnostic { message: message(&fault), ..fault }.at(operation.location().clone())),
+            );
+        }
+    }
     match operations {
         Ok(table) if findings.is_empty() => assemble(parsed, connection, table, &file),
         Ok(_) => Err(findings),

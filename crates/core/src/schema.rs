@@ -87,7 +87,7 @@ impl Schema {
 
     /// Returns the finding that no document can be checked because the schema itself is broken or too large, if it is.
     pub fn fault(&self) -> Option<Diagnostic> {
-        if let Some(fault) = self.parts_fault() {
+        if let Some(fault) = self.size_fault() {
             return Some(fault);
         }
         let compiled = match self.has_choice {

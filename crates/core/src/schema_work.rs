@@ -19,8 +19,8 @@ const SAME: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "if", "dependentSchem
 const MULTIPLY: [&str; 5] = ["$ref", "$dynamicRef", "patternProperties", "contains", "enum"];
 
 impl Schema {
-    /// Returns the finding that the schema is too large, or that it never ends.
-    pub(crate) fn parts_fault(&self) -> Option<Diagnostic> {
+    /// Returns the finding that the schema is too large with its references replaced, or that it never ends.
+    pub fn size_fault(&self) -> Option<Diagnostic> {
         let mut work = Work::new(self.value(), MAX_PARTS);
         work.part(self.value(), None).err().map(|excess| match excess {
             Excess::Work => {

@@ -33,7 +33,7 @@ impl Flow {
         }
         match found.is_empty() {
             true => Ok(Flow { inner: self.inner.clone(), linked: Arc::new(linker.linked) }),
-            false => Err(found),
+            false => Err(Diagnostic::bounded(found)),
         }
     }
 }
