@@ -16,7 +16,8 @@ impl Schema {
     /// `null` is missing. The result is not checked.
     pub fn with_defaults(&self, document: Value) -> Value {
         let root = self.value();
-        if !may_fill(root) {
+        // A document that takes too long to check takes too long here, too: its check reports that.
+        if !may_fill(root) || self.work_fault(&document).is_some_and(|fault| fault.limit) {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());

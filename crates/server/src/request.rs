@@ -38,8 +38,15 @@ pub(crate) async fn refuse_codings(request: Request, next: Next) -> Response {
 /// Returns the body, or an error response if it is too long or was cut off.
 pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
     body.map_err(|rejection| {
-        let message = format!("the body cannot be read: {}", rejection.body_text());
-        ErrorResponse::new(rejection.status(), Error::new(ErrorKind::Limit, message))
+        let (status, why) = (rejection.status(), rejection.body_text());
+        let error = match status {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                let message = format!("the body is larger than the limit of {MAX_BODY} bytes");
+                Error::new(ErrorKind::Limit, message).hint("send fewer or smaller values, and files by reference")
+            }
+            _ => Error::new(ErrorKind::InvalidInput, format!("the body cannot be read: {why}")),
+        };
+        ErrorResponse::new(status, error)
     })
 }
 
@@ -63,7 +70,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
     match read_json(body, RepeatedMember::Refused) {
         Ok(value @ Value::Object(_)) => Ok(value),
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
-        Err(error) => Err(Error::new(ErrorKind::InvalidInput, "the body is not JSON").source(error)),
+        Err(error) => Err(Error::new(error.kind(), format!("the body cannot be read as JSON: {error}"))),
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod foreign_text;
 pub(crate) mod ids;
+pub(crate) mod json_error;
 pub(crate) mod kind;
 pub(crate) mod memory;
 pub(crate) mod memory_budget;

@@ -40,3 +40,38 @@ async fn without_the_middleware_a_coded_body_is_read_as_it_is() {
     request.headers_mut().append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     assert_eq!(hyper::service::Service::call(&router, request).await.unwrap().status(), 200);
 }
+
+#[test]
+fn a_body_is_read_as_strictly_as_a_file() {
+    for (body, words) in [
+        (r#"{"a": 1, "a": 1}"#, "which is /a"),
+        (r#"{"input": {"x": [{"b/c": 1, "b/c": 2}]}}"#, "which is /input/x/0/b~1c"),
+        (r#"{"a": 12345678901234567890123}"#, "declare it as text"),
+        ("{} {}", "trailing characters"),
+        ("[1]", "not an object"),
+    ] {
+        let error = object(body.as_bytes()).unwrap_err();
+        assert!(error.kind() == ErrorKind::InvalidInput && error.message().contains(words), "{body}: {error}");
+    }
+    // The reader of serde alone takes the last of two values.
+    let lenient: Value = serde_json::from_str(r#"{"a": 1, "a": 2}"#).unwrap();
+    assert_eq!(lenient["a"], 2);
+    let deep = format!(r#"{{"a": {}{}}}"#, "[".repeat(127), "]".repeat(127));
+    let error = object(deep.as_bytes()).unwrap_err();
+    assert!(error.kind() == ErrorKind::Limit && error.message().contains("127 levels"), "{error}");
+    assert!(object(b"\xef\xbb\xbf {\"a\": {}}").is_ok() && object(b" ").is_ok());
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_with_the_number() {
+    use axum::{extract::FromRequest, response::IntoResponse};
+
+    let request = |size: usize| {
+        let body = axum::body::Body::from(vec![b'x'; size]);
+        Bytes::from_request(axum::http::Request::post("/").body(body).unwrap(), &())
+    };
+    assert!(complete(request(MAX_BODY).await).is_ok());
+    let refused = complete(request(3 * MAX_BODY).await).unwrap_err();
+    assert!(format!("{refused:?}").contains("limit of 1048576 bytes"), "{refused:?}");
+    assert_eq!(refused.into_response().status(), StatusCode::PAYLOAD_TOO_LARGE);
+}
