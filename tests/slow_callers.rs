@@ -67,7 +67,7 @@ async fn call(serve: &Serve) -> Seen {
         while begun.elapsed() < PERIOD {
             let path = if number % 4 < 2 { "/health" } else { "/rest/v1/flows" };
             let request = serve.http.get(serve.url(path)).bearer_auth(&serve.token);
-            let request = if number % 2 == 0 { request.header("connection", "close") } else { request };
+            let request = if number.is_multiple_of(2) { request.header("connection", "close") } else { request };
             let sent = Instant::now();
             failed += usize::from(!request.send().await.is_ok_and(|answer| answer.status() == 200));
             times.push(sent.elapsed());
