@@ -219,3 +219,52 @@ async fn a_page_to_sign_in_is_not_a_file() {
     file.source = json!({ "path": "/files/7" });
     assert_eq!(read(&shop, &file, 0).await.unwrap_err().kind(), ErrorKind::Unexpected);
 }
+
+#[tokio::test]
+async fn a_page_to_sign_in_is_not_a_file_without_a_declared_type_either() {
+    let page = b"\r\n<!DOCTYPE html><html><form>Sign in</form></html>";
+    for (body, at, is_file) in [
+        (&page[..], "/files/7", false),
+        (page, "/boat.jpg", false),
+        (b"<HTML><body>Sign in", "/boat.jpg", false),
+        (page, "/page.html", true),
+        (b"<svg xmlns='x'/>", "/boat.svg", true),
+        (b"plain <html>", "/files/7", true),
+        (b"", "/files/7", true),
+    ] {
+        for declared in ["", "Content-Type: \r\n"] {
+            let (base, _) = raw(move |_, _| answer("200 OK", declared, body)).await;
+            let shop = http("shop", &base);
+            match download(&shop, json!({ "path": at })).await {
+                Ok(file) => {
+                    assert!(is_file, "{at}: {file:?}");
+                    assert_eq!(read(&shop, &file, 0).await.unwrap(), body, "{at}");
+                }
+                Err(error) => {
+                    assert!(!is_file && error.message().contains("web page"), "{at}: {error:?}");
+                    assert_eq!(error.kind(), ErrorKind::Unexpected);
+                }
+            }
+        }
+    }
+    // The sabotage twin: a type that is declared is believed, so the same page would be saved as a file.
+    let (base, _) = raw(move |_, _| answer("200 OK", "Content-Type: image/jpeg\r\n", page)).await;
+    let shop = http("shop", &base);
+    let file = download(&shop, json!({ "path": "/boat.jpg" })).await.unwrap();
+    assert_eq!(read(&shop, &file, 0).await.unwrap(), page);
+}
+
+/// A service that has accepted a request and has not made the file, or that answers for another one.
+#[tokio::test]
+async fn a_status_that_promises_a_file_is_not_the_file() {
+    for (status, headers) in
+        [("202 Accepted", "Retry-After: 5\r\n"), ("202 Accepted", ""), ("203 Non-Authoritative", "")]
+    {
+        let (base, _) = raw(move |_, _| answer(status, headers, b"{\"state\":\"queued\"}")).await;
+        let error = download(&http("shop", &base), json!({ "path": "/a.txt" })).await.unwrap_err();
+        assert!(
+            error.message().contains(&status[..3]) || error.to_string().contains(&status[..3]),
+            "{status}: {error:?}"
+        );
+    }
+}

@@ -261,8 +261,7 @@ impl Download {
         Ok(Some(rest))
     }
 
-    /// Compares the bytes that were read again with those that the caller got. To be called when all of them have been
-    /// read.
+    /// Compares the bytes that were read again, when all of them have been, with those that the caller got.
     fn compare_reread(&mut self) -> Result<()> {
         match self.reread.take() {
             Some(reread) if reread.clone().finalize() != self.delivered.clone().finalize() => Err(self.changed()),
@@ -331,6 +330,11 @@ impl Download {
             response = decoded(&url_policy::host(&url), response)
                 .map_err(|error| error.with("service", &self.client.0.service))?;
         }
+        if self.at == 0 && response.status.is_success() {
+            let (idle, host) = (self.client.0.limits.idle, url_policy::host(&url));
+            let typed = timeout(idle, web_page::typed(response)).await;
+            response = typed.map_err(|_| transport::timed_out(&host, idle))?;
+        }
         Ok((response, url))
     }
 
@@ -339,17 +343,16 @@ impl Download {
         let (host, part) = (url_policy::host(&url), content_range(&headers));
         let is_page = match &self.source {
             FileSource::Signed(_) => web_page::is_contradicted_page(&url, &headers),
+            FileSource::Api(file) if file.page => false,
             // The name of a redirect's target is no reason to accept a page: it may be `login.html`.
             FileSource::Api(file) => {
-                let asked = file.target.url(&self.client.0.base)?;
-                !file.page && [&asked, &url].into_iter().any(|url| web_page::is_unexpected_page(url, &headers))
+                let urls = [file.target.url(&self.client.0.base)?, url];
+                urls.iter().any(|url| web_page::is_unexpected_page(url, &headers))
             }
         };
         if status.is_success() && is_page {
             let message = format!("{host} returned a web page instead of a file of {}", self.client.0.service);
-            let hint = "it may be a page to sign in: open it in a browser, and check the credentials of the connection; if \
-                        the file is a web page, give it a name that ends in .html";
-            return Err(self.error(ErrorKind::Unexpected, message).hint(hint).with("host", host));
+            return Err(self.error(ErrorKind::Unexpected, message).hint(web_page::HINT).with("host", host));
         }
         match status {
             StatusCode::NO_CONTENT => {
@@ -384,8 +387,7 @@ impl Download {
         Ok(())
     }
 
-    /// Returns whether only the bytes that were not read yet are requested. Without a version, only the bytes of one
-    /// response surely belong together: then the whole file is requested again.
+    /// Returns whether only the bytes not read yet are requested. Without a version, the whole file is requested again.
     fn asks_for_part(&self) -> bool {
         !self.coded && self.at > 0 && (self.version.is_some() || self.at == self.from)
     }
@@ -408,8 +410,7 @@ impl Download {
             .map_err(|failure| failure.error.retry(Retry::Backoff))
     }
 
-    /// Sends the request to the API. A redirect is followed without the credentials, which only the API may get. Returns
-    /// the response and its URL.
+    /// Sends the request to the API, and follows redirects without credentials. Returns the response and its URL.
     async fn send_to_api(&self, target: &Target) -> Result<(HttpResponse, Url)> {
         let client = &self.client.0;
         let mut url = target.url(&client.base)?;

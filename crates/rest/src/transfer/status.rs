@@ -12,6 +12,7 @@ pub(super) fn status_error(host: &str, status: StatusCode, headers: &HeaderMap, 
     let later = wait.map_or(Retry::Backoff, Retry::After);
     let (kind, retry, hint) = match status.as_u16() {
         304 => (ErrorKind::Unexpected, Retry::Never, "remove If-None-Match and If-Modified-Since from the headers"),
+        202 => (ErrorKind::Unexpected, Retry::Never, "the service has not made the file yet: request it again later"),
         300..=399 => (ErrorKind::Unexpected, Retry::Never, "redirects are not followed: report it to the vendor"),
         429 => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),
         403 if wait.is_some() => (ErrorKind::RateLimited, later, "wait, or read fewer files at once"),

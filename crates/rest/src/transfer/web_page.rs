@@ -3,11 +3,36 @@
 //! A page is a file if something says that a page was meant: the URL or the name of the file has the extension of one,
 //! or the response names its file. A page without any of these is not saved as the file.
 
-use http::HeaderMap;
+use futures::{StreamExt, stream};
+use http::{HeaderMap, HeaderValue, header};
 use url::Url;
 
 use super::file_name::{extension, file_name};
-use crate::transport::ContentType;
+use crate::transport::{ContentType, HttpResponse};
+
+/// What to do about a page in the place of a file.
+pub(super) const HINT: &str = "it may be a page to sign in: open it in a browser, and check the credentials of the connection; \
+                               if the file is a web page, give it a name that ends in .html";
+
+/// Looks at the first bytes of a response that declares no type. If they begin a web page, it gets the type of one.
+pub(super) async fn typed(mut response: HttpResponse) -> HttpResponse {
+    if !ContentType::of(&response.headers).is_absent() {
+        return response;
+    }
+    let Some(first) = response.body.next().await else { return response };
+    if first.as_ref().is_ok_and(|bytes| begins_page(bytes)) {
+        response.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    }
+    response.body = stream::iter([first]).chain(response.body).boxed();
+    response
+}
+
+/// Returns whether a file begins as a web page does, after a byte order mark and white space.
+fn begins_page(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes).trim_ascii_start();
+    let begins = |tag: &&str| text.get(..tag.len()).is_some_and(|start| start.eq_ignore_ascii_case(tag.as_bytes()));
+    ["<!doctype html", "<html", "<head", "<body"].iter().any(begins)
+}
 
 /// Returns whether a response is a web page although nothing says that the file is one.
 pub(super) fn is_unexpected_page(url: &Url, headers: &HeaderMap) -> bool {
@@ -37,6 +62,20 @@ mod tests {
     use http::{HeaderValue, header};
 
     use super::*;
+
+    #[test]
+    fn the_first_bytes_of_a_page_are_known() {
+        for page in
+            ["<!DOCTYPE html><html>", "<html lang=en>", "\u{feff}\r\n <!doctype HTML>", "<HEAD><title>", "<body>x"]
+        {
+            assert!(begins_page(page.as_bytes()), "{page}");
+        }
+        for file in
+            ["", "<", "<!DOCTYPE svg", "<?xml version='1.0'?><svg/>", "<svg>", "%PDF-1.7", "a <html>", "{\"a\": 1}"]
+        {
+            assert!(!begins_page(file.as_bytes()), "{file}");
+        }
+    }
 
     #[test]
     fn a_page_is_a_file_only_if_something_says_so() {

@@ -118,6 +118,11 @@ impl ContentType {
         ContentType { media_type: media_type.trim().to_ascii_lowercase(), charset }
     }
 
+    /// Returns whether no type is declared.
+    pub(crate) fn is_absent(&self) -> bool {
+        self.media_type.is_empty()
+    }
+
     pub(crate) fn is_json(&self) -> bool {
         self.media_type == "application/json" || self.media_type.ends_with("+json")
     }
