@@ -161,7 +161,7 @@ async fn hostile_responses_and_bodies_stay_under_512_mebibytes_and_disturb_no_he
     let statuses = send(&serve, &bodies, all).await;
     println!("statuses: {statuses:?}");
     assert!(statuses.iter().all(|status| [202, 413, 503].contains(status)), "{statuses:?}");
-    assert!(statuses.iter().any(|status| *status == 202) && statuses.contains(&413), "{statuses:?}");
+    assert!(statuses.contains(&202) && statuses.contains(&413), "{statuses:?}");
     until("the end of the runs", async || active(&serve).await.is_empty().then_some(())).await;
     let (calls, p99) = beside.end().await;
     let peak = memory::status(process, "VmHWM").unwrap();
@@ -208,7 +208,7 @@ async fn waiting(runs: usize) -> (u64, u64) {
 async fn forty_runs_that_wait_with_a_megabyte_each_keep_nothing_in_memory_across_a_restart() {
     let (few, many) = (waiting(4).await, waiting(40).await);
     assert!(few.0 > 10_000 && many.0 < MOST, "{many:?}");
-    assert!(many.1 < few.1 + 32 * 1024, "resting with 4: {} KiB, with 40: {} KiB", few.1, many.1);
+    assert!(many.1 < few.1 + 96 * 1024, "resting with 4: {} KiB, with 40: {} KiB", few.1, many.1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

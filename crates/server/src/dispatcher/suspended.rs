@@ -103,7 +103,11 @@ impl Dispatcher {
         let mut all: Vec<_> = state.suspended.iter_mut().collect();
         all.sort_by_key(|(_, one)| one.looked_up);
         all.truncate(MOST_LOOKED_UP);
-        all.into_iter().map(|(run, one)| (one.looked_up = look, run.clone()).1).collect()
+        let looked_up = |(run, one): (&RunId, &mut SuspendedRun)| {
+            one.looked_up = look;
+            run.clone()
+        };
+        all.into_iter().map(looked_up).collect()
     }
 
     /// Returns whether a run was cancelled, or has got a signal that it waits for, by whichever process.
