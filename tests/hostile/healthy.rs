@@ -77,7 +77,7 @@ async fn call(target: Target, caller: usize, end: Instant) -> Measured {
     let http = trunkline_tests::http();
     let (mut measured, mut number) = (Measured::default(), 0);
     // Half of the callers need a new connection for each call.
-    let connection = if caller % 2 == 0 { "keep-alive" } else { "close" };
+    let connection = if caller.is_multiple_of(2) { "keep-alive" } else { "close" };
     while Instant::now() < end {
         number += 1;
         let sent = format!("{caller}-{number}");
