@@ -28,7 +28,7 @@ fn are_located(found: &[Diagnostic], text: &str) {
     for one in found {
         assert!(!one.message.is_empty(), "{one:?}");
         let place = one.place.as_ref().unwrap_or_else(|| panic!("no place: {one:?}"));
-        assert!((1..=lines).contains(&(place.line as usize)), "{place:?} in a text of {lines} lines");
+        assert!((1..=lines).contains(&place.line), "{place:?} in a text of {lines} lines");
     }
 }
 

@@ -14,7 +14,10 @@ mod secrets;
 mod server;
 mod services;
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::Mutex;
 use trunkline_tests::Cli;
@@ -139,6 +142,7 @@ async fn withstands(time: Duration) {
     println!("| attack | peak memory | healthy calls a second, ratio | their p99, ratio |\n| --- | --- | --- | --- |");
     println!("| none: {rate:.0} a second, p99 {:.0} ms | {} MB | 1 | 1 |", p99 * 1000.0, alone.megabytes());
     let mut faults = alone.faults;
+    let begun = Instant::now();
     for one in ATTACKS {
         let mut outcome = attack(*one, &peer, time).await;
         let (name, peak) = (outcome.name, outcome.megabytes());
@@ -146,6 +150,7 @@ async fn withstands(time: Duration) {
         println!("| {name} | {peak} MB | {rate:.2} | {p99:.1} |");
         faults.extend(outcome.faults.into_iter().map(|fault| format!("{name}: {fault}")));
     }
+    println!("{} attacks in {:.0?}", ATTACKS.len(), begun.elapsed());
     assert_eq!(faults, [""; 0]);
 }
 
