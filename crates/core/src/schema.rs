@@ -65,7 +65,7 @@ impl Schema {
     /// Returns all findings on a document. No finding quotes a value of the document.
     pub fn check(&self, document: &Value) -> Vec<Diagnostic> {
         if self.multiplies
-            && let Some(excess) = self.work_fault(document)
+            && let Some(excess) = schema_work::work_fault(&self.value, document)
         {
             return vec![excess];
         }
@@ -83,6 +83,11 @@ impl Schema {
             }
         }
         found
+    }
+
+    /// Returns the finding that the schema is too large with its references replaced, or that it never ends, if so.
+    pub fn size_fault(&self) -> Option<Diagnostic> {
+        schema_work::size_fault(&self.value)
     }
 
     /// Returns the finding that no document can be checked because the schema itself is broken or too large, if it is.

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use crate::{Diagnostic, Schema, pointer_part};
+use crate::{Diagnostic, Schema, pointer_part, schema_work::work_fault};
 
 impl Schema {
     /// Returns the document with the defaults of the schema where values are missing, at any depth. A document that is
@@ -17,7 +17,7 @@ impl Schema {
     pub fn with_defaults(&self, document: Value) -> Value {
         let root = self.value();
         // A document that takes too long to check takes too long here, too: its check reports that.
-        if !may_fill(root) || self.work_fault(&document).is_some_and(|fault| fault.limit) {
+        if !may_fill(root) || work_fault(root, &document).is_some_and(|fault| fault.limit) {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());

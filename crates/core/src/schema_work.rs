@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use crate::{Diagnostic, Schema};
+use crate::Diagnostic;
 
 /// The most units of work that one check of a document may take.
 pub(crate) const MAX_WORK: usize = 4_000_000;
@@ -18,31 +18,31 @@ const SAME: [&str; 6] = ["allOf", "anyOf", "oneOf", "not", "if", "dependentSchem
 /// Keywords without which the work is at most the size of the document.
 const MULTIPLY: [&str; 5] = ["$ref", "$dynamicRef", "patternProperties", "contains", "enum"];
 
-impl Schema {
-    /// Returns the finding that the schema is too large with its references replaced, or that it never ends.
-    pub fn size_fault(&self) -> Option<Diagnostic> {
-        let mut work = Work::new(self.value(), MAX_PARTS);
-        work.part(self.value(), None).err().map(|excess| match excess {
-            Excess::Work => {
-                let message = format!("the schema has more than {MAX_PARTS} parts, with its references replaced");
-                Diagnostic::over_limit("", message).hint("describe less of the value, or leave out repeated choices")
-            }
-            Excess::Endless(reference) => Diagnostic::error("", format!("{reference} leads back to its own place"))
-                .hint("refer to a schema of a member or of an item"),
-        })
-    }
+/// Returns the finding that a schema is too large with its references replaced, or that it never ends.
+pub(crate) fn size_fault(schema: &Value) -> Option<Diagnostic> {
+    Work::new(schema, MAX_PARTS).part(schema, None).err().map(|excess| match excess {
+        Excess::Work => {
+            let message = format!("the schema has more than {MAX_PARTS} parts, with its references replaced");
+            Diagnostic::over_limit("", message).hint("describe less of the value, or leave out repeated choices")
+        }
+        Excess::Endless(reference) => endless(&reference),
+    })
+}
 
-    /// Returns the finding that a document would take too long to check.
-    pub(crate) fn work_fault(&self, document: &Value) -> Option<Diagnostic> {
-        let mut work = Work::new(self.value(), MAX_WORK);
-        work.part(self.value(), Some(document)).err().map(|excess| match excess {
-            Excess::Work => {
-                let message = format!("the check of this value against its schema takes more than {MAX_WORK} steps");
-                Diagnostic::over_limit("", message).hint("pass a smaller value, or one that is less deeply nested")
-            }
-            Excess::Endless(reference) => Diagnostic::error("", format!("{reference} leads back to its own place")),
-        })
-    }
+/// Returns the finding that a document would take too long to check.
+pub(crate) fn work_fault(schema: &Value, document: &Value) -> Option<Diagnostic> {
+    Work::new(schema, MAX_WORK).part(schema, Some(document)).err().map(|excess| match excess {
+        Excess::Work => {
+            let message = format!("the check of this value against its schema takes more than {MAX_WORK} steps");
+            Diagnostic::over_limit("", message).hint("pass a smaller value, or one that is less deeply nested")
+        }
+        Excess::Endless(reference) => endless(&reference),
+    })
+}
+
+fn endless(reference: &str) -> Diagnostic {
+    Diagnostic::error("", format!("{reference} leads back to its own place"))
+        .hint("refer to a schema of a member or of an item")
 }
 
 /// Returns whether the work of a schema may be more than the size of a document.
@@ -172,6 +172,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::Schema;
 
     /// A definition for each level, which refers to the next one twice.
     fn doubling(levels: usize, keyword: &str) -> Value {

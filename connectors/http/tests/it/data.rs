@@ -164,7 +164,7 @@ fn a_connector_beyond_a_limit_is_refused_with_the_number() {
         fs::write(home.path().join("todo/connector.toml"), &manifest).unwrap();
         fs::write(operations.join("tasks.toml"), &rows).unwrap();
         files.iter().for_each(|(name, text)| fs::write(operations.join(name), text).unwrap());
-        load(home.path()).map(drop).map_err(|error| error.to_string())
+        load(home.path()).map(drop)
     };
     let row = |lines: &str| format!("[[operation]]\nname = \"a.get\"\ntitle = \"A\"\nroute = \"GET /a\"\n{lines}\n");
     let doubling = |levels: usize| {

@@ -44,7 +44,7 @@ pub(crate) struct FlowDocument {
     pub(crate) input: Option<Value>,
     /// Tables for the filter `lookup`, by name. Each maps keys to values.
     #[serde(default)]
-    #[schemars(with = "BTreeMap<String, Map<String, Value>>")]
+    #[schemars(with = "BTreeMap<String, Map<String, Value>>", extend("default" = {}))]
     pub(crate) tables: InPlace,
     /// What holds for the steps of the flow that do not say it themselves, those of `on_failure` included.
     pub(crate) defaults: Option<DefaultsDocument>,
@@ -58,7 +58,7 @@ pub(crate) struct FlowDocument {
     pub(crate) timeout: Option<String>,
     /// Steps to run after a run has failed. Their expressions can use `error`, `input` and `run`. The run stays failed.
     #[serde(default)]
-    #[schemars(schema_with = "steps_schema")]
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
     pub(crate) on_failure: InPlace,
     /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]

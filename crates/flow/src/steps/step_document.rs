@@ -160,11 +160,11 @@ pub(crate) struct IfDocument {
     pub(crate) defaults: Option<DefaultsDocument>,
     /// The steps to run if it is true.
     #[serde(default)]
-    #[schemars(schema_with = "steps_schema")]
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
     pub(crate) then: InPlace,
     /// The steps to run if it is false.
     #[serde(default, rename = "else")]
-    #[schemars(schema_with = "steps_schema")]
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
     pub(crate) otherwise: InPlace,
     /// The reason to end the item, or the run, as skipped if it is true.
     pub(crate) skip: Option<String>,

@@ -58,10 +58,10 @@ fn shortest(tries: usize, text: &str) -> Duration {
 fn ten_times_the_steps_take_at_most_twelve_times_as_long() {
     for (name, step, few) in [
         ("set", &set as &dyn Fn(usize) -> Value, 1000),
-        ("call", &call, 1000),
+        ("call", &call, 300),
         ("if", &branches, 300),
         // Each step has an error.
-        ("wrong", &|index| json!({ "id": format!("s{index}"), "set": { "a": "{{ steps.nothing }}" } }), 1000),
+        ("wrong", &|index| json!({ "id": format!("s{index}"), "set": { "a": "{{ steps.nothing }}" } }), 300),
     ] {
         let (short, long) = (chain(few, step), chain(few * 10, step));
         let (one, ten) = (shortest(5, &short), shortest(3, &long));
