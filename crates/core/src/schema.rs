@@ -13,7 +13,9 @@ use jsonschema::{
 use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 
-use crate::{Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, values::url_text::is_url};
+use crate::{
+    Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, schema_work, values::url_text::is_url,
+};
 
 /// Returns the JSON Schema (draft 2020-12) of the JSON that a type is read from, with all references inlined.
 pub fn schema_of<T: JsonSchema>() -> Value {
@@ -42,12 +44,15 @@ fn inlined<T: JsonSchema>(settings: SchemaSettings) -> Value {
 pub struct Schema {
     value: Value,
     has_choice: bool,
+    /// Whether the work of a check may be more than the size of the document.
+    multiplies: bool,
     compiled: OnceLock<Result<Validator, String>>,
 }
 
 impl From<Value> for Schema {
     fn from(value: Value) -> Self {
-        Schema { has_choice: has_choice(&value), value, compiled: OnceLock::new() }
+        let (has_choice, multiplies) = (has_choice(&value), schema_work::multiplies(&value));
+        Schema { has_choice, multiplies, value, compiled: OnceLock::new() }
     }
 }
 
@@ -59,6 +64,11 @@ impl Schema {
 
     /// Returns all findings on a document. No finding quotes a value of the document.
     pub fn check(&self, document: &Value) -> Vec<Diagnostic> {
+        if self.multiplies
+            && let Some(excess) = schema_work::work_fault(&self.value, document)
+        {
+            return vec![excess];
+        }
         let mut found = Vec::new();
         if self.has_choice {
             let narrowed = narrow(&self.value, document, "", &mut found);
@@ -75,8 +85,16 @@ impl Schema {
         found
     }
 
-    /// Returns the finding that no document can be checked because the schema itself is broken, if it is.
+    /// Returns the finding that the schema is too large with its references replaced, or that it never ends, if so.
+    pub fn size_fault(&self) -> Option<Diagnostic> {
+        schema_work::size_fault(&self.value)
+    }
+
+    /// Returns the finding that no document can be checked because the schema itself is broken or too large, if it is.
     pub fn fault(&self) -> Option<Diagnostic> {
+        if let Some(fault) = self.size_fault() {
+            return Some(fault);
+        }
         let compiled = match self.has_choice {
             true => compile(&narrow(&self.value, &Value::Null, "", &mut Vec::new())).map(drop),
             false => self.compiled.get_or_init(|| compile(&self.value)).as_ref().map(drop).map_err(String::clone),
@@ -88,9 +106,12 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// `invalid_input` with all findings of [`Schema::check`].
+    /// `invalid_input` with all findings of [`Schema::check`], or `limit` if the check would take too long.
     pub fn accept(&self, what: &str, document: &Value) -> Result<()> {
-        Diagnostic::accept(what, &self.check(document)).map_err(|error| error.into_kind(ErrorKind::InvalidInput))
+        Diagnostic::accept(what, &self.check(document)).map_err(|error| match error.kind() {
+            ErrorKind::Limit => error,
+            _ => error.into_kind(ErrorKind::InvalidInput),
+        })
     }
 
     /// Returns the JSON pointers of the document's secrets: the values that the schema marks as `writeOnly`.

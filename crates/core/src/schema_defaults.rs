@@ -6,14 +6,15 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Diagnostic, Schema, pointer_part};
+use crate::{Diagnostic, Schema, pointer_part, schema_work::work_fault};
 
 impl Schema {
     /// Returns the document with the defaults of the schema where values are missing, at any depth. A document that is
     /// `null` is missing. The result is not checked.
     pub fn with_defaults(&self, document: Value) -> Value {
         let root = self.value();
-        if !may_fill(root) {
+        // A document that takes too long to check takes too long here, too: its check reports that.
+        if !may_fill(root) || work_fault(root, &document).is_some_and(|fault| fault.limit) {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());

@@ -8,7 +8,9 @@ use futures::{FutureExt, TryStreamExt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Action, ActionEntry, Context, Effect, Error, ErrorKind, Result, async_trait, submit};
+use trunkline_core::{
+    Action, ActionEntry, Context, Effect, Error, ErrorKind, RepeatedMember, Result, async_trait, read_json, submit,
+};
 use trunkline_rest::{Client, Url, with_deadline};
 
 use crate::{
@@ -119,7 +121,8 @@ async fn publish(client: &Client, wanted: Rendition, cx: &Context) -> Result<Out
             break;
         }
     }
-    let response: Option<Value> = serde_json::from_slice(&body).ok().filter(|_| body.len() <= MAX_RESPONSE);
+    let response: Option<Value> =
+        read_json(&body, RepeatedMember::AcceptedIfEqual).ok().filter(|_| body.len() <= MAX_RESPONSE);
     let url = response.as_ref().and_then(|json| json.get("url")?.as_str()).filter(|url| Url::parse(url).is_ok());
     url.map(|url| Output { url: url.to_owned() }).ok_or_else(|| {
         Error::new(ErrorKind::Unexpected, "Mediaflow's response does not have a permanent URL")

@@ -3,7 +3,7 @@
 //! A [`Diagnostic`] names the value by JSON pointer and, if the document came from a file, by line and column.
 //! Validation returns all findings at once; [`Diagnostic::accept`] turns them into one error where only that is wanted.
 
-use std::fmt;
+use std::{cmp::Ordering, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,9 @@ pub struct Diagnostic {
     pub place: Option<SourceLocation>,
     /// What is wrong.
     pub message: String,
+    /// Whether a limit of Trunkline was exceeded, which the message names with its number.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub limit: bool,
     /// What the user can do about it. In JSON, `hint` is a text, and `next` the data if there is more than a text.
     #[serde(flatten, with = "as_advice")]
     #[schemars(with = "AdviceMembers")]
@@ -69,6 +72,29 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
+    /// The largest number of errors, and of warnings, that are reported on one document.
+    pub const MOST: usize = 100;
+
+    /// Returns the first [`Diagnostic::MOST`] errors and as many warnings, with a finding that there are more if so. A
+    /// document with thousands of faults has a few causes, and its report should not cost more than the document.
+    pub fn bounded(found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let (mut kept, mut counts) = (Vec::new(), [0, 0]);
+        for one in found {
+            let count = &mut counts[usize::from(one.severity == Severity::Warning)];
+            *count += 1;
+            match (*count).cmp(&(Diagnostic::MOST + 1)) {
+                Ordering::Less => kept.push(one),
+                Ordering::Equal => {
+                    let message = format!("there are more findings like the first {} of them", Diagnostic::MOST);
+                    let more = Diagnostic { pointer: String::new(), message, place: None, limit: false, ..one };
+                    kept.push(more.hint("correct these, and check the document again"));
+                }
+                Ordering::Greater => {}
+            }
+        }
+        kept
+    }
+
     /// Returns an error at this JSON pointer.
     pub fn error(pointer: impl Into<String>, message: impl Into<String>) -> Self {
         Diagnostic {
@@ -76,8 +102,14 @@ impl Diagnostic {
             pointer: pointer.into(),
             place: None,
             message: message.into(),
+            limit: false,
             next: Vec::new(),
         }
+    }
+
+    /// Returns an error at this JSON pointer: a limit of Trunkline is exceeded. The message names it with its number.
+    pub fn over_limit(pointer: impl Into<String>, message: impl Into<String>) -> Self {
+        Diagnostic { limit: true, ..Diagnostic::error(pointer, message) }
     }
 
     /// Returns a warning at this JSON pointer.
@@ -122,8 +154,8 @@ impl Diagnostic {
         Diagnostic::into_error(what, found).map_or(Ok(()), Err)
     }
 
-    /// Returns all errors among the findings as one [`Error`] of kind `config`, or `None` if no finding is worse than a
-    /// warning. `what` names the document.
+    /// Returns all errors among the findings as one [`Error`], or `None` if no finding is worse than a warning. Its kind is
+    /// `limit` if the document exceeds limits and has no other error, and else `config`. `what` names the document.
     pub fn into_error(what: &str, found: &[Diagnostic]) -> Option<Error> {
         let errors: Vec<_> = found.iter().filter(|finding| finding.severity == Severity::Error).collect();
         let first = errors.first()?;
@@ -135,7 +167,8 @@ impl Diagnostic {
                 format!("{what} has {many} errors:{}", lines.concat())
             }
         };
-        let error = Error::new(ErrorKind::Config, message);
+        let kind = if errors.iter().all(|one| one.limit) { ErrorKind::Limit } else { ErrorKind::Config };
+        let error = Error::new(kind, message);
         Some(if errors.len() == 1 { error.advise(first.next.clone()) } else { error })
     }
 }
@@ -156,8 +189,12 @@ impl fmt::Display for Diagnostic {
 impl From<&Error> for Diagnostic {
     fn from(error: &Error) -> Self {
         let found = Diagnostic::error(error.setting_pointer().unwrap_or_default(), error.message());
-        Diagnostic { next: error.next_steps().to_vec(), ..found }
+        Diagnostic { limit: error.kind() == ErrorKind::Limit, next: error.next_steps().to_vec(), ..found }
     }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 mod as_advice {

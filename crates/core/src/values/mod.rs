@@ -4,6 +4,7 @@
 pub(crate) mod clock;
 pub(crate) mod digest;
 pub(crate) mod ids;
+pub(crate) mod json_error;
 pub(crate) mod kind;
 pub(crate) mod number;
 pub(crate) mod number_tokens;

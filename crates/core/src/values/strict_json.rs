@@ -11,6 +11,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::{Map, Value};
 
 use crate::values::{
+    json_error::JsonError,
     number::{is_number, lossy_number_message},
     number_tokens::{NumberToken, NumberTokens},
 };
@@ -28,9 +29,9 @@ pub enum RepeatedMember {
 ///
 /// # Errors
 ///
-/// A syntax error, a member that occurs twice in an object and is not accepted, or a number that cannot be kept as it is
-/// written. The error has line and column.
-pub fn read_json(bytes: &[u8], repeated: RepeatedMember) -> serde_json::Result<Value> {
+/// A syntax error, a member that occurs twice in an object and is not accepted, a number that cannot be kept as it is
+/// written, or nesting deeper than [`MAX_NESTING`](crate::MAX_NESTING). The error has line and column.
+pub fn read_json(bytes: &[u8], repeated: RepeatedMember) -> Result<Value, JsonError> {
     read_json_as(bytes, repeated, &TextPlaces::default())
 }
 
@@ -66,13 +67,17 @@ impl TextPlaces {
 /// let places = TextPlaces { texts: vec!["/*/id".to_owned()], ..TextPlaces::default() };
 /// let value = read_json_as(text, RepeatedMember::Refused, &places)?;
 /// assert_eq!((&value[0]["id"], &value[1]["id"]), (&"18446744073709551617".into(), &"1.10".into()));
-/// # Ok::<(), serde_json::Error>(())
+/// # Ok::<(), trunkline_core::JsonError>(())
 /// ```
 ///
 /// # Errors
 ///
 /// As [`read_json`].
-pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces) -> serde_json::Result<Value> {
+pub fn read_json_as(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces) -> Result<Value, JsonError> {
+    read(bytes, repeated, places).map_err(|error| JsonError::new(bytes, error))
+}
+
+fn read(bytes: &[u8], repeated: RepeatedMember, places: &TextPlaces) -> serde_json::Result<Value> {
     let (mut quoted, mut copied) = (Vec::new(), 0);
     let mut tokens = NumberTokens::new(bytes);
     while let Some(token) = tokens.next() {
