@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trunkline_core::{Diagnostic, Registry, Severity};
 
 use crate::{
-    check::{GrantedScopes, checker::Checker, literal_braces, retried_creates},
+    check::{GrantedScopes, called_flows::CalledFlows, checker::Checker, literal_braces, retried_creates},
     document::{Flow, syntax},
     steps::reader::{Reader, unknown_binding},
 };
@@ -24,7 +24,7 @@ impl Flow {
             .map(|flow| flow.check_readable(registry, &GrantedScopes::new(), &reader.invalid_steps));
         let mut found = reader.found;
         found.extend(checked.into_iter().flatten());
-        Flow::locate(file, text, found)
+        Flow::locate(file, text, Diagnostic::bounded(found))
     }
 
     /// Checks the flow against the connectors of `registry`, and returns all findings: unknown connectors and actions,
@@ -56,18 +56,19 @@ impl Flow {
         granted: &GrantedScopes,
         invalid_steps: &BTreeSet<String>,
     ) -> Vec<Diagnostic> {
-        let mut checker = Checker::new(registry, self, granted);
+        let called_flows = CalledFlows::new(registry, granted);
+        let mut checker = Checker::new(self, &called_flows);
         checker.flow(invalid_steps);
-        checker.found.extend(literal_braces::find(self.document()));
-        checker.found.extend(retried_creates::find(self, registry));
+        checker.report(literal_braces::find(self.document()));
+        checker.report(retried_creates::find(self, registry));
         for (name, called) in self.linked().keys().filter_map(|name| Some((name, self.callee(name)?))) {
-            let mut inner = Checker::new(registry, &called, granted);
-            inner.flow(&BTreeSet::new());
-            inner.found.extend(literal_braces::find(called.document()));
-            checker.found.extend(inner.found.into_iter().filter(|one| one.severity == Severity::Error).map(|one| {
-                Diagnostic { pointer: String::new(), message: format!("in the called flow {name}: {one}"), ..one }
+            let inner = called_flows.found(name, &called).into_iter().chain(literal_braces::find(called.document()));
+            checker.report(inner.filter(|one| one.severity == Severity::Error).map(|one| Diagnostic {
+                pointer: String::new(),
+                message: format!("in the called flow {name}: {one}"),
+                ..one
             }));
         }
-        checker.found
+        Diagnostic::bounded(checker.found)
     }
 }

@@ -1,8 +1,10 @@
 //! Checks a flow against the connectors it uses.
 
+mod called_flows;
 mod checker;
 mod flow_check;
 mod granted_scopes;
+mod inputs;
 mod literal_braces;
 mod open_schema;
 mod retried_creates;

@@ -83,7 +83,7 @@ mod tests {
     use crate::expression::Template;
 
     fn pointers(schema: Value, document: Value) -> Vec<String> {
-        let template = Template::compile(&document, "", &mut Vec::new());
+        let template = Template::compile(document.clone(), "", &mut Vec::new());
         let faults = Schema::from(open(&schema, template.node())).check(&document);
         faults.into_iter().map(|one: Diagnostic| one.pointer).collect()
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline_core::{Diagnostic, Schema};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::{
     },
     expression::Template,
     steps::{
-        reader::Reader,
+        reader::{Reader, list},
         step::{FlowCall, Step},
     },
     trigger::{Overlap, Trigger},
@@ -48,7 +48,6 @@ pub(super) struct Inner {
     trigger: Option<Trigger>,
     overlap: Overlap,
     input: Option<Schema>,
-    tables: Value,
     steps: Arc<[Step]>,
     pub(super) calls: Vec<FlowCall>,
     output: Option<Template>,
@@ -91,7 +90,7 @@ impl Flow {
         let mut reader = Reader::default();
         match Flow::read(document, &mut reader) {
             Some(flow) if reader.found.is_empty() => Ok(flow),
-            _ => Err(reader.found),
+            _ => Err(Diagnostic::bounded(reader.found)),
         }
     }
 
@@ -99,17 +98,19 @@ impl Flow {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
         reader.bindings = Some(flow.connections.keys().cloned().collect());
         let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, flow.output.as_ref(), reader));
-        let steps = reader.steps(&flow.steps, "/steps", 0);
-        let on_failure = reader.steps(&flow.on_failure, "/on_failure", 0);
-        let output = flow.output.map(|output| reader.template(&output.into(), "/output"));
+        let steps = reader.steps(list(document.get("steps")), "/steps", 0);
+        let on_failure = reader.steps(list(document.get("on_failure")), "/on_failure", 0);
+        let output = flow.output.map(|output| reader.template(output.into(), "/output"));
         let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
-        let input = flow.input.map(Schema::from);
-        if let Some(schema) = &input {
-            reader.found.extend(schema.fault().map(|one| Diagnostic { pointer: "/input".into(), ..one }));
+        let mut input = flow.input.map(Schema::from);
+        if let Some(fault) = input.as_ref().and_then(Schema::fault) {
+            reader.found.push(Diagnostic { pointer: "/input".into(), ..fault });
+            // Nothing else is asked of a schema that is broken or has no end.
+            input = None;
         }
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
-        let (name, connections, tables) = (flow.name, flow.connections, json!(flow.tables));
+        let (name, connections) = (flow.name, flow.connections);
         let (overlap, durability, calls) =
             (Overlap::from(flow.overlap), flow.durability, std::mem::take(&mut reader.calls));
         let inner = Inner {
@@ -120,7 +121,6 @@ impl Flow {
             trigger,
             overlap,
             input,
-            tables,
             steps,
             calls,
             output,
@@ -198,9 +198,10 @@ impl Flow {
             .is_none_or(|schema| schema["additionalProperties"] != false || schema["properties"].get(member).is_some())
     }
 
-    /// The tables of the filter `lookup`.
+    /// The tables of the filter `lookup`; null if it has none.
     pub fn tables(&self) -> &Value {
-        &self.inner.tables
+        const NONE: &Value = &Value::Null;
+        self.inner.document.get("tables").unwrap_or(NONE)
     }
 
     /// Passes all steps of this flow, and of the flows it was linked with, to a function.

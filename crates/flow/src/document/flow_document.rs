@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use trunkline_core::Schema;
 
 use crate::{
-    steps::step_document::{KINDS, checkable, steps_schema},
+    steps::step_document::{InPlace, KINDS, checkable, steps_schema},
     trigger::{OverlapDocument, TriggerDocument},
 };
 
@@ -44,10 +44,11 @@ pub(crate) struct FlowDocument {
     pub(crate) input: Option<Value>,
     /// Tables for the filter `lookup`, by name. Each maps keys to values.
     #[serde(default)]
-    pub(crate) tables: BTreeMap<String, Map<String, Value>>,
+    #[schemars(with = "BTreeMap<String, Map<String, Value>>", extend("default" = {}))]
+    pub(crate) tables: InPlace,
     /// The steps of a run, in order.
     #[schemars(schema_with = "steps_schema")]
-    pub(crate) steps: Vec<Value>,
+    pub(crate) steps: InPlace,
     /// The output of a run, and of a step that calls the flow. Texts may hold `{{ expressions }}`.
     pub(crate) output: Option<Map<String, Value>>,
     /// The longest time a run may take in all, such as `6h`.
@@ -55,8 +56,8 @@ pub(crate) struct FlowDocument {
     pub(crate) timeout: Option<String>,
     /// Steps to run after a run has failed. Their expressions can use `error`, `input` and `run`. The run stays failed.
     #[serde(default)]
-    #[schemars(schema_with = "steps_schema")]
-    pub(crate) on_failure: Vec<Value>,
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
+    pub(crate) on_failure: InPlace,
     /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,

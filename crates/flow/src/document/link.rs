@@ -11,6 +11,8 @@ use crate::{
 
 /// The deepest nesting of flows that call flows.
 const MAX_CALLS: usize = 8;
+/// The largest number of flows that a flow calls, directly or through others.
+const MAX_FLOWS: usize = 100;
 
 impl Flow {
     /// Returns the flow together with the flows that it calls, directly or through others. `find` returns a flow by
@@ -31,7 +33,7 @@ impl Flow {
         }
         match found.is_empty() {
             true => Ok(Flow { inner: self.inner.clone(), linked: Arc::new(linker.linked) }),
-            false => Err(found),
+            false => Err(Diagnostic::bounded(found)),
         }
     }
 }
@@ -82,6 +84,10 @@ impl Linker<'_> {
             }
         }
         if !self.depths.contains_key(name) {
+            if self.linked.len() >= MAX_FLOWS {
+                let message = format!("the flow calls more than {MAX_FLOWS} flows, directly or through others");
+                return Err(Diagnostic::over_limit(place("/call"), message).hint("divide it into several flows"));
+            }
             self.chain.push(name.clone());
             let mut deepest = 0;
             for call in &flow.inner.calls {
@@ -94,9 +100,8 @@ impl Linker<'_> {
         let depth = 1 + self.depths.get(name).copied().unwrap_or_default();
         if depth + self.chain.len() > MAX_CALLS + 1 {
             let message = format!("flows call flows more than {MAX_CALLS} levels deep, by way of {name}");
-            return Err(
-                Diagnostic::error("/call", message).hint("put the steps of one of them into the flow that calls it")
-            );
+            return Err(Diagnostic::over_limit("/call", message)
+                .hint("put the steps of one of them into the flow that calls it"));
         }
         Ok(depth)
     }

@@ -2,9 +2,11 @@
 
 mod flow;
 mod flow_document;
+mod json_offsets;
 mod link;
 mod step_position;
 pub(crate) mod syntax;
+mod yaml;
 
 pub use flow::Flow;
 pub use flow_document::Logging;

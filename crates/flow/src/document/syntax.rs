@@ -1,57 +1,90 @@
-//! Reads documents in JSON and YAML, and finds the line and column of each value in them.
-//!
-//! YAML is read as if it were JSON with fewer quotes: a plain scalar is a number where it would be one in JSON, true,
-//! false or null as in the core schema of YAML 1.2 (`True`, `~`), and otherwise a text (`2026-11-21`). What other
-//! readers of YAML take for a number, true or false (`no`, `0x10`) is an error, and so is the merge key `<<`. An object
-//! with the same member twice is an error in both.
+//! Reads documents in JSON and YAML, and finds the line and column of each value in them. An object with the same
+//! member twice is an error in both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Span, StrInput};
-use serde_json::{Map, Value, value::RawValue};
-use trunkline_core::{
-    Diagnostic, RepeatedMember, SourceLocation, lossy_number, lossy_number_message, pointer_names, pointer_part,
-    read_json,
+use saphyr_parser::Marker;
+use serde_json::Value;
+use trunkline_core::{Diagnostic, ErrorKind, RepeatedMember, SourceLocation, read_json};
+
+use crate::document::{
+    json_offsets::json_offsets,
+    yaml::{MAX_VALUES, YamlError, YamlReader, too_many_values},
 };
 
-/// The deepest nesting of a YAML document. The JSON parser has the same limit.
-const MAX_NESTING: usize = 128;
-/// The largest size of a YAML document in bytes, with every alias replaced by what it refers to.
-const MAX_SIZE: usize = 16 * 1024 * 1024;
+/// The largest text of a flow, in bytes.
+const MAX_TEXT: usize = 8 * 1024 * 1024;
 
 /// Reads the value in the text of a file. The error has file, line and column.
 pub(crate) fn read(file: &str, text: &str) -> Result<Value, Diagnostic> {
+    if text.len() > MAX_TEXT {
+        let message = format!("this document has {} bytes; the limit is {MAX_TEXT}", text.len());
+        return Err(Diagnostic::over_limit("", message).hint(DIVIDE_HINT));
+    }
     let text = without_mark(text);
     if is_yaml(file, text) {
-        return YamlReader::read(text).map(|(value, _)| value).map_err(|error| {
-            Diagnostic::error("", format!("this is not valid YAML: {}", error.info()))
-                .at(location(file, error.marker()))
+        return YamlReader::read(text, BTreeSet::new()).map(|(value, _)| value).map_err(|error| {
+            let (what, limit) = match error {
+                YamlError::Syntax(_) => (format!("this is not valid YAML: {}", error.info()), false),
+                YamlError::Limit(_) => (error.info().to_owned(), true),
+            };
+            Diagnostic { limit, ..Diagnostic::error("", what).at(location(file, error.marker())) }
         });
+    }
+    let values = count_values(text);
+    if values > MAX_VALUES {
+        return Err(Diagnostic::over_limit("", too_many_values()).hint(DIVIDE_HINT));
     }
     read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
         let location = SourceLocation { file: file.to_owned(), line: error.line(), column: error.column() };
-        // The location is part of the finding, so it is cut from the parser's message.
-        let message = error.to_string();
-        let message = message.split(" at line ").next().unwrap_or_default();
-        Diagnostic::error("", format!("this is not valid JSON: {message}")).at(location)
+        let limit = error.kind() == ErrorKind::Limit;
+        let what = if limit { error.reason() } else { format!("this is not valid JSON: {}", error.reason()) };
+        Diagnostic { limit, ..Diagnostic::error(error.repeated().unwrap_or_default(), what).at(location) }
     })
+}
+
+const DIVIDE_HINT: &str = "divide it into several flows that call each other";
+
+/// Returns the number of lists, objects, items and members of a JSON text, or a few more. It needs no memory.
+fn count_values(text: &str) -> usize {
+    let (mut count, mut in_text, mut escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' | b',' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// Adds file, line and column to findings about the value in the text.
 pub(crate) fn locate(file: &str, text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     let text = without_mark(text);
-    let yaml = is_yaml(file, text).then(|| YamlReader::read(text).ok()).flatten();
+    let pointers = || found.iter().map(|one| one.pointer.as_str());
+    let is_yaml = is_yaml(file, text);
+    // If a value is missing, the nearest value around it counts.
+    let wanted = || pointers().flat_map(around).map(str::to_owned).collect();
+    let yaml = is_yaml.then(|| YamlReader::read(text, wanted()).ok()).flatten();
+    let json = if is_yaml { HashMap::new() } else { json_offsets(text, pointers()) };
     let locate = |one: Diagnostic| {
         let location = match &yaml {
-            Some((_, markers)) => nearest(markers, &one.pointer).map(|marker| location(file, marker)),
-            None => offset(text, &one.pointer).map(|offset| SourceLocation::of(file, text, offset)),
+            Some((_, markers)) => around(&one.pointer).find_map(|at| markers.get(at)).map(|at| location(file, at)),
+            None => json.get(&one.pointer).map(|offset| SourceLocation::of(file, text, *offset)),
         };
         match location {
             Some(location) => one.at(location),
             None => one,
         }
     };
-    found.into_iter().map(locate).collect()
+    found.iter().cloned().map(locate).collect()
+}
+
+/// Returns a pointer, and those of the values around it, from the innermost to the outermost.
+fn around(pointer: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(pointer), |inner| inner.rsplit_once('/').map(|(outer, _)| outer))
 }
 
 /// Returns the text without a byte order mark, which some editors write.
@@ -72,212 +105,12 @@ fn location(file: &str, marker: &Marker) -> SourceLocation {
     SourceLocation { file: file.to_owned(), line: marker.line(), column: marker.col() + 1 }
 }
 
-fn duplicate(name: &str) -> String {
-    format!("the member \"{name}\" occurs twice")
-}
-
-/// Where values begin, by their JSON pointers.
-type Markers = BTreeMap<String, Marker>;
-
-/// Builds a value from the events of the YAML parser, and records where each part of it begins.
-struct YamlReader<'a> {
-    parser: Parser<'a, StrInput<'a>>,
-    /// The values of anchors.
-    anchors: HashMap<usize, Value>,
-    markers: Markers,
-    /// Bytes read so far, counted against [`MAX_SIZE`].
-    size: usize,
-}
-
-impl<'a> YamlReader<'a> {
-    fn read(text: &'a str) -> Result<(Value, Markers), ScanError> {
-        let (anchors, markers) = (HashMap::new(), Markers::new());
-        let mut reader = YamlReader { parser: Parser::new_from_str(text), anchors, markers, size: 0 };
-        let value = loop {
-            match reader.next()? {
-                (Event::StreamStart | Event::DocumentStart(_), _) => {}
-                (Event::StreamEnd, span) => return Err(ScanError::new_str(span.start, "the document is empty")),
-                (event, span) => break reader.value(event, span, "", 0)?,
-            }
-        };
-        loop {
-            match reader.next()? {
-                (Event::StreamEnd, _) => return Ok((value, reader.markers)),
-                (Event::DocumentStart(_), span) => {
-                    return Err(ScanError::new_str(span.start, "a file may contain only one document"));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn next(&mut self) -> Result<(Event<'a>, Span), ScanError> {
-        let end = || ScanError::new_str(Marker::new(0, 1, 0), "the document ends too early");
-        self.parser.next_event().unwrap_or_else(|| Err(end()))
-    }
-
-    /// Reads the value that begins with this event.
-    fn value(&mut self, event: Event<'a>, span: Span, pointer: &str, depth: usize) -> Result<Value, ScanError> {
-        let error = |message: String| Err(ScanError::new(span.start, message));
-        if depth > MAX_NESTING {
-            return error(format!("the document is nested more than {MAX_NESTING} levels deep"));
-        }
-        self.markers.insert(pointer.to_owned(), span.start);
-        self.charge(pointer.len() + 8, span)?;
-        let (anchor, value) = match event {
-            Event::Alias(anchor) => {
-                let Some(value) = self.anchors.get(&anchor) else {
-                    return error("an alias refers to the value that it is part of".to_owned());
-                };
-                let value = value.clone();
-                self.charge(size(&value), span)?;
-                return Ok(value);
-            }
-            Event::Scalar(text, style, anchor, tag) => {
-                self.charge(text.len(), span)?;
-                let plain = match tag {
-                    None => style == ScalarStyle::Plain,
-                    Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => false,
-                    Some(tag) => return error(format!("the tag {tag} is not supported, only !!str is")),
-                };
-                match if plain { scalar(&text) } else { Ok(text.into_owned().into()) } {
-                    Ok(value) => (anchor, value),
-                    Err(reason) => return error(reason),
-                }
-            }
-            Event::SequenceStart(anchor, None) => {
-                let mut items = Vec::new();
-                loop {
-                    match self.next()? {
-                        (Event::SequenceEnd, _) => break,
-                        (event, span) => {
-                            let pointer = format!("{pointer}/{}", items.len());
-                            items.push(self.value(event, span, &pointer, depth + 1)?);
-                        }
-                    }
-                }
-                (anchor, items.into())
-            }
-            Event::MappingStart(anchor, None) => {
-                let mut members = Map::new();
-                loop {
-                    let name = match self.next()? {
-                        (Event::MappingEnd, _) => break,
-                        (Event::Scalar(name, _, 0, None), span) if members.contains_key(&*name) => {
-                            return Err(ScanError::new(span.start, duplicate(&name)));
-                        }
-                        (Event::Scalar(name, ScalarStyle::Plain, 0, None), span) if name == "<<" => {
-                            let message = "merge keys (<<) are not supported: write the members out, or refer to a \
-                                           whole value with an alias; a member of this name is written in quotes";
-                            return Err(ScanError::new_str(span.start, message));
-                        }
-                        (Event::Scalar(name, _, 0, None), _) => name.into_owned(),
-                        (_, span) => {
-                            return Err(ScanError::new_str(span.start, "the name of a member must be a text"));
-                        }
-                    };
-                    let pointer = format!("{pointer}/{}", pointer_part(&name));
-                    let (event, span) = self.next()?;
-                    let value = self.value(event, span, &pointer, depth + 1)?;
-                    members.insert(name, value);
-                }
-                (anchor, members.into())
-            }
-            other => return error(format!("{other:?} is not expected here")),
-        };
-        if anchor > 0 {
-            self.charge(size(&value), span)?;
-            self.anchors.insert(anchor, value.clone());
-        }
-        Ok(value)
-    }
-
-    /// Counts bytes against [`MAX_SIZE`]. A short document can be huge because aliases repeat its parts.
-    fn charge(&mut self, bytes: usize, span: Span) -> Result<(), ScanError> {
-        self.size += bytes;
-        if self.size > MAX_SIZE {
-            let message =
-                format!("with its aliases replaced, the document is larger than the limit of {MAX_SIZE} bytes");
-            return Err(ScanError::new(span.start, message));
-        }
-        Ok(())
-    }
-}
-
-/// Returns the value of a plain scalar, or why it cannot be one: a number that cannot be kept, or what other readers of
-/// YAML do not take for a text.
-fn scalar(text: &str) -> Result<Value, String> {
-    match (text, lossy_number(text)) {
-        ("" | "~" | "null" | "Null" | "NULL", _) => Ok(Value::Null),
-        ("true" | "True" | "TRUE", _) => Ok(true.into()),
-        ("false" | "False" | "FALSE", _) => Ok(false.into()),
-        (number, Some(reason)) => Err(lossy_number_message(number, "", reason)),
-        (word, None) => match read_json(word.as_bytes(), RepeatedMember::Refused) {
-            Ok(number @ Value::Number(_)) => Ok(number),
-            _ if ["yes", "no", "on", "off"].iter().any(|one| word.eq_ignore_ascii_case(one)) => Err(format!(
-                "{word} is true or false in some versions of YAML: write it in quotes, or as true or false"
-            )),
-            _ if is_other_number(word) => Err(format!(
-                "{word} is a number in some versions of YAML: write it in quotes, or as a number such as 0.5"
-            )),
-            _ => Ok(word.into()),
-        },
-    }
-}
-
-/// Returns whether YAML 1.1 or 1.2 reads this as a number, although it is none in JSON: `0x1F`, `0o14`, `.inf`, `+5`,
-/// `5.`, `.5`, `007`, `1_000`.
-fn is_other_number(word: &str) -> bool {
-    let digits = word.strip_prefix(['+', '-']).unwrap_or(word).replace('_', "").to_ascii_lowercase();
-    let in_base = |prefix: &str, base: u32| {
-        let rest = digits.strip_prefix(prefix);
-        rest.is_some_and(|rest| !rest.is_empty() && rest.chars().all(|digit| digit.is_digit(base)))
-    };
-    let is_decimal = !word.starts_with('_')
-        && digits.starts_with(|first: char| first == '.' || first.is_ascii_digit())
-        && digits.parse::<f64>().is_ok();
-    is_decimal || [".inf", ".nan"].contains(&&*digits) || in_base("0x", 16) || in_base("0o", 8) || in_base("0b", 2)
-}
-
-/// Returns the rough size of a value in bytes.
-fn size(value: &Value) -> usize {
-    match value {
-        Value::String(text) => text.len() + 8,
-        Value::Array(items) => items.iter().map(size).sum::<usize>() + 8,
-        Value::Object(members) => members.iter().map(|(name, member)| name.len() + 8 + size(member)).sum::<usize>() + 8,
-        _ => 8,
-    }
-}
-
-/// Returns where the value at a JSON pointer begins. If it is missing, the nearest value around it counts.
-fn nearest<'a>(markers: &'a Markers, pointer: &str) -> Option<&'a Marker> {
-    markers.get(pointer).or_else(|| nearest(markers, pointer.rsplit_once('/')?.0))
-}
-
-/// Returns the byte offset at which the value at a JSON pointer begins. If it is missing, the nearest value around it
-/// counts.
-fn offset(text: &str, pointer: &str) -> Option<usize> {
-    let mut raw: &RawValue = serde_json::from_str(text).ok()?;
-    for part in pointer_names(pointer) {
-        let inner = match raw.get().as_bytes().first() {
-            Some(b'{') => serde_json::from_str::<BTreeMap<String, &RawValue>>(raw.get()).ok()?.get(&part).copied(),
-            Some(b'[') => {
-                serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok()?.get(part.parse::<usize>().ok()?).copied()
-            }
-            _ => None,
-        };
-        match inner {
-            Some(inner) => raw = inner,
-            None => break,
-        }
-    }
-    Some(raw.get().as_ptr() as usize - text.as_ptr() as usize)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::document::yaml::scalar;
 
     fn error(file: &str, text: &str) -> String {
         read(file, text).unwrap_err().to_string()
@@ -318,7 +151,7 @@ mod tests {
     fn invalid_texts_and_duplicate_members_are_errors_with_line_and_column() {
         assert_eq!(
             error("x.json", "{\"a\": {\"b\": 1,\n \"b\": 2}}"),
-            "x.json:2:4: this is not valid JSON: the member \"b\" occurs twice"
+            "x.json:2:4: /a/b: this is not valid JSON: the member \"b\" occurs twice"
         );
         assert_eq!(
             error("x.yaml", "a:\n  b: 1\n  b: 2\n"),
@@ -360,17 +193,47 @@ mod tests {
 
     #[test]
     fn a_short_document_that_expands_to_gigabytes_is_an_error_at_once() {
-        let mut bomb = "a0: &a0 [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n".to_owned();
-        for level in 1..20 {
-            let all = vec![format!("*a{}", level - 1); 9].join(", ");
-            bomb += &format!("a{level}: &a{level} [{all}]\n");
+        let bomb = |width: usize, text: &str| {
+            let list = |item: String| vec![item; width].join(", ");
+            let levels = (1..20).map(|level| format!("a{level}: &a{level} [{}]\n", list(format!("*a{}", level - 1))));
+            format!("a0: &a0 [{}]\n{}", list(text.to_owned()), levels.collect::<String>())
+        };
+        for (bomb, limit) in [(bomb(9, "lol"), "250000 values"), (bomb(9, &"x".repeat(20_000)), "16777216 bytes")] {
+            let found = read("x.yaml", &bomb).unwrap_err();
+            assert!(found.limit && found.message.contains(limit), "{found}");
         }
-        assert!(error("x.yaml", &bomb).contains("16777216 bytes"), "{}", error("x.yaml", &bomb));
-        let deep = "[".repeat(5_000) + &"]".repeat(5_000);
-        assert!(error("x.yaml", &deep).contains("recursion limit"), "{}", error("x.yaml", &deep));
-        let deep = "- ".repeat(200) + "x";
-        assert!(error("x.yaml", &deep).contains("128 levels deep"), "{}", error("x.yaml", &deep));
-        let deep = "[".repeat(200) + &"]".repeat(200);
-        assert!(error("x.json", &deep).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_limit_of_a_parser_is_reported_with_its_number() {
+        let flow = |deep: usize| "[".repeat(deep) + &"]".repeat(deep);
+        let objects = |deep: usize| "{\"a\":".repeat(deep) + "1" + &"}".repeat(deep);
+        for (file, deepest, deeper) in [
+            ("x.json", flow(127), flow(128)),
+            ("x.json", objects(127), objects(128)),
+            ("x.yaml", flow(127), flow(128)),
+            ("x.yaml", "- ".repeat(127) + "x", "- ".repeat(128) + "x"),
+            ("x.yaml", flow(127), flow(5_000)),
+            ("x.json", flow(127), "[".repeat(1 << 16)),
+        ] {
+            assert!(read(file, &deepest).is_ok(), "{file}");
+            let found = read(file, &deeper).unwrap_err();
+            assert!(found.limit && found.message.contains("127 levels deep"), "{file}: {found}");
+        }
+        let many = |count: usize| format!("[{}1]", "1,".repeat(count));
+        for file in ["x.json", "x.yaml"] {
+            assert!(read(file, &many(100_000)).is_ok());
+            let found = read(file, &many(MAX_VALUES)).unwrap_err();
+            assert!(found.limit && found.message.contains("250000 values"), "{file}: {found}");
+        }
+        let found = read("x.json", &format!("\"{}\"", "x".repeat(MAX_TEXT))).unwrap_err();
+        assert!(found.limit && found.message.contains("8388610 bytes; the limit is 8388608"), "{found}");
+        // What is not a limit is not reported as one, and brackets in a text are not nesting.
+        let brackets = format!("a: |\n  {}\nb: [1", "[".repeat(300));
+        for (file, text) in [("x.json", "[1,"), ("x.yaml", "a: [1"), ("x.json", "\"[[[")] {
+            assert!(!read(file, text).unwrap_err().limit, "{text}");
+        }
+        assert_eq!(count_values(r#"{"a,[{": [1, "\",", {}]}"#), 5);
+        assert!(read("x.yaml", &brackets).is_err());
     }
 }

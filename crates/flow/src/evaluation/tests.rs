@@ -9,7 +9,7 @@ use crate::expression::{Scope, Template};
 /// Evaluates `source` with `v` as the member `v` of the input.
 fn with(source: &str, v: &Value) -> Result<Value> {
     let mut found = Vec::new();
-    let template = Template::compile(&json!(source), "", &mut found);
+    let template = Template::compile(json!(source), "", &mut found);
     Diagnostic::accept(source, &found)?;
     let scope = Scope::new(&json!({ "v": v, "one": 1, "text": "a" }), "r", &json!({}));
     scope.set_step(&"done".into(), &json!({ "list": [1, { "x": null }] }));

@@ -1,6 +1,6 @@
 //! The names that expressions can refer to, with their values.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value as Dynamic};
 use serde_json::Value;
@@ -22,7 +22,7 @@ struct Level {
     /// `item`, `items` and `error`, which exist only inside of some steps.
     locals: Vec<(&'static str, Dynamic)>,
     /// The outputs of the steps that ran in this scope.
-    steps: std::sync::RwLock<Vec<(Arc<str>, Dynamic)>>,
+    steps: std::sync::RwLock<HashMap<Arc<str>, Dynamic>>,
 }
 
 impl Scope {
@@ -70,13 +70,12 @@ impl Scope {
     /// Makes a step's output visible to the steps after it.
     pub fn set_step(&self, id: &Arc<str>, output: &Value) {
         let output = Dynamic::from(Serde(output));
-        self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id.clone(), output));
+        self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(id.clone(), output);
     }
 
     fn step(&self, id: &str) -> Option<Dynamic> {
         let steps = self.0.steps.read().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let own = steps.iter().rev().find(|(known, _)| &**known == id).map(|(_, output)| output.clone());
-        own.or_else(|| self.0.outer.as_ref()?.step(id))
+        steps.get(id).cloned().or_else(|| self.0.outer.as_ref()?.step(id))
     }
 }
 

@@ -68,8 +68,8 @@ impl std::fmt::Debug for Compiled {
 
 impl Template {
     /// Compiles a value. Expressions that do not compile are added to `found`, each with its JSON pointer.
-    pub(crate) fn compile(value: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
-        Template { node: compile_value(value, pointer, found), source: value.clone() }
+    pub(crate) fn compile(source: Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
+        Template { node: compile_value(&source, pointer, found), source }
     }
 
     /// The value as it was written.
@@ -214,7 +214,7 @@ fn end_of_expression(text: &str) -> Option<usize> {
 
 fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
     if source.len() > MAX_LENGTH {
-        let found = Diagnostic::error(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
+        let found = Diagnostic::over_limit(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
         return Err(vec![found.hint("divide it among several steps with `set`")]);
     }
     let tree = infer::admit(source, pointer)?;

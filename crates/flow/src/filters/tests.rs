@@ -11,7 +11,7 @@ use crate::{
 
 fn yields(expression: &str, input: &Value) -> trunkline_core::Result<Value> {
     let mut found = Vec::new();
-    let template = Template::compile(&json!(format!("{{{{ {expression} }}}}")), "", &mut found);
+    let template = Template::compile(json!(format!("{{{{ {expression} }}}}")), "", &mut found);
     Diagnostic::accept(expression, &found)?;
     let tables = json!({ "colours": { "rot": "red", "blau": "blue" } });
     template.render(&Scope::new(input, "r1", &tables))

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Schema, closest, pointer_name, pointer_part};
 
@@ -44,11 +44,15 @@ impl Reader {
     /// still be read; `None` if too little is left.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
         let faults = schema.check(document);
-        let mut valid_part = document.clone();
-        for fault in &faults {
-            remove(&mut valid_part, &fault.pointer);
-        }
-        let read = serde_json::from_value(valid_part);
+        // A document is copied only if it has faults: all levels of nested steps would be copied for each level.
+        let read = match faults.is_empty() {
+            true => T::deserialize(document),
+            false => {
+                let mut valid_part = document.clone();
+                faults.iter().for_each(|fault| remove(&mut valid_part, &fault.pointer));
+                T::deserialize(&valid_part)
+            }
+        };
         if let (Err(error), true) = (&read, faults.is_empty()) {
             self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
@@ -60,7 +64,7 @@ impl Reader {
     /// Reads a list of steps, without those that cannot be read. `depth` is the number of lists of steps around it.
     pub(crate) fn steps(&mut self, documents: &[Value], pointer: &str, depth: usize) -> Arc<[Step]> {
         if depth > MAX_DEPTH {
-            let found = Diagnostic::error(pointer, format!("steps are nested more than {MAX_DEPTH} levels deep"));
+            let found = Diagnostic::over_limit(pointer, format!("steps are nested more than {MAX_DEPTH} levels deep"));
             self.found.push(found.hint("move the inner steps into a flow of their own, and call it"));
             return Arc::new([]);
         }
@@ -70,6 +74,7 @@ impl Reader {
             if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
                 self.invalid_steps.insert(id.to_owned());
             }
+            self.found.truncate(Diagnostic::MOST + 1);
             step
         };
         all.filter_map(read).collect()
@@ -92,9 +97,10 @@ impl Reader {
             }
             "parallel" => {
                 let read: ParallelDocument = self.read(schema, document, pointer)?;
-                let branches = read.parallel.iter().map(|(name, steps)| {
-                    let steps = steps.as_array().map(Vec::as_slice).unwrap_or_default();
-                    (name.clone(), self.steps(steps, &format!("{pointer}/parallel/{name}"), depth + 1))
+                let lists = document.get("parallel").and_then(Value::as_object).into_iter().flatten();
+                let branches = lists.map(|(name, steps)| {
+                    let pointer = format!("{pointer}/parallel/{}", pointer_part(name));
+                    (name.clone(), self.steps(list(Some(steps)), &pointer, depth + 1))
                 });
                 (read.id, StepKind::Parallel(branches.collect()))
             }
@@ -103,7 +109,7 @@ impl Reader {
                 for (theirs, ours) in &read.connections {
                     self.check_binding(ours, format!("{pointer}/connections/{}", pointer_part(theirs)));
                 }
-                let input = self.template(&read.input.into(), &format!("{pointer}/input"));
+                let input = self.template(read.input.into(), &format!("{pointer}/input"));
                 let called = FlowCall::new(pointer, read.call, read.connections);
                 self.calls.push(called.clone());
                 (read.id, StepKind::Call(SubFlow { called, input }))
@@ -114,21 +120,21 @@ impl Reader {
             }
             "set" => {
                 let read: SetDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Set(self.template(&read.set.into(), &format!("{pointer}/set"))))
+                (read.id, StepKind::Set(self.template(read.set.into(), &format!("{pointer}/set"))))
             }
             "skip" => {
                 let read: SkipDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Skip(self.template(&read.skip.into(), &format!("{pointer}/skip"))))
+                (read.id, StepKind::Skip(self.template(read.skip.into(), &format!("{pointer}/skip"))))
             }
             _ => {
                 let read: FailDocument = self.read(schema, document, pointer)?;
-                (read.id, StepKind::Fail(self.template(&read.fail.into(), &format!("{pointer}/fail"))))
+                (read.id, StepKind::Fail(self.template(read.fail.into(), &format!("{pointer}/fail"))))
             }
         };
         let has_policy = schema.value().pointer("/properties/on_error").is_some();
         let policy = if has_policy { self.policy(document, pointer, depth)? } else { StepPolicy::default() };
         if self.ids.len() >= MAX_STEPS {
-            let found = Diagnostic::error(pointer, format!("the flow has more than {MAX_STEPS} steps"));
+            let found = Diagnostic::over_limit(pointer, format!("the flow has more than {MAX_STEPS} steps"));
             self.found.push(found.hint("move some of them into a flow of their own, and call it"));
             return None;
         }
@@ -142,15 +148,15 @@ impl Reader {
 
     /// Reads the members that say what happens when the step fails or takes too long.
     fn policy(&mut self, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
-        let read: PolicyDocument = serde_json::from_value(document.clone()).ok()?;
+        let read = PolicyDocument::deserialize(document).ok()?;
         let retry = read.retry.and_then(|retry| {
             let wait = self.duration(&retry.wait, format!("{pointer}/retry/wait"))?;
             let longest = self.duration(&retry.longest, format!("{pointer}/retry/longest"))?;
             Some(Tries { tries: retry.tries, wait, longest })
         });
         let timeout = read.timeout.and_then(|timeout| self.duration(&timeout, format!("{pointer}/timeout")));
-        let on_error = match read.on_error {
-            Some(Value::Array(steps)) => OnError::Steps(self.steps(&steps, &format!("{pointer}/on_error"), depth + 1)),
+        let on_error = match document.get("on_error") {
+            Some(Value::Array(steps)) => OnError::Steps(self.steps(steps, &format!("{pointer}/on_error"), depth + 1)),
             Some(word) if word == "continue" => OnError::Continue,
             _ => OnError::Fail,
         };
@@ -162,10 +168,10 @@ impl Reader {
             return self.duration(&text, format!("{pointer}/for")).map(Wait::For);
         }
         if let Some(name) = read.signal {
-            return Some(Wait::Signal(self.template(&name.into(), &format!("{pointer}/signal"))));
+            return Some(Wait::Signal(self.template(name.into(), &format!("{pointer}/signal"))));
         }
         let pointer = format!("{pointer}/until");
-        let until = self.template(&read.until?, &pointer);
+        let until = self.template(read.until?, &pointer);
         if let Some(Err(error)) = until.literal().map(moment) {
             self.found.push(Diagnostic { pointer, ..Diagnostic::from(&error) });
         }
@@ -193,7 +199,7 @@ impl Reader {
                 Over::Action(self.call(over.action, over.connection, over.input, &list_pointer))
             }
             list => {
-                let list = self.template(&list, &list_pointer);
+                let list = self.template(list, &list_pointer);
                 if list.literal().is_some_and(|list| !list.is_array()) {
                     let found = Diagnostic::error(list_pointer, "each needs a list, or an expression that yields one");
                     self.found.push(found.hint("write an expression in braces: {{ .. }}"));
@@ -201,17 +207,17 @@ impl Reader {
                 Over::List(list)
             }
         };
-        let key = read.key.map(|key| self.template(&key.into(), &format!("{pointer}/key")));
+        let key = read.key.map(|key| self.template(key.into(), &format!("{pointer}/key")));
         let once = match read.once {
             None | Some(Value::Bool(false)) => None,
-            Some(Value::Bool(true)) => Some(self.template(&"{{ item }}".into(), &format!("{pointer}/once"))),
-            Some(once) => Some(self.template(&once, &format!("{pointer}/once"))),
+            Some(Value::Bool(true)) => Some(self.template("{{ item }}".into(), &format!("{pointer}/once"))),
+            Some(once) => Some(self.template(once, &format!("{pointer}/once"))),
         };
         if once.is_some() && key.is_none() {
             let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
             self.found.push(found.hint(KEY_HINT));
         }
-        let steps = self.steps(&read.steps, &format!("{pointer}/steps"), depth + 1);
+        let steps = self.steps(list(document.get("steps")), &format!("{pointer}/steps"), depth + 1);
         let (concurrency, batch) = (read.concurrency, read.batch);
         Some((
             read.id,
@@ -227,7 +233,7 @@ impl Reader {
         depth: usize,
     ) -> Option<(String, StepKind)> {
         let read: IfDocument = self.read(schema, document, pointer)?;
-        let condition = self.template(&read.condition, &format!("{pointer}/if"));
+        let condition = self.template(read.condition, &format!("{pointer}/if"));
         if condition.literal().is_some_and(|value| !value.is_boolean()) {
             let found = Diagnostic::error(format!("{pointer}/if"), "if needs an expression that yields true or false");
             self.found.push(found.hint("write it in braces: {{ .. }}"));
@@ -240,21 +246,22 @@ impl Reader {
             policy: StepPolicy::default(),
         };
         if let Some(reason) = &read.skip {
-            then.push(end(StepKind::Skip(self.template(&reason.as_str().into(), &format!("{pointer}/skip")))));
+            then.push(end(StepKind::Skip(self.template(reason.as_str().into(), &format!("{pointer}/skip")))));
         }
         if let Some(reason) = &read.fail {
-            then.push(end(StepKind::Fail(self.template(&reason.as_str().into(), &format!("{pointer}/fail")))));
+            then.push(end(StepKind::Fail(self.template(reason.as_str().into(), &format!("{pointer}/fail")))));
         }
-        let alternatives = then.len() + usize::from(!read.then.is_empty());
-        if alternatives > 1 || (alternatives == 0 && read.otherwise.is_empty()) {
+        let (if_true, if_false) = (list(document.get("then")), list(document.get("else")));
+        let alternatives = then.len() + usize::from(!if_true.is_empty());
+        if alternatives > 1 || (alternatives == 0 && if_false.is_empty()) {
             let found = Diagnostic::error(pointer, "if needs exactly one of: then, skip, fail");
             self.found.push(found.hint("`else` may be added to any of them, or used alone"));
         }
         let then = match then.is_empty() {
-            true => self.steps(&read.then, &format!("{pointer}/then"), depth + 1),
+            true => self.steps(if_true, &format!("{pointer}/then"), depth + 1),
             false => then.into(),
         };
-        let otherwise = self.steps(&read.otherwise, &format!("{pointer}/else"), depth + 1);
+        let otherwise = self.steps(if_false, &format!("{pointer}/else"), depth + 1);
         Some((read.id, StepKind::If { condition, then, otherwise }))
     }
 
@@ -267,7 +274,7 @@ impl Reader {
         pointer: &str,
     ) -> BoundAction {
         self.check_binding(&binding, format!("{pointer}/connection"));
-        BoundAction { action, binding, input: self.template(&input.into(), &format!("{pointer}/input")) }
+        BoundAction { action, binding, input: self.template(input.into(), &format!("{pointer}/input")) }
     }
 
     /// Reports a reference to a connection binding that the flow does not have.
@@ -281,9 +288,14 @@ impl Reader {
     }
 
     /// Compiles a value with expressions, and reports those that do not compile.
-    pub(crate) fn template(&mut self, value: &Value, pointer: &str) -> Template {
+    pub(crate) fn template(&mut self, value: Value, pointer: &str) -> Template {
         Template::compile(value, pointer, &mut self.found)
     }
+}
+
+/// The items of a value, if it is a list.
+pub(crate) fn list(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// The hint where a key is missing, or does not identify items.

@@ -11,6 +11,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, schema_of};
 
+/// A part of a document that is read where it stands: a copy of the steps at each level would take as much memory as the
+/// document for each level.
+pub(crate) type InPlace = serde::de::IgnoredAny;
+
 /// What happens when a step fails or takes too long.
 #[derive(Default, Deserialize, JsonSchema)]
 #[allow(dead_code)]
@@ -23,7 +27,7 @@ pub(crate) struct PolicyDocument {
     /// What happens when the step has finally failed: `fail` fails the steps around it too, `continue` goes on without
     /// its output, and a list of steps runs in its place. The expressions of those steps can use `error`.
     #[schemars(schema_with = "on_error_schema")]
-    pub(crate) on_error: Option<Value>,
+    pub(crate) on_error: Option<InPlace>,
 }
 
 /// How often a step is tried, and how long it waits in between.
@@ -65,6 +69,7 @@ pub(crate) struct ActionDocument {
 /// Runs steps for each item of a list.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Each")]
+#[allow(dead_code)]
 pub(crate) struct EachDocument {
     /// The step's id, by which later steps refer to it.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
@@ -95,7 +100,7 @@ pub(crate) struct EachDocument {
     pub(crate) batch: Option<usize>,
     /// The steps for each item, in order. Expressions use `item`.
     #[schemars(schema_with = "steps_schema")]
-    pub(crate) steps: Vec<Value>,
+    pub(crate) steps: InPlace,
 }
 
 /// The action that lists the items of an `each`.
@@ -117,6 +122,7 @@ pub(crate) struct ListActionDocument {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "If")]
+#[allow(dead_code)]
 pub(crate) struct IfDocument {
     /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
@@ -126,12 +132,12 @@ pub(crate) struct IfDocument {
     pub(crate) condition: Value,
     /// The steps to run if it is true.
     #[serde(default)]
-    #[schemars(schema_with = "steps_schema")]
-    pub(crate) then: Vec<Value>,
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
+    pub(crate) then: InPlace,
     /// The steps to run if it is false.
     #[serde(default, rename = "else")]
-    #[schemars(schema_with = "steps_schema")]
-    pub(crate) otherwise: Vec<Value>,
+    #[schemars(schema_with = "steps_schema", extend("default" = []))]
+    pub(crate) otherwise: InPlace,
     /// The reason to end the item, or the run, as skipped if it is true.
     pub(crate) skip: Option<String>,
     /// The reason to end the item, or the run, as failed if it is true.
@@ -141,13 +147,14 @@ pub(crate) struct IfDocument {
 /// Runs several lists of steps at the same time, and ends when all of them have ended.
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields, title = "Parallel")]
+#[allow(dead_code)]
 pub(crate) struct ParallelDocument {
     /// The step's id.
     #[schemars(regex(pattern = "^[A-Za-z_][A-Za-z0-9_]{0,63}$"))]
     pub(crate) id: String,
     /// The lists of steps by name. Steps of one list cannot refer to steps of another; later steps can refer to all.
     #[schemars(schema_with = "branches_schema")]
-    pub(crate) parallel: Map<String, Value>,
+    pub(crate) parallel: InPlace,
 }
 
 /// Runs another flow.

@@ -131,7 +131,7 @@ impl Poll {
     /// Reads a poll; `None` if it is not valid, which is reported to the reader.
     fn read(document: PollDocument, reader: &mut Reader) -> Option<Poll> {
         let call = reader.call(document.action, document.connection, document.input, "/trigger/poll");
-        let key = reader.template(&document.key.into(), "/trigger/poll/key");
+        let key = reader.template(document.key.into(), "/trigger/poll/key");
         let pointer = "/trigger/poll/every";
         let every = reader.duration(&document.every, pointer.to_owned())?;
         if every < Duration::from_secs(1) {

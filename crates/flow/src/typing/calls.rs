@@ -1,5 +1,7 @@
 //! Checks the arguments of filters, and infers their results.
 
+use std::borrow::Cow;
+
 use minijinja::machinery::ast::{CallArg, Filter};
 use serde_json::{Map, Value, json};
 use trunkline_core::closest;
@@ -7,18 +9,21 @@ use trunkline_core::closest;
 use crate::{
     filters::{FILTERS, Gives, conversion, environment},
     typing::{
-        infer::{Walk, constant_text},
-        schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+        infer::{UNKNOWN, Walk, constant_text},
+        paths::item_of,
+        schema_algebra::{self, Shape, kinds, list_of, of_kinds},
     },
     values::json_kinds::Kinds,
 };
 
-impl Walk<'_> {
+/// The largest table whose values are known one by one.
+const MAX_ROWS: usize = 256;
+
+impl<'a> Walk<'a> {
     /// A filter: `value | name(arguments)`.
-    pub(super) fn filter(&mut self, call: &Filter<'_>) -> Value {
+    pub(super) fn filter(&mut self, call: &Filter<'_>) -> Shape<'a> {
         let name = call.name;
-        let value =
-            call.expr.as_ref().map(|value| self.walk_where(name == "default", value)).unwrap_or(Value::Bool(true));
+        let value = call.expr.as_ref().map(|value| self.walk_where(name == "default", value)).unwrap_or(UNKNOWN);
         let mut arguments = Vec::new();
         for argument in &call.args {
             match argument {
@@ -26,7 +31,7 @@ impl Walk<'_> {
                 _ => {
                     let what = format!("gives an argument of the filter {name} by name");
                     self.error_with_hint(what, "give arguments by position, without names");
-                    return Value::Bool(true);
+                    return UNKNOWN;
                 }
             }
         }
@@ -37,11 +42,11 @@ impl Walk<'_> {
                 None => format!("use one of the filters: {}", known.collect::<Vec<_>>().join(", ")),
             };
             self.error_with_hint(format!("uses the filter {name}, which does not exist"), hint);
-            return Value::Bool(true);
+            return UNKNOWN;
         };
         if let Err(reason) = filter.check_count(arguments.len()) {
             self.error(format!("cannot work: {reason}"));
-            return Value::Bool(true);
+            return UNKNOWN;
         }
         if kinds(&value).excludes(filter.takes) {
             let what = format!("cannot work: {name} takes {}, not {}", filter.takes, kinds(&value));
@@ -63,50 +68,59 @@ impl Walk<'_> {
             self.error(format!("cannot work: {reason}"));
         }
         let shapes: Vec<_> = arguments.into_iter().map(|(_, shape)| shape).collect();
-        self.result(filter.gives, &value, &shapes, &texts)
+        self.result(filter.gives, value, shapes, &texts)
     }
 
     /// The result of a filter. `texts` has the values of those arguments that are constant texts.
-    fn result(&mut self, gives: Gives, value: &Value, arguments: &[Value], texts: &[Option<&str>]) -> Value {
+    fn result(
+        &mut self,
+        gives: Gives,
+        value: Shape<'a>,
+        arguments: Vec<Shape<'a>>,
+        texts: &[Option<&str>],
+    ) -> Shape<'a> {
         let first = texts.first().copied().flatten();
-        match gives {
+        Cow::Owned(match gives {
             Gives::Kinds(kinds) => of_kinds(kinds),
             Gives::Texts => list_of(of_kinds(Kinds::TEXT)),
             Gives::Path if arguments.is_empty() => list_of(of_kinds(Kinds::TEXT)),
             Gives::Path => of_kinds(Kinds::TEXT),
-            Gives::Item if kinds(value) == Kinds::LIST => item(value),
-            Gives::Item if kinds(value) == Kinds::TEXT => of_kinds(Kinds::TEXT),
+            Gives::Item if kinds(&value) == Kinds::LIST => return item_of(value),
+            Gives::Item if kinds(&value) == Kinds::TEXT => of_kinds(Kinds::TEXT),
             Gives::Item | Gives::Member | Gives::Pointer => Value::Bool(true),
             Gives::Default => {
-                either([schema_algebra::without_null(value)].into_iter().chain(arguments.first().cloned()))
+                let present = schema_algebra::without_null(self.own(value));
+                self.either([Cow::Owned(present)].into_iter().chain(arguments.into_iter().take(1)).collect())
             }
             Gives::Map => {
-                let mut shape = item(value);
+                let mut shape = item_of(value);
                 for name in first.into_iter().flat_map(|path| path.split('.')) {
                     shape = match name.parse::<usize>() {
-                        Ok(_) if kinds(&shape) == Kinds::LIST => item(&shape),
-                        _ => self.member(&shape, name, "an item of the list"),
+                        Ok(_) if kinds(&shape) == Kinds::LIST => item_of(shape),
+                        _ => self.member(shape, name, "an item of the list"),
                     };
                 }
-                list_of(shape)
+                list_of(self.own(shape))
             }
-            Gives::Pick | Gives::Omit if kinds(value) == Kinds::LIST => {
-                let one = self.result(gives, &item(value), arguments, texts);
-                list_of(one)
+            Gives::Pick | Gives::Omit if kinds(&value) == Kinds::LIST => {
+                let one = self.result(gives, item_of(value), arguments, texts);
+                list_of(self.own(one))
             }
             Gives::Pick => {
                 let mut members = Map::new();
                 for name in texts.iter().copied().flatten() {
-                    let shape = self.member(value, name, "the object");
-                    members.insert(name.to_owned(), shape);
+                    let shape = self.member(Cow::Borrowed(&value), name, "the object");
+                    members.insert(name.to_owned(), self.own(shape));
                 }
                 let all = texts.iter().all(Option::is_some);
                 if all { json!({ "type": "object", "properties": members }) } else { of_kinds(Kinds::OBJECT) }
             }
             Gives::Omit => {
-                let mut left = value.clone();
                 for name in texts.iter().copied().flatten() {
-                    self.member(value, name, "the object");
+                    self.member(Cow::Borrowed(&value), name, "the object");
+                }
+                let mut left = self.own(value);
+                for name in texts.iter().copied().flatten() {
                     if let Some(properties) = left.get_mut("properties").and_then(Value::as_object_mut) {
                         properties.shift_remove(name);
                     }
@@ -117,7 +131,7 @@ impl Walk<'_> {
                 left
             }
             Gives::Lookup => {
-                let (Some(names), Some(table)) = (self.names, first) else { return Value::Bool(true) };
+                let (Some(names), Some(table)) = (self.names, first) else { return UNKNOWN };
                 let Some(rows) = names.tables.get(table).and_then(Value::as_object) else {
                     let known: Vec<_> = names.tables.as_object().into_iter().flat_map(Map::keys).cloned().collect();
                     let hint = match known.is_empty() {
@@ -125,11 +139,14 @@ impl Walk<'_> {
                         false => format!("its tables are: {}", known.join(", ")),
                     };
                     self.error_with_hint(format!("looks in the table {table}, which the flow does not have"), hint);
-                    return Value::Bool(true);
+                    return UNKNOWN;
                 };
-                let values = rows.values().map(|value| json!({ "const": value }));
-                either(values.chain(arguments.get(1).cloned()))
+                if rows.len() > MAX_ROWS {
+                    return UNKNOWN;
+                }
+                let values = rows.values().map(|value| Cow::Owned(json!({ "const": value })));
+                self.either(values.chain(arguments.into_iter().skip(1).take(1)).collect())
             }
-        }
+        })
     }
 }

@@ -6,10 +6,7 @@
 //! The same walk decides whether an expression may be compiled at all, then without knowing the value of any name:
 //! functions and unknown filters are rejected, and so are expressions that are too large.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{borrow::Cow, collections::BTreeSet, fmt};
 
 use minijinja::{
     machinery::{
@@ -26,7 +23,10 @@ use trunkline_core::{Diagnostic, NUMBER_HINT, Severity, lossy_number};
 use crate::{
     evaluation::{BOOLEAN_HINT, Tree},
     filters::environment::TESTS,
-    typing::schema_algebra::{self, either, item, kinds, list_of, of_kinds},
+    typing::{
+        names::Names,
+        schema_algebra::{self, Shape, count, either, item, kinds, list_of, of_kinds},
+    },
     values::{
         conversion::{detail, to_json},
         json_kinds::Kinds,
@@ -40,54 +40,31 @@ pub(crate) const ROOTS: [&str; 6] = ["input", "steps", "item", "items", "error",
 const MAX_JOINS: usize = 64;
 /// The largest number of tokens in an expression: the parser needs stack for each token that is nested in another.
 const MAX_TOKENS: usize = 1024;
+/// The deepest nesting of brackets. The parser gives up at 75, without saying so.
+const MAX_BRACKETS: usize = 64;
 /// The deepest nesting of an expression's parts; `a.b.c` is three levels deep. Each walk over the tree needs stack for
 /// it.
 const MAX_DEPTH: usize = 128;
+
+/// The largest number of values that the shape of one expression copies from others. Of a larger part, only the kinds
+/// are known: otherwise a short expression could cost as much as the largest schema.
+const MAX_COPIED: usize = 1000;
 
 /// The hint where a list or object becomes part of a text.
 pub(crate) const TO_TEXT_HINT: &str = "convert it first, with the filter join(', ') or json";
 /// The hint where an expression exceeds a limit.
 const DIVIDE_HINT: &str = "divide it among several steps with `set`";
 
-/// What is known about the output of a step.
-#[derive(Clone)]
-pub(crate) struct StepOutput {
-    pub(crate) shape: Value,
-    /// The step has run whenever the expression is evaluated. Otherwise it may have been left out or have failed.
-    pub(crate) certain: bool,
-}
-
-/// The names that expressions at one place can refer to, with the shapes of their values.
-#[derive(Clone)]
-pub(crate) struct Names {
-    pub(crate) input: Value,
-    /// The item, inside of an `each` without `batch`.
-    pub(crate) item: Option<Value>,
-    /// The list of items, inside of an `each` with `batch`.
-    pub(crate) items: Option<Value>,
-    /// Whether `error` exists.
-    pub(crate) error: bool,
-    /// The outputs of earlier steps, by their ids.
-    pub(crate) steps: BTreeMap<String, StepOutput>,
-    /// The flow's tables themselves, not their shape.
-    pub(crate) tables: Value,
-}
-
-impl Names {
-    /// Adds the outputs of the steps of a branch. `runs` says whether the branch certainly runs.
-    pub(crate) fn add_branch(&mut self, branch: Names, runs: bool) {
-        for (id, output) in branch.steps {
-            let certain = runs && output.certain;
-            self.steps.entry(id).or_insert(StepOutput { certain, ..output });
-        }
-    }
-}
-
 /// Returns the tree of an expression, if it may be evaluated. The error is everything that is wrong with the expression.
 pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>> {
     if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
-        let found = Diagnostic::error(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
+        let found =
+            Diagnostic::over_limit(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
         return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
+    }
+    if brackets(source) > MAX_BRACKETS {
+        let message = format!("an expression has brackets nested more than {MAX_BRACKETS} levels deep");
+        return Err(vec![Diagnostic::over_limit(pointer, message).hint(DIVIDE_HINT)]);
     }
     let mut walk = Walk::new(source, pointer, None);
     walk.numbers();
@@ -104,9 +81,23 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>
     }
 }
 
+/// Returns the deepest nesting of brackets in an expression.
+fn brackets(source: &str) -> usize {
+    let (mut depth, mut deepest) = (0usize, 0);
+    for (token, _) in tokenize(source, true, SyntaxConfig::default()).filter_map(Result::ok) {
+        match token {
+            Token::ParenOpen | Token::BracketOpen | Token::BraceOpen => depth += 1,
+            Token::ParenClose | Token::BracketClose | Token::BraceClose => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// What is known about the result of an expression before a run.
-pub(crate) struct Inferred {
-    pub(crate) shape: Value,
+pub(crate) struct Inferred<'a> {
+    pub(crate) shape: Shape<'a>,
     /// The value, if the expression is constant.
     pub(crate) constant: Option<Value>,
     /// The names that it refers to, such as `item`.
@@ -115,7 +106,7 @@ pub(crate) struct Inferred {
 }
 
 /// Infers the result of an expression that [`admit`] has accepted.
-pub(crate) fn infer(source: &str, pointer: &str, names: &Names) -> Inferred {
+pub(crate) fn infer<'a>(source: &'a str, pointer: &'a str, names: &'a Names<'a>) -> Inferred<'a> {
     let mut walk = Walk::new(source, pointer, Some(names));
     let (shape, tree) = walk.source();
     let constant = tree.filter(|tree| tree.is_constant() && !walk.has_errors()).and_then(|tree| walk.constant(&tree));
@@ -127,17 +118,19 @@ pub(super) struct Walk<'a> {
     source: &'a str,
     pointer: &'a str,
     /// `None` while the expression is being admitted: nothing is known about any value.
-    pub(super) names: Option<&'a Names>,
+    pub(super) names: Option<&'a Names<'a>>,
     found: Vec<Diagnostic>,
     pub(super) roots: BTreeSet<String>,
     pub(super) joins: usize,
+    /// The number of values that may still be copied.
+    left: usize,
     depth: usize,
     /// Whether the value may be missing: before `default`, and in `is defined`.
     pub(super) may_be_missing: bool,
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a str, pointer: &'a str, names: Option<&'a Names>) -> Self {
+    fn new(source: &'a str, pointer: &'a str, names: Option<&'a Names<'a>>) -> Self {
         Walk {
             source,
             pointer,
@@ -145,6 +138,7 @@ impl<'a> Walk<'a> {
             found: Vec::new(),
             roots: BTreeSet::new(),
             joins: 0,
+            left: MAX_COPIED,
             depth: 0,
             may_be_missing: false,
         }
@@ -186,17 +180,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks over the whole expression; returns its shape, and its tree.
-    fn source(&mut self) -> (Value, Option<Tree>) {
+    fn source(&mut self) -> (Shape<'a>, Option<Tree>) {
         let expression = match parse_expr(self.source) {
             Ok(expression) => expression,
             Err(error) => {
                 self.error(format!("is not a valid expression: {}", detail(&error)));
-                return (Value::Bool(true), None);
+                return (UNKNOWN, None);
             }
         };
         let shape = self.walk(&expression);
         if self.joins > MAX_JOINS {
-            self.error_with_hint(format!("joins with ~ or + more than {MAX_JOINS} times"), DIVIDE_HINT);
+            let message = format!("{{{{ {} }}}} joins with ~ or + more than {MAX_JOINS} times", self.source);
+            self.report(Diagnostic::over_limit(self.pointer, message).hint(DIVIDE_HINT));
         }
         (shape, Tree::build(&expression))
     }
@@ -222,11 +217,11 @@ impl<'a> Walk<'a> {
     }
 
     /// Returns the shape of an expression, and reports what is wrong in it.
-    pub(super) fn walk(&mut self, expression: &Expr<'_>) -> Value {
+    pub(super) fn walk(&mut self, expression: &Expr<'_>) -> Shape<'a> {
         if self.depth == MAX_DEPTH {
             let message = format!("an expression is nested more than {MAX_DEPTH} levels deep");
-            self.report(Diagnostic::error(self.pointer, message).hint(DIVIDE_HINT));
-            return Value::Bool(true);
+            self.report(Diagnostic::over_limit(self.pointer, message).hint(DIVIDE_HINT));
+            return UNKNOWN;
         }
         self.depth += 1;
         let shape = self.node(expression);
@@ -235,7 +230,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Like [`Walk::walk`], for an expression whose value may or may not be missing. In a path, any part may be missing.
-    pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Value {
+    pub(super) fn walk_where(&mut self, may_be_missing: bool, expression: &Expr<'_>) -> Shape<'a> {
         let is_path = matches!(expression, Expr::Var(_) | Expr::GetAttr(_) | Expr::GetItem(_));
         let may_be_missing = may_be_missing && is_path;
         let before = std::mem::replace(&mut self.may_be_missing, may_be_missing);
@@ -244,12 +239,32 @@ impl<'a> Walk<'a> {
         shape
     }
 
-    fn node(&mut self, expression: &Expr<'_>) -> Value {
-        match expression {
+    /// Returns a copy of a shape. If there are too many copies, only its kinds are known.
+    pub(super) fn own(&mut self, shape: Shape<'_>) -> Value {
+        match shape {
+            Cow::Owned(shape) => shape,
+            Cow::Borrowed(shape) => match self.left.checked_sub(count(shape, self.left)) {
+                Some(left) => {
+                    self.left = left;
+                    shape.clone()
+                }
+                None => of_kinds(kinds(shape)),
+            },
+        }
+    }
+
+    /// Returns the shape of a value that has one of these shapes, each of which occurs.
+    pub(super) fn either(&mut self, shapes: Vec<Shape<'_>>) -> Value {
+        either(shapes.into_iter().map(|shape| self.own(shape)).collect::<Vec<_>>())
+    }
+
+    fn node(&mut self, expression: &Expr<'_>) -> Shape<'a> {
+        let shape = match expression {
+            Expr::Var(var) => return self.root(var.id),
+            Expr::GetAttr(get) => return self.attribute(&get.expr, get.name),
+            Expr::GetItem(get) => return self.subscript(&get.expr, &get.subscript_expr),
+            Expr::Filter(filter) => return self.filter(filter),
             Expr::Const(constant) => literal(constant),
-            Expr::Var(var) => self.root(var.id),
-            Expr::GetAttr(get) => self.attribute(&get.expr, get.name),
-            Expr::GetItem(get) => self.subscript(&get.expr, &get.subscript_expr),
             Expr::Slice(slice) => self.slice(slice),
             Expr::UnaryOp(unary) => match unary.op {
                 UnaryOpKind::Not => self.condition(&unary.expr, "not"),
@@ -264,9 +279,8 @@ impl<'a> Walk<'a> {
                 self.condition(&choice.test_expr, "if");
                 let yes = self.walk(&choice.true_expr);
                 let no = choice.false_expr.as_ref().map(|no| self.walk(no));
-                either([Some(yes), no].into_iter().flatten())
+                self.either([Some(yes), no].into_iter().flatten().collect())
             }
-            Expr::Filter(filter) => self.filter(filter),
             Expr::Test(test) => self.test(test),
             Expr::Call(_) => {
                 let what = "calls a function, but expressions have no functions";
@@ -275,14 +289,15 @@ impl<'a> Walk<'a> {
             }
             Expr::List(list) => {
                 let items: Vec<_> = list.items.iter().map(|item| self.walk(item)).collect();
-                list_of(either(items))
+                list_of(self.either(items))
             }
             Expr::Tuple(_) => {
                 self.error_with_hint("has a list in round brackets", "write lists in square brackets: [1, 2]");
                 Value::Bool(true)
             }
             Expr::Map(map) => self.object(map),
-        }
+        };
+        Cow::Owned(shape)
     }
 
     /// A part of a list or text: `[from:to]`.
@@ -299,7 +314,10 @@ impl<'a> Walk<'a> {
         }
         match kinds(&shape) {
             Kinds::TEXT => of_kinds(Kinds::TEXT),
-            Kinds::LIST => list_of(item(&shape)),
+            Kinds::LIST => {
+                let item = self.own(item(&shape));
+                list_of(item)
+            }
             _ => Value::Bool(true),
         }
     }
@@ -330,6 +348,7 @@ impl<'a> Walk<'a> {
         let mut members = Some(Map::new());
         for (key, value) in map.keys.iter().zip(&map.values) {
             let shape = self.walk(value);
+            let shape = self.own(shape);
             match (constant_text(key), &mut members) {
                 (Some(name), Some(members)) => {
                     if members.insert(name.to_owned(), shape).is_some() {
@@ -353,7 +372,7 @@ impl<'a> Walk<'a> {
     }
 
     /// An operand that must be a number; `role` says what it is used for.
-    pub(super) fn number(&mut self, expression: &Expr<'_>, role: &str) -> Value {
+    pub(super) fn number(&mut self, expression: &Expr<'_>, role: &str) -> Shape<'a> {
         let shape = self.walk(expression);
         if kinds(&shape).excludes(Kinds::NUMBER) {
             self.error(format!("uses {} {role}, where a number is needed", kinds(&shape)));
@@ -361,6 +380,9 @@ impl<'a> Walk<'a> {
         shape
     }
 }
+
+/// The shape of a value about which nothing is known.
+pub(super) const UNKNOWN: Shape<'static> = Cow::Owned(Value::Bool(true));
 
 fn literal(constant: &Const) -> Value {
     serde_json::to_value(&constant.value).map_or(Value::Bool(true), |value| json!({ "const": value }))

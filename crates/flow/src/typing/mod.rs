@@ -2,6 +2,7 @@
 
 mod calls;
 pub(crate) mod infer;
+pub(crate) mod names;
 mod operators;
 mod paths;
 pub(crate) mod schema_algebra;

@@ -122,7 +122,7 @@ impl Walk<'_> {
         if all.len() < 2 {
             return;
         }
-        let impossible: Vec<_> = given.iter().filter(|value| !all.contains(value)).cloned().collect();
+        let impossible: Vec<_> = given.iter().copied().filter(|value| !all.contains(value)).collect();
         if impossible.len() == given.len() || (each && !impossible.is_empty()) {
             let what = format!("compares with {}, which is never the value", schema_algebra::list(&impossible));
             self.error_with_hint(what, format!("the possible values are {}", schema_algebra::list(&all)));

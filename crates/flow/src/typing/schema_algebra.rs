@@ -4,6 +4,8 @@
 //! The answers are conservative. A mismatch is reported only if no value of the shape can fit; where a schema says
 //! nothing, every value is possible.
 
+use std::{borrow::Cow, collections::HashSet};
+
 use serde_json::{Map, Value, json};
 use trunkline_core::{Schema, closest};
 
@@ -19,10 +21,19 @@ const FORMATS: [&str; 5] = ["uuid", "date", "date-time", "uri", "email"];
 /// The keywords with alternatives.
 const CHOICES: [&str; 3] = ["anyOf", "oneOf", EITHER];
 
+/// The largest number of alternatives of a shape. Of more, only the kinds are known.
+const MAX_ALTERNATIVES: usize = 256;
+
+/// The keywords that say nothing about a value.
+const ANNOTATIONS: [&str; 6] = ["title", "description", "default", "examples", "deprecated", "$comment"];
+
+/// A shape. What is known about a name is borrowed: a copy for each use would cost as much as the schema is large.
+pub(crate) type Shape<'a> = Cow<'a, Value>;
+
 /// What a schema says about a member of an object.
-pub(crate) enum Member {
+pub(crate) enum Member<'a> {
     /// It has this shape.
-    Is(Value),
+    Is(Shape<'a>),
     /// The schema says nothing about it.
     Unknown,
     /// It is not among the declared members. An open object may still have it.
@@ -49,13 +60,27 @@ fn choices(schema: &Value) -> Vec<&Value> {
     CHOICES.iter().flat_map(|name| parts(schema, name)).collect()
 }
 
+/// Returns the number of values in a value, and stops to count when it is larger than `most`.
+pub(crate) fn count(value: &Value, most: usize) -> usize {
+    let inside = |sum: usize, inner: &Value| if sum > most { sum } else { sum + count(inner, most - sum) };
+    match value {
+        Value::Array(items) => items.iter().fold(1, inside),
+        Value::Object(members) => members.values().fold(1, inside),
+        _ => 1,
+    }
+}
+
 /// Returns the shape of a value that has one of these shapes, each of which occurs.
 pub(crate) fn either(shapes: impl IntoIterator<Item = Value>) -> Value {
-    let mut all: Vec<Value> = Vec::new();
+    let (mut all, mut known, mut all_kinds) = (Vec::new(), HashSet::new(), Kinds::NOTHING);
     for shape in shapes {
-        if !all.contains(&shape) {
+        all_kinds = all_kinds.or(kinds(&shape));
+        if all.len() <= MAX_ALTERNATIVES && known.insert(shape.clone()) {
             all.push(shape);
         }
+    }
+    if all.len() > MAX_ALTERNATIVES {
+        return of_kinds(all_kinds);
     }
     match <[Value; 1]>::try_from(all) {
         Ok([only]) => only,
@@ -112,12 +137,12 @@ pub(crate) fn kinds(schema: &Value) -> Kinds {
 }
 
 /// Returns all values that a schema allows, if it lists them.
-pub(crate) fn values(schema: &Value) -> Option<Vec<Value>> {
+pub(crate) fn values(schema: &Value) -> Option<Vec<&Value>> {
     if let Some(constant) = schema.get("const") {
-        return Some(vec![constant.clone()]);
+        return Some(vec![constant]);
     }
     if let Some(values) = schema.get("enum").and_then(Value::as_array) {
-        return Some(values.clone());
+        return Some(values.iter().collect());
     }
     let branches = choices(schema);
     match branches.is_empty() {
@@ -127,20 +152,20 @@ pub(crate) fn values(schema: &Value) -> Option<Vec<Value>> {
 }
 
 /// Returns what a schema says about a member.
-pub(crate) fn member(schema: &Value, name: &str) -> Member {
+pub(crate) fn member<'a>(schema: &'a Value, name: &str) -> Member<'a> {
     let Some(object) = schema.as_object() else { return Member::Unknown };
     if object.contains_key("$ref") || object.contains_key("patternProperties") {
         return Member::Unknown;
     }
     if let Some(Value::Object(constant)) = object.get("const") {
         return match constant.get(name) {
-            Some(value) => Member::Is(json!({ "const": value })),
+            Some(value) => Member::Is(Cow::Owned(json!({ "const": value }))),
             None => Member::Missing { open: false, declared: constant.keys().cloned().collect() },
         };
     }
     let properties = object.get("properties").and_then(Value::as_object);
     if let Some(property) = properties.and_then(|all| all.get(name)) {
-        return Member::Is(property.clone());
+        return Member::Is(Cow::Borrowed(property));
     }
     let (mut found, mut silent) = (Vec::new(), false);
     let mut declared: Vec<String> = properties.into_iter().flat_map(Map::keys).cloned().collect();
@@ -159,10 +184,10 @@ pub(crate) fn member(schema: &Value, name: &str) -> Member {
     }
     match (found.is_empty(), silent) {
         (false, false) if found.len() == 1 => Member::Is(found.remove(0)),
-        (false, false) => Member::Is(json!({ "anyOf": found })),
+        (false, false) => Member::Is(Cow::Owned(json!({ "anyOf": found }))),
         (_, true) => Member::Unknown,
         (true, false) => match more {
-            Some(shape @ Value::Object(_)) if declared.is_empty() => Member::Is(shape.clone()),
+            Some(shape @ Value::Object(_)) if declared.is_empty() => Member::Is(Cow::Borrowed(shape)),
             _ if declared.is_empty() && more != Some(&Value::Bool(false)) => Member::Unknown,
             _ => Member::Missing { open, declared },
         },
@@ -170,38 +195,38 @@ pub(crate) fn member(schema: &Value, name: &str) -> Member {
 }
 
 /// Returns the shape of the items of a list.
-pub(crate) fn item(schema: &Value) -> Value {
+pub(crate) fn item(schema: &Value) -> Shape<'_> {
     if schema.get("prefixItems").is_some() {
-        return Value::Bool(true);
+        return Cow::Owned(Value::Bool(true));
     }
     if let Some(items) = schema.get("items") {
-        return items.clone();
+        return Cow::Borrowed(items);
     }
     if let Some(Value::Array(items)) = schema.get("const") {
-        return either(items.iter().map(|item| json!({ "const": item })));
+        return Cow::Owned(either(items.iter().map(|item| json!({ "const": item }))));
     }
     let lists = choices(schema).into_iter().chain(parts(schema, "allOf"));
     let lists: Vec<_> = lists.filter(|one| !kinds(one).excludes(Kinds::LIST)).map(item).collect();
-    match <[Value; 1]>::try_from(lists) {
+    match <[Shape<'_>; 1]>::try_from(lists) {
         Ok([only]) => only,
-        Err(lists) if lists.is_empty() => Value::Bool(true),
-        Err(lists) => json!({ "anyOf": lists }),
+        Err(lists) if lists.is_empty() => Cow::Owned(Value::Bool(true)),
+        Err(lists) => Cow::Owned(json!({ "anyOf": lists })),
     }
 }
 
 /// Returns the shape without null.
-pub(crate) fn without_null(schema: &Value) -> Value {
-    let known = kinds(schema);
+pub(crate) fn without_null(schema: Value) -> Value {
+    let known = kinds(&schema);
     if known == Kinds::ANY || known.excludes(Kinds::NULL) {
-        return schema.clone();
+        return schema;
     }
     for name in ["anyOf", "oneOf"] {
-        let left: Vec<_> = parts(schema, name).filter(|one| kinds(one) != Kinds::NULL).collect();
+        let left: Vec<_> = parts(&schema, name).filter(|one| kinds(one) != Kinds::NULL).collect();
         if let [only] = left[..] {
             return only.clone();
         }
     }
-    let mut schema = schema.clone();
+    let mut schema = schema;
     if let Some(names) = schema.get_mut("type").and_then(Value::as_array_mut) {
         names.retain(|name| name != "null");
     }
@@ -243,6 +268,10 @@ fn find_mismatch(given: &Value, wanted: &Value) -> Option<Mismatch> {
         let reason = format!("it yields {has}, but {wants} is expected");
         return Some(Mismatch { reason, expects_null: !wants.excludes(Kinds::NULL) });
     }
+    let more = |name: &String| name != "type" && !ANNOTATIONS.contains(&name.as_str());
+    if has.within(wants) && wanted.as_object().is_some_and(|wanted| !wanted.keys().any(more)) {
+        return None;
+    }
     if let Some(values) = values(given).filter(|values| !values.is_empty()) {
         let schema = Schema::from(wanted.clone());
         let faults: Option<Vec<_>> = values.iter().map(|value| schema.check(value).into_iter().next()).collect();
@@ -282,8 +311,8 @@ fn find_mismatch(given: &Value, wanted: &Value) -> Option<Mismatch> {
 }
 
 /// Returns values as text for a message: the first eight.
-pub(crate) fn list(values: &[Value]) -> String {
-    let mut text: Vec<_> = values.iter().take(8).map(Value::to_string).collect();
+pub(crate) fn list(values: &[&Value]) -> String {
+    let mut text: Vec<_> = values.iter().take(8).map(|value| value.to_string()).collect();
     if values.len() > 8 {
         text.push("..".to_owned());
     }

@@ -1,8 +1,14 @@
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
+
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Severity};
 
 use super::{
-    infer::{Names, StepOutput, admit, infer},
+    infer::{admit, infer},
+    names::{Names, StepOutput},
     schema_algebra,
 };
 use crate::{
@@ -11,21 +17,21 @@ use crate::{
     values::json_kinds::Kinds,
 };
 
-fn names() -> Names {
+static TABLES: LazyLock<Value> = LazyLock::new(|| json!({ "sizes": { "s": 1, "l": 2 } }));
+
+fn names() -> Names<'static> {
     let output = json!({ "type": "object", "properties": {
         "id": { "type": "string", "format": "uuid" }, "size": { "type": "integer" }, "ratio": { "type": "number" },
         "state": { "enum": ["new", "done"] }, "title": { "type": ["string", "null"] }, "ok": { "type": "boolean" },
         "items": { "type": "array", "items": { "type": "object", "additionalProperties": true,
             "properties": { "fileName": { "type": "string" }, "file": { "type": "object", "properties": { "md5": { "type": "string" } } } } } }
     } });
-    let step = |certain| StepOutput { shape: output.clone(), certain };
+    let step = |certain| StepOutput { shape: Arc::new(output.clone()), certain };
+    let input = json!({ "type": "object", "properties": {
+        "text": { "type": "string" }, "any": {}, "list": { "type": "array" } } });
     Names {
-        input: json!({ "type": "object", "properties": { "text": { "type": "string" }, "any": {}, "list": { "type": "array" } } }),
-        item: None,
-        items: None,
-        error: false,
         steps: [("a".to_owned(), step(true)), ("maybe".to_owned(), step(false))].into_iter().collect(),
-        tables: json!({ "sizes": { "s": 1, "l": 2 } }),
+        ..Names::new(Cow::Owned(input), &TABLES)
     }
 }
 
@@ -69,7 +75,8 @@ fn the_kinds_of_a_result_are_inferred() {
         ("input.any", Kinds::ANY),
         ("input.any + 1", Kinds::NUMBER),
     ] {
-        let inferred = infer(source, "/x", &names());
+        let names = names();
+        let inferred = infer(source, "/x", &names);
         assert_eq!(schema_algebra::kinds(&inferred.shape), kind, "{source}: {}", inferred.shape);
         assert_eq!(inferred.found, [], "{source}");
     }
@@ -160,9 +167,9 @@ fn the_results_of_filter_examples_have_the_inferred_kinds() {
     let tables = json!({ "colours": { "rot": "red", "blau": "blue" } });
     for example in FILTERS.iter().flat_map(|filter| filter.examples) {
         let input: Value = serde_json::from_str(example.input).unwrap();
-        let names = Names { input: json!({ "const": input }), tables: tables.clone(), ..names() };
+        let names = Names::new(Cow::Owned(json!({ "const": input })), &tables);
         let inferred = infer(example.expression, "/x", &names);
-        let template = Template::compile(&json!(format!("{{{{ {} }}}}", example.expression)), "/x", &mut Vec::new());
+        let template = Template::compile(json!(format!("{{{{ {} }}}}", example.expression)), "/x", &mut Vec::new());
         let yields = template.render(&Scope::new(&input, "r", &tables)).unwrap();
         assert!(
             Kinds::of(&yields).within(schema_algebra::kinds(&inferred.shape)),

@@ -3,4 +3,5 @@
 mod checks;
 mod clock_changes;
 mod documents;
+mod limits;
 mod linking;

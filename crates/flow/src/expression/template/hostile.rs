@@ -233,7 +233,7 @@ fn scope(input: &Value) -> Scope {
 
 fn yields(source: &str, scope: &Scope) -> Result<Value> {
     let mut found = Vec::new();
-    let template = Template::compile(&json!(format!("{{{{ {source} }}}}")), "", &mut found);
+    let template = Template::compile(json!(format!("{{{{ {source} }}}}")), "", &mut found);
     Diagnostic::accept(source, &found)?;
     template.render(scope)
 }

@@ -3,7 +3,7 @@ use serde_json::json;
 
 fn try_render(template: Value, input: Value) -> Result<Value> {
     let mut found = Vec::new();
-    let template = Template::compile(&template, "", &mut found);
+    let template = Template::compile(template, "", &mut found);
     if let Some(error) = Diagnostic::into_error("template", &found) {
         return Err(error);
     }
