@@ -4,7 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, NextStep, Result, Stage, hide_url_passwords};
+use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, Result, Stage, hide_url_passwords};
 use trunkline_store::ConnectionSummary;
 
 use super::{Empty, operation_table};
@@ -92,15 +92,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
         return Err(Error::new(ErrorKind::Conflict, format!("the list contains the connection {name} twice"))
             .hint("give one of them another name"));
     }
-    if !input.replace {
-        let saved = runtime.connections().connections().await?;
-        if let Some(name) = names.iter().find(|name| saved.iter().any(|saved| saved.name == **name)) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
-                .hint("give the new one another name")
-                .next(NextStep::ReplaceExisting));
-        }
-    }
-    let mut names = runtime.add_connections(documents).await?;
+    let mut names = runtime.save_connections(documents, input.replace).await?;
     let added = match (is_list, names.pop()) {
         (false, Some(name)) => AddedNames::One(name),
         (_, last) => {

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
     ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
-    ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Secret, Timestamp, async_trait,
+    ErrorKind, NextStep, Recorder, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp, async_trait,
 };
 use trunkline_engine::{Engine, Journal, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -180,6 +180,12 @@ impl Runtime {
     ///
     /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
+        self.save_connections(documents, true).await
+    }
+
+    /// Like [`Runtime::add_connections`]. Without `replace`, the error is `conflict` if there is a connection of one of
+    /// the names.
+    pub(crate) async fn save_connections(&self, documents: Vec<Value>, replace: bool) -> Result<Vec<String>> {
         let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
         for document in documents {
             let connection = self.registry.current(&Connection::from_value(document)?)?;
@@ -193,13 +199,14 @@ impl Runtime {
             checked.push(connection);
         }
         Diagnostic::accept(if one { "the connection" } else { "the list of connections" }, &findings)?;
-        let mut names = Vec::new();
-        for connection in checked {
-            let settings = self.registry.connector(connection.connector_name())?.settings();
-            self.connections().put_connection(&connection, settings).await?;
-            names.push(connection.name);
-        }
-        Ok(names)
+        let with_settings = |connection| Ok((connection, self.settings_of(connection)?));
+        let all = checked.iter().map(with_settings).collect::<Result<Vec<_>>>()?;
+        self.connections().save_connections(&all, replace).await?;
+        Ok(checked.into_iter().map(|connection| connection.name).collect())
+    }
+
+    fn settings_of(&self, connection: &Connection) -> Result<&Schema> {
+        Ok(self.registry.connector(connection.connector_name())?.settings())
     }
 
     /// Copies discovered addresses of a login server into the settings of a connection. Returns the settings that changed.

@@ -3,7 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Connection, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp, async_trait};
+use trunkline_core::{
+    Connection, Error, ErrorKind, NextStep, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp, async_trait,
+};
 use trunkline_engine::RunStatus;
 
 /// A connection, without its settings.
@@ -71,17 +73,29 @@ pub struct SignInEvent {
 /// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
-    /// Adds a connection, or replaces the one of the same name. Its tokens in the vault stay, and so does the time at
-    /// which it was added.
+    /// Adds connections, each with the schema of its connector's settings. With `replace`, a connection of the same name
+    /// is replaced: its tokens in the vault stay, and so does the time at which it was added.
     ///
-    /// The connector's `settings` schema says which settings are secrets. Each secret is protected at rest; a reference
-    /// to an environment variable or a file stays as it is.
+    /// The schema says which settings are secrets. Each secret is protected at rest; a reference to an environment
+    /// variable or a file stays as it is.
+    ///
+    /// The look for connections of these names and the writing are one transaction, so that of two callers that add a
+    /// name at once, one gets the conflict.
     ///
     /// # Errors
     ///
-    /// `config` if a secret is the mask `***`, or neither a text nor a reference; `store` if it cannot be written.
-    /// Nothing is stored then.
-    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()>;
+    /// `conflict` if there is a connection of one of the names, unless `replace` is set; `config` if a secret is the mask
+    /// `***`, or neither a text nor a reference; `store` if it cannot be written. Nothing is stored then.
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()>;
+
+    /// Saves one connection, in place of one of the same name.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConnectionStore::save_connections`].
+    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
+        self.save_connections(&[(connection, settings)], true).await
+    }
 
     /// Returns a connection as it was saved, with its secrets.
     ///
@@ -125,4 +139,11 @@ pub trait ConnectionStore: Send + Sync {
     ///
     /// `store` if they cannot be read.
     async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>>;
+}
+
+/// The error of a connection that must not be replaced.
+pub(crate) fn exists_already(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
+        .next("give the new one another name")
+        .next(NextStep::ReplaceExisting)
 }

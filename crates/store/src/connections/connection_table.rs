@@ -12,46 +12,36 @@ use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
     connections::{
-        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent},
+        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already},
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
     },
     database::Store,
-    encryption::{AssociatedData, Sealed},
+    encryption::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
-    sqlite::{now, seal_in, time},
+    sqlite::{WorkResult, now, seal_in, time},
     vault::vault_table,
 };
 
 #[async_trait]
 impl ConnectionStore for Store {
-    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
-        let MaskedDocument { document, secrets } = mask(connection, settings)?;
-        let (name, connector, document) = (connection.name.clone(), connection.connector.clone(), document.to_string());
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+        let row = |(connection, settings): &(&Connection, &Schema)| {
+            let MaskedDocument { document, secrets } = mask(connection, settings)?;
+            let (name, connector) = (connection.name.clone(), connection.connector.clone());
+            Ok(ConnectionRow { name, connector, document: document.to_string(), secrets })
+        };
+        let rows = connections.iter().map(row).collect::<Result<Vec<_>>>()?;
         let seal = self.inner.seal.clone();
-        let put = self.inner.writer.run(move |store| {
-            let mut sealed = Vec::new();
-            for (pointer, secret) in secrets {
-                let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
-                let value = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
-                sealed.push((pointer, value));
+        let saved = self.inner.writer.run(move |store| {
+            for row in rows.iter().filter(|_| !replace) {
+                if document(store, &row.name)?.is_some() {
+                    return Err(exists_already(&row.name).into());
+                }
             }
-            store
-                .prepare_cached(
-                    "INSERT INTO connections (name, connector, document, created_at, updated_at)
-                     VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (name) DO UPDATE
-                     SET connector = excluded.connector, document = excluded.document, updated_at = excluded.updated_at",
-                )?
-                .execute(params![name, connector, document, now()])?;
-            store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
-            let mut insert = store
-                .prepare_cached("INSERT INTO secrets (connection, pointer, key_id, sealed) VALUES (?1, ?2, ?3, ?4)")?;
-            for (pointer, sealed) in sealed {
-                insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
-            }
-            Ok(())
+            rows.into_iter().try_for_each(|row| put(store, &seal, row))
         });
-        put.await
+        saved.await
     }
 
     async fn connection(&self, name: &str) -> Result<Connection> {
@@ -159,6 +149,39 @@ impl ConnectionStore for Store {
         });
         read.await
     }
+}
+
+/// A connection as it is stored.
+struct ConnectionRow {
+    name: String,
+    connector: String,
+    document: String,
+    secrets: Vec<(String, Secret)>,
+}
+
+/// Writes a connection and its secrets, in place of those of the same name.
+fn put(store: &rusqlite::Connection, seal: &Seal, row: ConnectionRow) -> WorkResult<()> {
+    let ConnectionRow { name, connector, document, secrets } = row;
+    let mut sealed = Vec::new();
+    for (pointer, secret) in secrets {
+        let place = AssociatedData { table: "secrets", row: &[&name], field: &pointer };
+        let value = seal_in(store, seal, &place, secret.expose().as_bytes())?;
+        sealed.push((pointer, value));
+    }
+    store
+        .prepare_cached(
+            "INSERT INTO connections (name, connector, document, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (name) DO UPDATE
+             SET connector = excluded.connector, document = excluded.document, updated_at = excluded.updated_at",
+        )?
+        .execute(params![name, connector, document, now()])?;
+    store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
+    let mut insert =
+        store.prepare_cached("INSERT INTO secrets (connection, pointer, key_id, sealed) VALUES (?1, ?2, ?3, ?4)")?;
+    for (pointer, sealed) in sealed {
+        insert.execute(params![name, pointer, sealed.key_id, sealed.bytes])?;
+    }
+    Ok(())
 }
 
 /// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed.

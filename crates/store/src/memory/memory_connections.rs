@@ -8,7 +8,7 @@ use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
 
 use crate::{
     connections::{
-        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent},
+        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already},
         in_use::{bound, must_be_unused},
         secrets::mask,
     },
@@ -74,13 +74,21 @@ impl MemoryStore {
 
 #[async_trait]
 impl ConnectionStore for MemoryStore {
-    async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
-        let masked = mask(connection, settings)?.document;
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+        let masked = connections.iter().map(|(connection, settings)| Ok(mask(connection, settings)?.document));
+        let masked = masked.collect::<Result<Vec<_>>>()?;
         let mut tables = self.lock().await;
-        let (now, name) = (Timestamp::now(), connection.name.clone());
-        let created_at = tables.connections.get(&name).map_or(now, |known| known.created_at);
-        let stored = StoredConnection { connection: connection.clone(), masked, created_at, updated_at: now };
-        tables.connections.insert(name, stored);
+        let known = |(connection, _): &&(&Connection, &Schema)| tables.connections.contains_key(&connection.name);
+        if let Some((known, _)) = connections.iter().find(known).filter(|_| !replace) {
+            return Err(exists_already(&known.name));
+        }
+        let now = Timestamp::now();
+        for ((connection, _), masked) in connections.iter().zip(masked) {
+            let name = connection.name.clone();
+            let created_at = tables.connections.get(&name).map_or(now, |known| known.created_at);
+            let connection = Connection::clone(connection);
+            tables.connections.insert(name, StoredConnection { connection, masked, created_at, updated_at: now });
+        }
         Ok(())
     }
 

@@ -23,6 +23,7 @@
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
 mod samples;
+mod suite_at_once;
 mod suite_connections;
 mod suite_flows;
 mod suite_vault;
@@ -39,6 +40,13 @@ pub async fn run<F: AsyncFn() -> TestedStore>(fresh: F) {
     suite_connections::references_to_secrets_stay_as_they_are(fresh().await).await;
     suite_connections::a_value_that_cannot_be_a_secret_is_rejected(fresh().await).await;
     suite_connections::a_replaced_connection_keeps_its_tokens(fresh().await).await;
+    suite_at_once::of_two_additions_of_a_name_one_succeeds(fresh().await).await;
+    suite_at_once::a_list_of_connections_is_added_as_a_whole_or_not_at_all(fresh().await).await;
+    suite_at_once::of_two_flows_of_a_name_one_is_saved(fresh().await).await;
+    suite_at_once::a_removal_and_a_use_exclude_each_other(fresh().await).await;
+    suite_at_once::of_two_removals_one_succeeds(fresh().await).await;
+    suite_at_once::one_event_starts_one_run(fresh().await).await;
+    suite_at_once::of_two_versions_of_one_name_one_is_kept(fresh().await).await;
     suite_connections::a_removed_connection_leaves_nothing(fresh().await).await;
     suite_connections::an_unknown_connection_is_not_found(fresh().await).await;
     suite_connections::names_may_have_any_characters(fresh().await).await;

@@ -1,0 +1,141 @@
+//! Two callers at once: what one of them has found is still so when it writes.
+//!
+//! Each behaviour is tried in several rounds, with both callers on threads of their own if the runtime has several.
+
+use serde_json::json;
+use trunkline_core::{ErrorKind, Result, RunId, Secret, SignIn};
+use trunkline_engine::TriggerEvent;
+
+use super::samples::{TestedStore, add, connection, document, flow, kind, settings, started};
+
+/// The number of rounds: a gap between a look and a write is not met each time.
+const ROUNDS: usize = 20;
+
+/// Asserts that one of two callers succeeded, and that the other one got an error of this kind.
+fn one_succeeds<T, U>(one: Result<T>, other: Result<U>, refusal: ErrorKind) {
+    let refused: Vec<_> = [one.err(), other.err()].into_iter().flatten().map(|error| error.kind()).collect();
+    assert_eq!(refused, [refusal], "one of two callers at once succeeds");
+}
+
+pub(super) async fn of_two_additions_of_a_name_one_succeeds(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let name = format!("dam{round}");
+        let add = |secret: &'static str| {
+            let (store, one) = (store.connections.clone(), connection(&name, secret));
+            tokio::spawn(async move { store.save_connections(&[(&one, &settings())], false).await })
+        };
+        let (one, other) = tokio::join!(add("one"), add("other"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let first = if one.is_ok() { "one" } else { "other" };
+        one_succeeds(one, other, ErrorKind::Conflict);
+        let saved = store.connections.connection(&name).await.unwrap();
+        assert_eq!(saved.settings["clientSecret"], first, "the first one stays");
+    }
+}
+
+pub(super) async fn a_list_of_connections_is_added_as_a_whole_or_not_at_all(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let [a, b, c] = ["a", "b", "c"].map(|name| format!("{name}{round}"));
+        let add = |names: [&str; 2]| {
+            let (store, all) = (store.connections.clone(), names.map(|name| connection(name, "s3cret")));
+            let settings = settings();
+            tokio::spawn(
+                async move { store.save_connections(&all.each_ref().map(|one| (one, &settings)), false).await },
+            )
+        };
+        let (one, other) = tokio::join!(add([&a, &b]), add([&c, &b]));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let missing = if one.is_ok() { &c } else { &a };
+        one_succeeds(one, other, ErrorKind::Conflict);
+        assert_eq!(kind(store.connections.connection(missing).await), ErrorKind::NotFound, "none of a refused list");
+        assert!(store.connections.connection(&b).await.is_ok());
+    }
+    let (good, mut bad) = (connection("good", "s3cret"), connection("bad", "s3cret"));
+    bad.settings["clientSecret"] = json!("***");
+    let settings = settings();
+    let list = [(&good, &settings), (&bad, &settings)];
+    assert_eq!(kind(store.connections.save_connections(&list, true).await), ErrorKind::Config);
+    assert_eq!(kind(store.connections.connection("good").await), ErrorKind::NotFound);
+}
+
+pub(super) async fn of_two_flows_of_a_name_one_is_saved(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let name = format!("copy{round}");
+        let save = |version: &'static str| {
+            let (flows, flow) = (store.flows.clone(), flow(&name, version, &[], true));
+            tokio::spawn(async move { flows.save_flow(flow, false).await })
+        };
+        let (one, other) = tokio::join!(save("v1"), save("v2"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let first = if one.is_ok() { "v1" } else { "v2" };
+        one_succeeds(one, other, ErrorKind::Conflict);
+        assert_eq!(store.flows.saved_flow(&name).await.unwrap().version, first);
+    }
+}
+
+/// Either the run has its connection, or it was removed before the run was there: never both.
+pub(super) async fn a_removal_and_a_use_exclude_each_other(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let name = format!("dam{round}");
+        add(&store, &name).await;
+        let (connections, removed) = (store.connections.clone(), name.clone());
+        let removal = tokio::spawn(async move { connections.remove_connection(&removed, false).await });
+        let (vault, renewed) = (store.vault.clone(), name.clone());
+        let renewal = async move { vault.replace(&renewed, 0, &Secret::from("tokens"), &SignIn::default()).await };
+        let (removal, renewal) = tokio::join!(removal, tokio::spawn(renewal));
+        let (removal, renewal) = (removal.unwrap().unwrap(), renewal.unwrap());
+        // The tokens were there and are returned, so that they can be revoked, or they were refused.
+        assert_eq!(removal.is_some(), renewal.is_ok());
+        assert!(store.vault.load(&name).await.unwrap().is_none(), "a removed connection has no tokens");
+    }
+}
+
+pub(super) async fn of_two_removals_one_succeeds(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let name = format!("one{round}");
+        add(&store, &name).await;
+        store.flows.save_flow(flow(&name, "v1", &[], false), false).await.unwrap();
+        let connection = || {
+            let (store, name) = (store.connections.clone(), name.clone());
+            tokio::spawn(async move { store.remove_connection(&name, true).await })
+        };
+        let flow = || {
+            let (store, name) = (store.flows.clone(), name.clone());
+            tokio::spawn(async move { store.remove_flow(&name).await })
+        };
+        let (one, other, first, second) = tokio::join!(connection(), connection(), flow(), flow());
+        one_succeeds(one.unwrap(), other.unwrap(), ErrorKind::NotFound);
+        one_succeeds(first.unwrap(), second.unwrap(), ErrorKind::NotFound);
+    }
+}
+
+pub(super) async fn one_event_starts_one_run(store: TestedStore) {
+    store.flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    for round in 0..ROUNDS {
+        let accept = |run: &str| {
+            let (journal, run) = (store.journal.clone(), RunId::from(format!("{run}{round}")));
+            let event =
+                TriggerEvent { flow: "copy".into(), keys: vec![format!("key{round}")], ..TriggerEvent::default() };
+            tokio::spawn(async move {
+                journal.accept_triggered(&run, "v1", &document("v1"), started("dam"), &event).await.unwrap()
+            })
+        };
+        let (one, other) = tokio::join!(accept("a"), accept("b"));
+        let earlier: Vec<_> = [one.unwrap(), other.unwrap()].into_iter().flatten().collect();
+        assert_eq!(earlier.len(), 1, "the second of two deliveries gets the run of the first: {earlier:?}");
+    }
+}
+
+pub(super) async fn of_two_versions_of_one_name_one_is_kept(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let version = format!("v{round}");
+        let save = |name: &str, text: &str| {
+            let mut one = flow(&format!("{name}{round}"), &version, &[], true);
+            one.document = document(text);
+            let flows = store.flows.clone();
+            tokio::spawn(async move { flows.save_flow(one, false).await })
+        };
+        let (one, other) = tokio::join!(save("a", "one"), save("b", "other"));
+        one_succeeds(one.unwrap(), other.unwrap(), ErrorKind::Conflict);
+    }
+}
