@@ -8,6 +8,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    io::Read,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -117,6 +118,15 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
     }
     findings.extend(lossy_toml_numbers(&file, &text));
     let operations = operations(folder).and_then(|files| Table::parse(&parsed.name, &files));
+    for operation in operations.iter().flat_map(Table::operations) {
+        for schema in [&operation.spec().input, &operation.spec().output] {
+            let fault = Schema::from(schema.clone()).size_fault();
+            let message = |fault: &Diagnostic| format!("the operation {}: {}", operation.name(), fault.message);
+            findings.extend(
+                fault.map(|fault| Diagnostic { message: message(&fault), ..fault }.at(operation.location().clone())),
+            );
+        }
+    }
     match operations {
         Ok(table) if findings.is_empty() => assemble(parsed, connection, table, &file),
         Ok(_) => Err(findings),
@@ -124,9 +134,23 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
     }
 }
 
+/// The largest size of a file of a connector, in bytes.
+const MAX_FILE: u64 = 1 << 20;
+/// The largest number of files with operations of a connector.
+const MAX_FILES: usize = 200;
+
+/// Reads a file, and not more of it than its limit.
 fn text(path: &Path) -> Result<String, Findings> {
-    fs::read_to_string(path)
-        .map_err(|error| vec![Diagnostic::error("", format!("{} cannot be read: {error}", path.display()))])
+    let (mut text, file) = (String::new(), path.display());
+    let read = fs::File::open(path).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text));
+    match read {
+        Err(error) => Err(vec![Diagnostic::error("", format!("{file} cannot be read: {error}"))]),
+        Ok(size) if size as u64 > MAX_FILE => {
+            let message = format!("{file} is larger than the limit of {MAX_FILE} bytes");
+            Err(vec![Diagnostic::over_limit("", message).hint("divide its rows among several files")])
+        }
+        Ok(_) => Ok(text),
+    }
 }
 
 /// Returns the paths and texts of the operation table's files.
@@ -134,7 +158,13 @@ fn operations(folder: &Path) -> Result<Vec<(String, String)>, Findings> {
     let Ok(entries) = fs::read_dir(folder.join("operations")) else { return Ok(Vec::new()) };
     let paths: BTreeSet<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     let tables = paths.iter().filter(|path| path.extension().is_some_and(|extension| extension == "toml"));
-    tables.map(|path| Ok((path.display().to_string(), text(path)?))).collect()
+    let tables: Vec<_> = tables.collect();
+    if tables.len() > MAX_FILES {
+        let message =
+            format!("{} has {} files with operations; the limit is {MAX_FILES}", folder.display(), tables.len());
+        return Err(vec![Diagnostic::over_limit("", message)]);
+    }
+    tables.into_iter().map(|path| Ok((path.display().to_string(), text(path)?))).collect()
 }
 
 /// Makes the connector and its actions from a manifest without errors.

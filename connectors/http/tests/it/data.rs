@@ -121,3 +121,40 @@ fn every_fault_has_its_source_location() {
     assert!(load(empty.path()).is_err_and(|error| error.contains("there is no connector")));
     assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
 }
+
+/// Each limit is named with its number. The same folder within the limit loads, so nothing else is wrong with it.
+#[test]
+fn a_connector_beyond_a_limit_is_refused_with_the_number() {
+    let home = tempfile::tempdir().unwrap();
+    let operations = home.path().join("todo/operations");
+    let manifest = fs::read_to_string(examples().join("todo/connector.toml")).unwrap();
+    let rows = fs::read_to_string(examples().join("todo/operations/tasks.toml")).unwrap();
+    let load_with = |files: &[(String, String)]| {
+        let _ = fs::remove_dir_all(&operations);
+        fs::create_dir_all(&operations).unwrap();
+        fs::write(home.path().join("todo/connector.toml"), &manifest).unwrap();
+        fs::write(operations.join("tasks.toml"), &rows).unwrap();
+        files.iter().for_each(|(name, text)| fs::write(operations.join(name), text).unwrap());
+        load(home.path()).map(drop)
+    };
+    let row = |lines: &str| format!("[[operation]]\nname = \"a.get\"\ntitle = \"A\"\nroute = \"GET /a\"\n{lines}\n");
+    let doubling = |levels: usize| {
+        let level = |one: usize| {
+            let next = format!("{{ \"$ref\" = \"#/$defs/a{}\" }}", one + 1);
+            format!("output.\"$defs\".a{one} = {{ allOf = [{next}, {next}] }}\n")
+        };
+        let all: String = (0..levels).map(level).collect();
+        row(&format!("{all}output.\"$defs\".a{levels} = {{}}\noutput.allOf = [{{ \"$ref\" = \"#/$defs/a0\" }}]"))
+    };
+    let one = |text: String| vec![("a.toml".to_owned(), text)];
+    let empty = |count: usize| (0..count).map(|index| (format!("x{index}.toml"), String::new())).collect::<Vec<_>>();
+    for (within, beyond, words) in [
+        (one("# x\n".repeat(1000)), one("# x\n".repeat(300_000)), "larger than the limit of 1048576 bytes"),
+        (empty(199), empty(200), "the limit is 200"),
+        (one(doubling(5)), one(doubling(60)), "more than 20000 parts"),
+    ] {
+        assert_eq!(load_with(&within), Ok(()));
+        let error = load_with(&beyond).unwrap_err();
+        assert!(error.contains(words), "{words}: {error}");
+    }
+}

@@ -163,6 +163,9 @@ macro_rules! operations {
     };
 }
 
+/// The largest number of rows of a table.
+const MAX_ROWS: usize = 5_000;
+
 fn parse(files: &[(&str, &str)]) -> Result<Rows, Vec<Diagnostic>> {
     let mut operations = Rows::new();
     let mut files: Vec<_> = files.iter().map(|(path, text)| TableFile { path, text, findings: Vec::new() }).collect();
@@ -176,6 +179,12 @@ fn parse(files: &[(&str, &str)]) -> Result<Rows, Vec<Diagnostic>> {
             reader.refer(row, &format!("/operation/{index}"), number);
         }
         rows.push(content.rows);
+    }
+    // A table of a vendor has some hundred rows.
+    let number_of_rows: usize = rows.iter().map(Vec::len).sum();
+    if number_of_rows > MAX_ROWS {
+        let message = format!("the table has {number_of_rows} rows; the limit is {MAX_ROWS}");
+        return Err(vec![Diagnostic::over_limit("", message).hint("divide it into several connectors")]);
     }
     let shapes = reader.finish(&mut files);
     for (file, rows) in files.iter_mut().zip(rows) {

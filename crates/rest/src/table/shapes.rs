@@ -17,6 +17,13 @@ use trunkline_core::closest;
 
 use super::{row::InputRow, table_file::TableFile};
 
+/// The largest number of shapes of a table.
+const MAX_SHAPES: usize = 1000;
+/// The largest number of values in a shape, and in the shapes of all rows together, with names replaced. A few names
+/// that refer to each other twice would otherwise be any number of values.
+const MAX_SHAPE: usize = 20_000;
+const MAX_ROW_SHAPES: usize = 500_000;
+
 /// The shapes of a table, without references among them.
 #[derive(Default)]
 pub(crate) struct Shapes(BTreeMap<String, Value>);
@@ -157,6 +164,11 @@ impl ShapeReader {
         self.report_unused(files);
         self.report_circles(files);
         let mut shapes = Shapes::default();
+        if let Some(definition) = self.definitions.values().nth(MAX_SHAPES) {
+            files[definition.file].limit(definition.offset, format!("the table has more than {MAX_SHAPES} shapes"));
+            return shapes;
+        }
+        let mut sizes = BTreeMap::new();
         loop {
             let is_open = |reference: &Reference| {
                 self.definitions.contains_key(&reference.name) && !shapes.0.contains_key(&reference.name)
@@ -166,11 +178,33 @@ impl ShapeReader {
                 .iter()
                 .find(|(name, definition)| !shapes.0.contains_key(*name) && !definition.references.iter().any(is_open));
             // What is left contains itself, which was reported.
-            let Some(name) = next.map(|(name, _)| name.clone()) else { return shapes };
+            let Some(name) = next.map(|(name, _)| name.clone()) else {
+                return if self.rows_fit(&sizes, files) { shapes } else { Shapes::default() };
+            };
+            let definition = &self.definitions[&name];
+            let size = count(&definition.schema) + size_of_all(&definition.references, &sizes);
+            if size > MAX_SHAPE {
+                let message = format!("the shape {name} has more than {MAX_SHAPE} values, with its names replaced");
+                files[definition.file].limit(definition.offset, message);
+                return Shapes::default();
+            }
+            sizes.insert(name.clone(), size);
             let schema = self.definitions.get_mut(&name).map(|one| one.schema.take()).unwrap_or_default();
             let schema = shapes.resolve(schema);
             shapes.0.insert(name, schema);
         }
+    }
+
+    /// Returns whether the shapes of the rows have few enough values, and reports it if not.
+    fn rows_fit(&self, sizes: &BTreeMap<String, usize>, files: &mut [TableFile<'_>]) -> bool {
+        if size_of_all(&self.references, sizes) <= MAX_ROW_SHAPES {
+            return true;
+        }
+        if let Some(last) = self.references.last() {
+            let message = format!("the shapes of all rows have more than {MAX_ROW_SHAPES} values");
+            files[last.file].limit(last.offset, message);
+        }
+        false
     }
 
     fn report_unknown(&self, files: &mut [TableFile<'_>]) {
@@ -274,6 +308,20 @@ impl Finder<'_> {
     }
 }
 
+/// Returns the number of values in the shapes that are referred to.
+fn size_of_all(references: &[Reference], sizes: &BTreeMap<String, usize>) -> usize {
+    references.iter().filter_map(|one| sizes.get(&one.name)).fold(0, |sum: usize, size| sum.saturating_add(*size))
+}
+
+/// Returns the number of values in a value.
+fn count(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().map(count).sum::<usize>() + 1,
+        Value::Object(members) => members.values().map(count).sum::<usize>() + 1,
+        _ => 1,
+    }
+}
+
 fn is_shape_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase()) && name.chars().all(|c| c.is_ascii_alphanumeric())
 }
@@ -374,5 +422,63 @@ mod tests {
         }
         // The twin: the same files without a wrong name.
         assert!(table(&[&uses, SHAPES]).is_ok());
+    }
+
+    #[test]
+    fn shapes_that_are_larger_than_they_look_are_refused_with_the_number() {
+        let doubling = |levels: usize| {
+            let level = |one: usize| {
+                let (one, next) = (level_name(one), level_name(one + 1));
+                format!("[shapes.{one}]\nproperties.a = \"{next}\"\nproperties.b = \"{next}\"\n")
+            };
+            let last = format!("[shapes.{}]\ntype = \"string\"\n", level_name(levels));
+            (0..levels).map(level).chain([last]).collect::<String>()
+        };
+        let row = row(&format!("output = \"{}\"", level_name(0)));
+        assert!(table(&[&row, &doubling(8)]).is_ok());
+        let found = table(&[&row, &doubling(60)]).err().unwrap_or_default();
+        assert!(found.len() == 1 && found[0].contains("more than 20000 values"), "{found:?}");
+        // Without the limit, each level doubles the size of the shape.
+        let size = |levels: usize| {
+            let all = table(&[&row, &doubling(levels)]).unwrap();
+            super::count(&all.operation("a.get").unwrap().spec().output)
+        };
+        assert!(size(9) > size(8) * 19 / 10);
+        let many: String = (0..=1000).map(|one| format!("[shapes.S{one}]\ntype = \"string\"\n")).collect();
+        let found = table(&[&row, &many]).err().unwrap_or_default();
+        assert!(found.iter().any(|one| one.contains("more than 1000 shapes")), "{found:?}");
+        let big: String =
+            format!("[shapes.Big]\n{}", (0..9000).map(|one| format!("properties.p{one} = {{}}\n")).collect::<String>());
+        let rows: String = (0..60)
+            .map(|one| {
+                format!(
+                    "[[operation]]\nname = \"a.g{one}\"\ntitle = \"A\"\nroute = \"GET /a{one}\"\noutput = \"Big\"\n"
+                )
+            })
+            .collect();
+        let found = table(&[&rows, &big]).err().unwrap_or_default();
+        assert!(found.iter().any(|one| one.contains("more than 500000 values")), "{found:?}");
+    }
+
+    #[test]
+    fn a_limit_of_the_toml_parser_is_reported_with_its_number() {
+        let nested = |levels: usize| row(&format!("output.enum = {}1{}", "[".repeat(levels), "]".repeat(levels)));
+        let dotted = |levels: usize| row(&format!("output{} = {{}}", ".properties.a".repeat(levels / 2)));
+        for (fits, deeper) in [(nested(20), nested(100)), (dotted(20), dotted(100))] {
+            assert!(table(&[&fits]).is_ok());
+            let found = table(&[&deeper]).err().unwrap_or_default();
+            assert!(found.len() == 1 && found[0].contains("80 levels deep"), "{found:?}");
+        }
+        // What is not a limit is not reported as one.
+        let found = table(&[&row("output.enum = [1")]).err().unwrap_or_default();
+        assert!(!found[0].contains("80 levels"), "{found:?}");
+        let rows: String = (0..=5000).map(|_| row("")).collect();
+        let (files, limit) = ([("rows.toml".to_owned(), rows)], "5001 rows; the limit is 5000");
+        let found = Table::parse("shop", &files).err().unwrap_or_default();
+        assert!(found.len() == 1 && found[0].limit && found[0].message.contains(limit), "{found:?}");
+    }
+
+    fn level_name(level: usize) -> String {
+        format!("L{level}")
     }
 }
