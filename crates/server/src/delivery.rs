@@ -18,7 +18,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use mime::Mime;
 use percent_encoding::percent_decode;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value, error::Category, json};
 use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
 
 use crate::{request, response::ErrorResponse};
@@ -40,7 +40,7 @@ pub(crate) async fn content(headers: &HeaderMap, body: &Bytes) -> Result<Value, 
         return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
     }
     let declared = request::header(headers, "content-type")?.map(str::trim).filter(|declared| !declared.is_empty());
-    let Some(declared) = declared else { return Ok(undeclared(body)) };
+    let Some(declared) = declared else { return Ok(undeclared(body)?) };
     let kind: Mime = declared.parse().map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("the content type {declared} cannot be read: {error}"))
     })?;
@@ -92,14 +92,25 @@ fn is_file(kind: &Mime) -> bool {
 }
 
 /// Returns a body without a content type: JSON if it is JSON, else text, else a file.
-fn undeclared(body: &[u8]) -> Value {
+///
+/// # Errors
+///
+/// `invalid_input` if it is JSON with a member that occurs twice or with a number that cannot be kept.
+fn undeclared(body: &[u8]) -> Result<Value> {
     if body.is_empty() {
-        return Value::Null;
+        return Ok(Value::Null);
     }
-    if let Ok(value) = json(body, &mime::APPLICATION_JSON) {
-        return value;
+    if let Ok(text) = text(body, &mime::APPLICATION_JSON) {
+        match read_json(text.as_bytes(), RepeatedMember::Refused) {
+            Ok(value) => return Ok(value),
+            // A text that only looks like a number stays a text.
+            Err(error) if error.classify() == Category::Data && text.trim_start().starts_with(['{', '[']) => {
+                return Err(Error::new(error.kind(), format!("the body is JSON that cannot be used: {error}")));
+            }
+            Err(_) => {}
+        }
     }
-    text(body, &mime::TEXT_PLAIN).map_or_else(|_| file(None, None, body), |text| text.into_owned().into())
+    Ok(text(body, &mime::TEXT_PLAIN).map_or_else(|_| file(None, None, body), |text| text.into_owned().into()))
 }
 
 /// Reads JSON in its charset. An empty body is null.
@@ -108,9 +119,9 @@ fn json(body: &[u8], kind: &Mime) -> Result<Value> {
     if text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    read_json(text.as_bytes(), RepeatedMember::AcceptedIfEqual).map_err(|error| {
-        let message = format!("the content type is JSON, but the body cannot be read as JSON: {error}");
-        Error::new(ErrorKind::InvalidInput, message)
+    // Of a member that occurs twice, the sender and the flow could take different values.
+    read_json(text.as_bytes(), RepeatedMember::Refused).map_err(|error| {
+        Error::new(error.kind(), format!("the content type is JSON, but the body cannot be read as JSON: {error}"))
     })
 }
 

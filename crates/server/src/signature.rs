@@ -80,7 +80,7 @@ impl SignedCall<'_> {
                 times.next().filter(|_| times.next().is_none()).map(str::to_owned)
             }
             TimestampPlace::Body(pointer) => {
-                let body = read_json(self.body, RepeatedMember::AcceptedIfEqual).ok();
+                let body = read_json(self.body, RepeatedMember::Refused).ok();
                 body.and_then(|body| match body.pointer(pointer)? {
                     serde_json::Value::String(text) => Some(text.clone()),
                     serde_json::Value::Number(number) => Some(number.to_string()),
