@@ -1,6 +1,6 @@
 //! The flows that a flow in a file calls. They are in the same folder, each in a file of its name.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use trunkline::{
     core::Result,
@@ -9,6 +9,9 @@ use trunkline::{
 };
 
 use crate::input::read;
+
+/// The number of called flows that are read, one more than a flow may call.
+const MOST_CALLED: usize = 100;
 
 /// Reads a file, and the files of the flows that its flow calls: `NAME.json`, `NAME.yaml` or `NAME.yml` in its folder.
 /// What is wrong with the flows is not an error here: the operation that gets the texts reports it.
@@ -21,11 +24,16 @@ pub(crate) fn read_flow(file: &str) -> Result<FlowFile> {
     let folder = Path::new(&file).parent().unwrap_or_else(|| Path::new(""));
     let (mut called, mut wanted) = (BTreeMap::<String, FlowText>::new(), calls(&file, document.as_str()));
     while let Some(name) = wanted.pop() {
-        if called.contains_key(&name) {
+        // Linking reports a flow that calls too many.
+        if called.contains_key(&name) || called.len() > MOST_CALLED {
             continue;
         }
         let files = ["json", "yaml", "yml"].map(|extension| folder.join(format!("{name}.{extension}")));
-        let found = files.iter().find_map(|file| Some((file.to_string_lossy(), fs::read_to_string(file).ok()?)));
+        let found = files.iter().find_map(|file| {
+            let file = file.to_string_lossy();
+            let text = read(&file).ok()?;
+            Some((file, text))
+        });
         if let Some((file, text)) = found {
             wanted.extend(calls(&file, Some(&text)));
             called.insert(name, FlowText { file: file.into_owned(), document: text.into() });
