@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use serde_json::json;
-use trunkline_tests::{Cli, library, memory};
+use trunkline_tests::{Cli, finish, library, memory};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// The limit for a copy above an idle process, in KiB.
@@ -67,6 +67,42 @@ async fn a_hundred_thousand_items_stay_under_128_mebibytes() {
     for calls in [false, true] {
         let peak = peak_of_list(100_000, calls).await;
         assert!(peak < 128 * 1024, "{peak} KiB");
+    }
+}
+
+/// Returns a flow of about 4 MB: `steps` steps with a text beside each of them.
+fn large_flow(steps: usize) -> String {
+    let text = "x".repeat(4_000_000 / steps - 90);
+    let step = |index: usize| json!({ "id": format!("s{index}"), "set": { "text": "{{ input.name }}", "before": "{{ input.name }}", "more": text } });
+    let steps: Vec<_> = (0..steps).map(step).collect();
+    json!({ "name": "large", "input": { "properties": { "name": { "type": "string" } } }, "steps": steps }).to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_of_a_flow_needs_a_small_multiple_of_its_size() {
+    let cli = Cli::default();
+    let small = json!({ "name": "small", "steps": [] }).to_string();
+    let many_values =
+        json!({ "name": "values", "tables": { "t": { "a": vec![json!({ "a": 1 }); 120_000] } }, "steps": [] });
+    let mut idle = 0;
+    for (name, text, allowed) in [
+        ("small", small, u64::MAX),
+        ("steps", large_flow(10_000), 30 * 1024),
+        ("texts", large_flow(100), 30 * 1024),
+        // Each object takes hundreds of bytes, whatever it is written as.
+        ("values", many_values.to_string(), 30 * 1024),
+    ] {
+        let file = cli.write(&format!("{name}.json"), &text);
+        let child = cli.start(&["flow", "validate", &file]);
+        let watch = memory::peak(child.id().unwrap());
+        finish(child).await.expect(0);
+        let (peak, size) = (watch.await.unwrap(), text.len() as u64 / 1024);
+        println!("{name}: {size} KiB, peak {peak} KiB, {} times the size", peak.saturating_sub(idle) / size.max(1));
+        if name == "small" {
+            idle = peak;
+        }
+        let above = peak.saturating_sub(idle);
+        assert!(peak > 1_000 && above < allowed.saturating_mul(4), "{name}: {above} KiB above {idle} KiB");
     }
 }
 

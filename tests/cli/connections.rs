@@ -15,6 +15,26 @@ fn good() -> Value {
 }
 
 #[tokio::test]
+async fn of_two_processes_that_add_one_name_one_succeeds() {
+    let cli = Cli::default();
+    // The store is there before both begin.
+    cli.run(&["connection", "list"]).await.expect(0);
+    let flow = cli.write("flow.json", &json!({ "name": "flow", "steps": [] }).to_string());
+    for round in 0..4 {
+        let mut document = good();
+        document["name"] = format!("dam{round}").into();
+        let file = cli.write("dam.json", &document.to_string());
+        let (connection, flow) = (["connection", "add", &file, "--json"], ["flow", "add", &flow, "--json"]);
+        let [one, other, first, second] = [&connection, &connection, &flow, &flow].map(|all| cli.start(&all[..]));
+        let (one, other, first, second) = tokio::join!(finish(one), finish(other), finish(first), finish(second));
+        assert_eq!([one.code, other.code].iter().filter(|code| **code == 0).count(), 1, "round {round}");
+        let refused = if one.code == 0 { other } else { one };
+        assert_eq!(refused.expect(1).error()["kind"], "conflict");
+        assert_eq!([first.code, second.code].iter().filter(|code| **code == 0).count(), usize::from(round == 0));
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_added_listed_shown_and_removed() {
     let cli = Cli::default();
     let file = cli.write("dam.json", &good().to_string());
