@@ -50,11 +50,12 @@ const COMMANDS: [(&str, &[&str]); 37] = [
 ];
 
 /// The commands that carry out no operation, with the reason.
-const NOT_OPERATIONS: [(&str, &str); 4] = [
+const NOT_OPERATIONS: [(&str, &str); 5] = [
     ("demo", "starts and stops simulators"),
     ("key rotate", "works below the runtime, also where no runtime can be opened"),
     ("sandbox", "starts and stops simulators"),
     ("serve", "starts and stops a server"),
+    ("store adopt", "works below the runtime, on a store that no runtime may change"),
 ];
 
 /// The operations that no command has, with the reason.

@@ -57,3 +57,20 @@ fn is_at(file: &File, path: &Path) -> std::io::Result<bool> {
 fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_does_not_follow_a_planted_link() {
+        let home = tempfile::tempdir().unwrap();
+        let (lock, victim) = (home.path().join("lock"), home.path().join("victim"));
+        std::os::unix::fs::symlink(&victim, &lock).unwrap();
+        assert!(hold(&lock).is_err() && !victim.exists());
+        // The sabotage twin: without the link the same lock is held.
+        fs::remove_file(&lock).unwrap();
+        assert!(hold(&lock).unwrap().is_some());
+    }
+}

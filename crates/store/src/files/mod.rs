@@ -1,10 +1,12 @@
 //! Files of a data directory, and the faults of the disk that holds them.
 
+mod data_directory;
 mod file_lock;
 mod place;
 mod private_files;
 mod store_fault;
 
+pub(crate) use data_directory::make_data_directory;
 pub(crate) use file_lock::hold;
 pub(crate) use place::{CommitMark, place};
 pub use private_files::{create_private_file, read_private_file, write_private_file};

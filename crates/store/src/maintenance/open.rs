@@ -1,7 +1,6 @@
 //! Opening a store: its key, its file, its tables, and what a kill has left behind.
 
 use std::{
-    io::ErrorKind as Io,
     path::Path,
     sync::{Arc, atomic::AtomicBool},
 };
@@ -12,16 +11,12 @@ use trunkline_core::Result;
 use crate::{
     database::{Inner, Pending, Store, Writer},
     encryption::{KeySource, Ring},
-    files::{CommitMark, file_fault, make_private, private_dir, private_file, sync_dir},
+    files::{CommitMark, make_data_directory},
     journal::inserts,
     maintenance::owner,
     sqlite::{Opened, Readers, authentication, completeness, fault, open_writer, schema},
     staging::staged_copies::sweep,
 };
-
-/// What is in a data directory.
-const BESIDE: [&str; 7] =
-    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging", "commits"];
 
 impl Store {
     /// Opens or creates the store `trunkline.db` in this directory. A store that this process may only read is opened
@@ -44,7 +39,7 @@ impl Store {
                 return Err(error);
             }
         }
-        make(dir, &path)?;
+        make_data_directory(dir, &path)?;
         let pending = Arc::<Pending>::default();
         let (seal, writer, changes) = match open_writer(&path)? {
             Opened::ToWrite(mut connection) => {
@@ -82,22 +77,6 @@ impl Store {
         let inner =
             Inner { dir: dir.to_owned(), seal, writer, pending, path: path.clone(), stages: AtomicBool::new(false) };
         Ok(Store { readers, inner: Arc::new(inner) })
-    }
-}
-
-/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file,
-/// have to be private to the user that runs this process: a file that another user planted is not opened.
-pub(crate) fn make(dir: &Path, path: &Path) -> Result<()> {
-    let failed = |error| file_fault("creating the data directory", dir, error);
-    private_dir(dir).map_err(failed)?;
-    make_private(dir)?;
-    for name in BESIDE {
-        make_private(&dir.join(name))?;
-    }
-    match private_file().create_new(true).open(path) {
-        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)).map_err(failed),
-        Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
     }
 }
 

@@ -12,8 +12,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 use crate::{
     database::Store,
     encryption::{KeySource, Ring},
-    files::{CommitMark, file_fault, place},
-    maintenance::open::make,
+    files::{CommitMark, file_fault, make_data_directory, place},
     sqlite::{Opened, fault, open_writer, schema},
 };
 
@@ -36,7 +35,7 @@ impl Store {
         };
         let ring = Ring::read(key, Some(&path))?;
         meta.check(&ring, &path)?;
-        make(dir, &path)?;
+        make_data_directory(dir, &path)?;
         let mut connection = match open_writer(&path)? {
             Opened::ToWrite(connection) => connection,
             Opened::ToRead(refusal) => return Err(refusal),

@@ -1,0 +1,27 @@
+//! The data directory, and who may have access to what is in it.
+
+use std::{io::ErrorKind as Io, path::Path};
+
+use trunkline_core::Result;
+
+use crate::files::{file_fault, make_private, private_dir, private_file, sync_dir};
+
+/// What is in a data directory.
+const BESIDE: [&str; 7] =
+    ["trunkline.db", "trunkline.db-wal", "trunkline.db-shm", "trunkline.db-journal", "runs", "staging", "commits"];
+
+/// Makes the data directory and the file if they do not exist. Both, and what SQLite and locks need beside the file,
+/// have to be private to the user that runs this process: a file that another user planted is not opened.
+pub(crate) fn make_data_directory(dir: &Path, path: &Path) -> Result<()> {
+    let failed = |error| file_fault("creating the data directory", dir, error);
+    private_dir(dir).map_err(failed)?;
+    make_private(dir)?;
+    for name in BESIDE {
+        make_private(&dir.join(name))?;
+    }
+    match private_file().create_new(true).open(path) {
+        Ok(file) => file.sync_all().and_then(|()| sync_dir(dir)).map_err(failed),
+        Err(error) if error.kind() == Io::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
