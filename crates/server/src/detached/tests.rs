@@ -3,7 +3,7 @@
 use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use axum::{extract::Request, http::Method};
-use serde_json::{Value, json};
+use serde_json::json;
 use trunkline_engine::RunStatus;
 
 use super::*;
