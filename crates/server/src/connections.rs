@@ -130,7 +130,7 @@ struct ConnectionState {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Priority {
     Slow,
-    Idle,
+    Waiting,
 }
 
 impl ConnectionState {
@@ -138,14 +138,22 @@ impl ConnectionState {
         (self.phase, self.since) = (phase, Instant::now());
     }
 
+    /// Returns whether the server has waited for the caller for at least this time.
+    fn is_slow(&self, limits: &Limits, least: Duration, now: Instant) -> bool {
+        let is_slow = |meter: &Meter| now - meter.since >= least && meter.is_below(limits.rate, now);
+        (self.phase == Phase::Head && now - self.since >= least)
+            || self.body.as_ref().is_some_and(is_slow)
+            || self.unread.as_ref().is_some_and(is_slow)
+    }
+
     /// Returns whether the connection has to make room for another, and how urgently.
     fn priority(&self, limits: &Limits, now: Instant) -> Option<Priority> {
-        let is_slow = |meter: &Meter| now - meter.since >= limits.patience && meter.is_below(limits.rate, now);
-        let is_slow_head = self.phase == Phase::Head && now - self.since >= limits.patience;
-        if is_slow_head || self.body.as_ref().is_some_and(is_slow) || self.unread.as_ref().is_some_and(is_slow) {
+        if self.is_slow(limits, limits.patience, now) {
             return Some(Priority::Slow);
         }
-        (self.phase == Phase::Idle).then_some(Priority::Idle)
+        // If callers connect faster than others become slow, those that have just begun to be slow count with idle ones.
+        let waits = self.phase == Phase::Idle || self.is_slow(limits, limits.patience / 10, now);
+        waits.then_some(Priority::Waiting)
     }
 
     /// Returns which limit is exceeded. Measures the rates of the next window if none is.
