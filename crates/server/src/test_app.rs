@@ -66,7 +66,7 @@ impl TestApp {
 
     /// Saves a flow.
     pub(crate) async fn save(&self, flow: &Value) -> FlowAdded {
-        let draft = json!({ "flow": { "document": flow }, "replace": true });
+        let draft = json!({ "flow": { "document": flow }, "replace": true, "active": true });
         let draft: FlowDraft = serde_json::from_value(draft).unwrap();
         self.app.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap()
     }
