@@ -147,7 +147,7 @@ pub(crate) fn behaviours() -> Vec<Behaviour> {
     let huge = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 10000000000\r\n\r\n{";
     vec![
         refusal!("a 400", 400, InvalidInput, 1..=1, "a refusal is final"),
-        refusal!("a 403", 403, Permission, 1..=1, "a refusal is final"),
+        refusal!("a 403", 403, Permission, 1..=2, "a refusal is checked once more where the connection has worked"),
         Behaviour {
             name: "a 404",
             reply: answer(404, "", "{\"message\":\"no\"}"),
