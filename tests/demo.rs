@@ -55,7 +55,7 @@ async fn the_demo_copies_every_allowed_file_once() {
     assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json().as_array().unwrap().len(), 2);
 }
 
-/// Without `--data`, a demo leaves nothing behind, unless it is told to.
+/// Without `--data`, a demo leaves nothing behind, unless `--keep` is given.
 #[tokio::test]
 async fn a_demo_has_a_data_directory_of_its_own() {
     let folder = tempfile::tempdir().unwrap();

@@ -162,7 +162,7 @@ fn faults_that_are_not_about_types_are_found() {
         ),
         (
             upload(json!({ "file": "{{ steps.one.first }}", "categories": ["{{ run.id }}", 7] })),
-            "/categories/1: 1 must be a string",
+            "/categories/1: item 1 of categories must be a string",
         ),
         (
             upload(json!({ "file": "{{ steps.one.first }}", "categories": "{{ steps.one.sizes }}" })),

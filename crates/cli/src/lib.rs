@@ -266,10 +266,15 @@ async fn call(runtime: &Runtime, input: ActionCall, all: bool, output: &Output) 
     Ok(exit::DONE.into())
 }
 
+/// The data directory that is the owner of its name now, as JSON.
+#[derive(Serialize)]
+struct Adopted<'a> {
+    adopted: &'a Path,
+}
+
 fn adopt(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
     Store::adopt(data, key)?;
-    output
-        .show(&serde_json::json!({ "adopted": data }), || format!("{} is the owner of its name now.", data.display()));
+    output.show(&Adopted { adopted: data }, || format!("{} is the owner of its name now.", data.display()));
     Ok(exit::DONE.into())
 }
 

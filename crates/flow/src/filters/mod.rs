@@ -9,6 +9,7 @@ mod call;
 mod date_math;
 mod dates;
 mod encodings;
+mod entries;
 pub(crate) mod environment;
 mod filter;
 mod lists;

@@ -1,4 +1,4 @@
-//! The data directory, and who may have access to what is in it.
+//! The data directory, and the users that have access to what is in it.
 
 use std::{io::ErrorKind as Io, path::Path};
 

@@ -167,7 +167,8 @@ pub fn create_private_file(path: &Path, content: &[u8]) -> io::Result<bool> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(unix)]
+#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use std::os::unix::fs::{PermissionsExt, chown, symlink};

@@ -2,8 +2,8 @@
 
 use crate::{
     filters::{
+        entries::{SCALAR, TEXT, example, needed, optional},
         filter::{Filter, Gives},
-        table::{SCALAR, TEXT, example, needed, optional},
         values,
     },
     values::json_kinds::Kinds,

@@ -3,8 +3,8 @@
 use crate::{
     filters::{
         date_math, dates,
+        entries::{TEXT, example, needed, optional},
         filter::{Filter, Gives},
-        table::{TEXT, example, needed, optional},
     },
     values::json_kinds::Kinds,
 };

@@ -2,10 +2,9 @@
 
 use crate::{
     filters::{
+        entries::{TEXT, example, many, needed, optional},
         filter::{Filter, Gives},
-        lists,
-        table::{TEXT, example, many, needed, optional},
-        values,
+        lists, values,
     },
     values::json_kinds::Kinds,
 };

@@ -2,10 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::{
-    filters::filter::{Argument, Example, Filter},
-    values::json_kinds::Kinds,
-};
+use crate::filters::filter::Filter;
 
 mod conversions;
 mod dates;
@@ -13,25 +10,6 @@ mod lists;
 mod numbers;
 mod objects;
 mod texts;
-
-const TEXT: Kinds = Kinds::TEXT;
-const SCALAR: Kinds = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);
-
-const fn needed(name: &'static str, kinds: Kinds) -> Argument {
-    Argument { name, optional: false, many: false, kinds }
-}
-
-const fn optional(name: &'static str, kinds: Kinds) -> Argument {
-    Argument { name, optional: true, many: false, kinds }
-}
-
-const fn many(name: &'static str, kinds: Kinds) -> Argument {
-    Argument { name, optional: false, many: true, kinds }
-}
-
-const fn example(expression: &'static str, input: &'static str, yields: &'static str) -> Example {
-    Example { expression, input, yields }
-}
 
 /// Returns all filters, ordered by name.
 pub fn filters() -> &'static [&'static Filter] {

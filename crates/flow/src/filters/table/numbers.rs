@@ -2,8 +2,8 @@
 
 use crate::{
     filters::{
+        entries::{TEXT, example, needed, optional},
         filter::{Filter, Gives},
-        table::{TEXT, example, needed, optional},
         totals, units,
     },
     values::json_kinds::Kinds,

@@ -2,10 +2,9 @@
 
 use crate::{
     filters::{
+        entries::{TEXT, example, many, needed},
         filter::{Filter, Gives},
-        objects,
-        table::{TEXT, example, many, needed},
-        values,
+        objects, values,
     },
     values::json_kinds::Kinds,
 };

@@ -3,10 +3,9 @@
 use crate::{
     filters::{
         encodings,
+        entries::{TEXT, example, needed, optional},
         filter::{Filter, Gives},
-        parsing,
-        table::{TEXT, example, needed, optional},
-        texts,
+        parsing, texts,
     },
     values::json_kinds::Kinds,
 };

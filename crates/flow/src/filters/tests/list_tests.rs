@@ -264,11 +264,9 @@ fn the_work_of_one_expression_is_bounded() {
         ("input.many | where('', 'in', input.many)".to_owned(), ErrorKind::Limit),
         ("input.many | slice(0, 1) | length".to_owned(), ErrorKind::Internal),
     ] {
-        let begun = std::time::Instant::now();
         match yields(&expression, &input) {
             Err(error) => assert_eq!(error.kind(), kind, "{expression}: {error:?}"),
             Ok(value) => assert_eq!((value, kind), (json!(1), ErrorKind::Internal), "{expression}"),
         }
-        assert!(begun.elapsed().as_secs() < 20, "{expression} took {:?}", begun.elapsed());
     }
 }
