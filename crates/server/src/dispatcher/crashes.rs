@@ -74,7 +74,9 @@ impl Dispatcher {
 
     /// Reports a run that is not active if it was suspended after crashes.
     pub(super) async fn report_if_suspended(&self, run: &RunId) {
-        if self.crashes_of(run).await >= MOST_CRASHES {
+        let crashes = self.crashes_of(run).await;
+        if crashes >= MOST_CRASHES {
+            tracing::error!(%run, "is suspended after {crashes} crashes; `trunkline runs resume {run}` resumes it");
             let mut state = self.lock();
             state.suspected.suspended.insert(run.clone());
             self.health.set_suspended(state.suspected.suspended.len());
