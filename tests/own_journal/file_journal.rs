@@ -48,6 +48,11 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 impl FileJournal {
+    /// The file with the number of marks of a run.
+    fn marks(&self, run: &RunId) -> PathBuf {
+        self.path.with_extension("marks").join(run.as_str())
+    }
+
     pub fn open(path: &Path) -> Result<FileJournal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
@@ -306,5 +311,22 @@ impl RunClaims for FileJournal {
             Ok(()) => Ok(RunClaim::new(file)),
             Err(_) => Err(Error::new(ErrorKind::Conflict, format!("another process works on run {run}"))),
         }
+    }
+
+    async fn mark_active(&self, run: &RunId) -> Result<()> {
+        let marks = self.active_marks(run).await? + 1;
+        fs::create_dir_all(self.marks(run).parent().unwrap_or(&self.path)).map_err(failed)?;
+        fs::write(self.marks(run), marks.to_string()).map_err(failed)
+    }
+
+    async fn active_marks(&self, run: &RunId) -> Result<u32> {
+        Ok(fs::read_to_string(self.marks(run)).ok().and_then(|marks| marks.parse().ok()).unwrap_or_default())
+    }
+
+    async fn clear_active(&self, run: &RunId) -> Result<()> {
+        if self.active_marks(run).await? > 0 {
+            fs::remove_file(self.marks(run)).map_err(failed)?;
+        }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@ mod access;
 mod challenges;
 mod clock;
 mod corrections;
+mod crashes;
 mod defaults;
 mod events;
 mod fairness;

@@ -43,7 +43,7 @@ async fn a_run_that_needs_a_sign_in_continues_after_it() {
     assert_eq!(status(&serve, &run).await, "failed");
     let (_, begun) = serve.post("/rest/v1/connections/mediavalet/authorize", &json!({})).await;
     let back = approve(begun["open"].as_str().unwrap()).await;
-    assert_eq!(serve.http.get(back).send().await.unwrap().status(), 200);
+    assert_eq!(serve.http.get(back).send().await.unwrap().status(), 303);
     succeeds(&serve, &run).await;
     sandbox.stop().await;
 }
@@ -52,7 +52,7 @@ async fn a_run_that_needs_a_sign_in_continues_after_it() {
 async fn a_run_that_a_service_has_stopped_continues_when_it_is_up_again_also_after_a_restart() {
     let cli = Cli::default();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let document = json!({ "name": "shop", "connector": "http-v1.0", "allowPrivateNetwork": true,
+    let document = json!({ "name": "http", "connector": "http-v1.0", "allowPrivateNetwork": true,
         "endpointUrl": format!("http://127.0.0.1:{port}"), "authentication": "none" });
     cli.add(&document).await;
     let step =

@@ -81,5 +81,5 @@ pub use run::{
     ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,
     RunStatus, Verdict, Waiting,
 };
-pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, Resolution, ResumeOptions, RunHandle};
+pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

@@ -146,14 +146,15 @@ impl ConnectionState {
             || self.unread.as_ref().is_some_and(is_slow)
     }
 
-    /// Returns whether the connection has to make room for another, and how urgently.
-    fn priority(&self, limits: &Limits, now: Instant) -> Option<Priority> {
+    /// Returns whether the connection has to make room for another, and how urgently. One that has been idle for less than
+    /// `least_idle` stays: its next request may be on its way, and would be lost.
+    fn priority(&self, limits: &Limits, least_idle: Duration, now: Instant) -> Option<Priority> {
         if self.is_slow(limits, limits.patience, now) {
             return Some(Priority::Slow);
         }
         // If callers connect faster than others become slow, those that have just begun to be slow count with idle ones.
-        let waits = self.phase == Phase::Idle || self.is_slow(limits, limits.patience / 10, now);
-        waits.then_some(Priority::Waiting)
+        let is_idle = self.phase == Phase::Idle && now - self.since >= least_idle;
+        (is_idle || self.is_slow(limits, limits.patience / 10, now)).then_some(Priority::Waiting)
     }
 
     /// Returns which limit is exceeded. Measures the rates of the next window if none is.
@@ -309,18 +310,19 @@ impl Open {
     }
 
     /// Closes the connection that has to make room first. Returns whether one was closed.
-    fn make_room(&mut self, limits: &Limits) -> bool {
+    fn make_room(&mut self, limits: &Limits, least_idle: Duration) -> bool {
         let now = Instant::now();
         let order = |one: &Arc<CallerConnection>| {
             let state = one.state();
-            let priority = state.priority(limits, now).filter(|_| state.cause.is_none() && !one.is_reserve)?;
+            let priority =
+                state.priority(limits, least_idle, now).filter(|_| state.cause.is_none() && !one.is_reserve)?;
             Some((priority, state.last_request, one.clone()))
         };
         let first = self.all.values().filter_map(order).min_by_key(|(priority, since, _)| (*priority, *since));
         let Some((_, _, connection)) = first else { return false };
         let mut state = connection.state();
         // In between, a request may have begun: the next attempt finds another connection.
-        let has_to_go = state.priority(limits, now).is_some();
+        let has_to_go = state.priority(limits, least_idle, now).is_some();
         if has_to_go {
             self.close(&connection, &mut state, CloseCause::NoRoom);
         }
@@ -380,11 +382,13 @@ impl Connections {
     /// Returns whether the next connection is one of the reserve, or `None` if there is no room for it.
     fn room(&self) -> Option<bool> {
         let mut open = self.open();
-        if open.count(false) < self.limits.connections || open.make_room(&self.limits) {
+        let is_full = open.full_since.is_some_and(|since| since.elapsed() >= self.limits.patience);
+        let least_idle = if is_full { Duration::ZERO } else { self.limits.patience / 10 };
+        if open.count(false) < self.limits.connections || open.make_room(&self.limits, least_idle) {
             open.full_since = None;
             return Some(false);
         }
-        let is_full = open.full_since.get_or_insert_with(Instant::now).elapsed() >= self.limits.patience;
+        open.full_since.get_or_insert_with(Instant::now);
         (is_full && open.count(true) < self.limits.reserve).then_some(true)
     }
 
@@ -393,7 +397,8 @@ impl Connections {
     pub(crate) async fn make_room(&self, patience: Duration) {
         let mut freed = std::pin::pin!(self.freed.notified());
         freed.as_mut().enable();
-        self.open().make_room(&self.limits);
+        // Idle callers keep their connections: there may be no other one for their next request.
+        self.open().make_room(&self.limits, Duration::MAX);
         let _ = tokio::time::timeout(patience, freed).await;
     }
 

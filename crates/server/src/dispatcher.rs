@@ -4,6 +4,7 @@
 //! runs that a full disk stopped are resumed in the same way. So are runs that wait for long: they are suspended, and
 //! only their ids stay in memory until they are due, see `suspended`.
 
+mod crashes;
 mod suspended;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crashes::SuspectedRuns;
 use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
@@ -52,6 +54,7 @@ struct State {
     /// Runs that wait for long.
     suspended: HashMap<RunId, SuspendedRun>,
     queue: VecDeque<QueuedRun>,
+    suspected: SuspectedRuns,
     /// For each flow the number of its latest start, where all starts are numbered in order.
     order: HashMap<String, u64>,
     /// No run is started before this time.
@@ -84,6 +87,8 @@ struct QueuedRun {
     limit: usize,
     /// Whether its process may have died while it was active.
     after_crash: bool,
+    /// In how many crashes it was active without progress.
+    crashes: u32,
 }
 
 /// How a run is started.
@@ -151,6 +156,7 @@ impl Dispatcher {
     /// Queues the unfinished runs of the store, oldest first, and starts as many as possible.
     pub(crate) async fn resume_all(self: &Arc<Self>) -> Result<()> {
         let mut unfinished = self.runtime.journal().runs().await?;
+        self.find_suspended(&unfinished).await;
         unfinished.retain(|run| run.status == RunStatus::Running);
         for run in unfinished.into_iter().rev() {
             self.enqueue(run.id, run.flow, true).await;
@@ -198,7 +204,7 @@ impl Dispatcher {
         // A run that waits for memory takes none: it is resumed from the journal.
         if is_queued || !accepted.has_memory() {
             drop(accepted);
-            let queued = QueuedRun { run: run.clone(), flow: name.to_owned(), limit, after_crash: false };
+            let queued = QueuedRun { run: run.clone(), flow: name.to_owned(), limit, after_crash: false, crashes: 0 };
             self.lock().queue.push_back(queued);
             self.advance();
         } else {
@@ -213,7 +219,8 @@ impl Dispatcher {
     async fn enqueue(&self, run: RunId, flow: String, after_crash: bool) {
         let saved = self.runtime.saved_flow(&flow).await;
         let limit = saved.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
-        self.lock().queue.push_back(QueuedRun { run, flow, limit, after_crash });
+        let crashes = if after_crash { self.crashes_of(&run).await } else { 0 };
+        self.lock().queue.push_back(QueuedRun { run, flow, limit, after_crash, crashes });
     }
 
     /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
@@ -244,10 +251,13 @@ impl Dispatcher {
                 if self.closing.is_cancelled() || paused || !self.health.is_ok() || state.is_full(self.at_once) {
                     return;
                 }
-                let fits = |one: &QueuedRun| state.active_runs(&one.flow) < one.limit;
+                let fits = |one: &QueuedRun| state.active_runs(&one.flow) < one.limit && state.may_be_tried(one);
                 let ready = state.queue.iter().enumerate().filter(|(_, one)| fits(one));
-                let Some((at, _)) = ready.min_by_key(|(_, one)| state.order.get(&one.flow)) else { return };
+                let Some((at, _)) = ready.min_by_key(|(_, one)| (state.order.get(&one.flow), one.crashes)) else {
+                    return;
+                };
                 let Some(next) = state.queue.remove(at) else { return };
+                self.try_run(&mut state, &next);
                 let (run, memory) = (next.run.clone(), self.runtime.engine().account());
                 state.begin(next.run, next.flow, next.limit, memory.clone());
                 (run, ResumeOptions { after_crash: next.after_crash, memory: Some(memory) })
@@ -293,12 +303,19 @@ impl Dispatcher {
                     // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
                     // could overtake it.
                     if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
-                        state.queue.push_front(QueuedRun { run: run.clone(), flow, limit, after_crash: false });
+                        state.queue.push_front(QueuedRun {
+                            run: run.clone(),
+                            flow,
+                            limit,
+                            after_crash: false,
+                            crashes: 0,
+                        });
                     }
                 }
                 Err(error) => {
                     this.health.report(error);
                     tracing::error!(%run, "cannot continue: {error}");
+                    this.report_if_suspended(&run).await;
                 }
             }
             let subscribers = {

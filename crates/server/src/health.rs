@@ -33,6 +33,8 @@ pub(crate) struct Health {
     lost: CancellationToken,
     /// The number of active flows about whose trigger something was found.
     findings: AtomicUsize,
+    /// The number of runs that were suspended after crashes.
+    suspended: AtomicUsize,
 }
 
 #[derive(Clone)]
@@ -72,6 +74,7 @@ impl Health {
             error_reported: Notify::new(),
             lost: CancellationToken::new(),
             findings: AtomicUsize::new(0),
+            suspended: AtomicUsize::new(0),
         })
     }
 
@@ -138,17 +141,34 @@ impl Health {
         self.findings.store(count, Ordering::Relaxed);
     }
 
+    /// Sets the number of runs that were suspended after crashes.
+    pub(crate) fn set_suspended(&self, count: usize) {
+        self.suspended.store(count, Ordering::Relaxed);
+    }
+
+    /// Returns the body of `/health` while the store works.
+    fn ok(&self) -> Value {
+        let (mut body, mut hints) = (json!({ "status": "ok" }), Vec::new());
+        let (findings, suspended) = (self.findings.load(Ordering::Relaxed), self.suspended.load(Ordering::Relaxed));
+        if findings > 0 {
+            body["findings"] = findings.into();
+            hints.push("the list of flows says what was found about their triggers");
+        }
+        if suspended > 0 {
+            body["suspended_runs"] = suspended.into();
+            hints.push("the failed runs say which of them were active in crashes, and what resumes them");
+        }
+        if !hints.is_empty() {
+            body["hint"] = hints.join("; ").into();
+        }
+        body
+    }
+
     /// Returns the response of `/health`. It needs no token, so it has no details. `closed` has the number of closed
     /// connections by cause.
     pub(crate) fn response(&self, closed: Map<String, Value>) -> Response {
         let (status, mut body) = match &*self.lock() {
-            None => match self.findings.load(Ordering::Relaxed) {
-                0 => (StatusCode::OK, json!({ "status": "ok" })),
-                flows => {
-                    let hint = "the list of flows says what was found about their triggers";
-                    (StatusCode::OK, json!({ "status": "ok", "findings": flows, "hint": hint }))
-                }
-            },
+            None => (StatusCode::OK, self.ok()),
             Some(Failure { error, since }) => {
                 let (because, hint) = (because(error), advice(error));
                 let body = json!({ "status": "failing", "because": because, "since": since, "hint": hint });

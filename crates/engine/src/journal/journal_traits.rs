@@ -314,31 +314,24 @@ pub trait RunClaims: Send + Sync {
     async fn claim(&self, run: &RunId) -> Result<RunClaim>;
 
     /// Adds a mark to a run: it is active, and has recorded nothing for a while. If the process dies now, the run may be
-    /// the cause. A mark has to survive the death of the process; it need not survive a power cut. The default
-    /// implementation stores nothing, so that no crash counts.
+    /// the cause. A mark has to survive the death of the process; it need not survive a power cut.
     ///
     /// # Errors
     ///
     /// `store` if it cannot be written.
-    async fn mark_active(&self, _run: &RunId) -> Result<()> {
-        Ok(())
-    }
+    async fn mark_active(&self, run: &RunId) -> Result<()>;
 
     /// Returns the number of marks of a run.
     ///
     /// # Errors
     ///
     /// `store` if they cannot be read.
-    async fn active_marks(&self, _run: &RunId) -> Result<u32> {
-        Ok(0)
-    }
+    async fn active_marks(&self, run: &RunId) -> Result<u32>;
 
     /// Removes all marks of a run.
     ///
     /// # Errors
     ///
     /// `store` if they cannot be removed.
-    async fn clear_active(&self, _run: &RunId) -> Result<()> {
-        Ok(())
-    }
+    async fn clear_active(&self, run: &RunId) -> Result<()>;
 }

@@ -3,10 +3,7 @@
 //! This is all that stands between the interpreter and a journal. It decides nothing: which events a run needs, and when
 //! they have to be on disk, is up to the interpreter.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 use trunkline_core::{Result, RunId};
@@ -28,8 +25,16 @@ struct Inner {
     journal: Arc<dyn Journal>,
     /// Whether each event is flushed before anything else happens.
     flush_every_step: bool,
+    progress: tokio::sync::Mutex<Progress>,
+}
+
+/// The progress of a run in this process.
+#[derive(Default)]
+struct Progress {
+    /// How often something was recorded.
+    records: u64,
     /// Whether the run is marked as one that may be the cause of a crash.
-    marked: AtomicBool,
+    marked: bool,
 }
 
 impl JournaledRun {
@@ -41,7 +46,7 @@ impl JournaledRun {
             received: Notify::new(),
             journal,
             flush_every_step,
-            marked: AtomicBool::new(false),
+            progress: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -77,18 +82,24 @@ impl JournaledRun {
         Ok(())
     }
 
-    /// Marks the run as active without progress: if its process dies now, the run may be the cause. `already` says that an
-    /// earlier process has marked it.
-    pub(crate) async fn mark(&self, already: bool) {
-        self.0.marked.store(true, Ordering::SeqCst);
-        if !already && let Err(error) = self.0.journal.mark_active(&self.0.id).await {
+    /// Marks the run as active without progress, once: if its process dies now, the run may be the cause. Does nothing if
+    /// the number of records is not `seen` any more. Returns this number.
+    pub(crate) async fn mark(&self, seen: u64) -> u64 {
+        let mut progress = self.0.progress.lock().await;
+        if progress.records == seen
+            && !std::mem::replace(&mut progress.marked, true)
+            && let Err(error) = self.0.journal.mark_active(&self.0.id).await
+        {
             tracing::warn!(run = %self.0.id, "cannot be marked as active: {error}");
         }
+        progress.records
     }
 
     /// Removes the marks of the run, since it has recorded something or stops at a safe point.
     async fn unmark(&self) {
-        if self.0.marked.swap(false, Ordering::SeqCst)
+        let mut progress = self.0.progress.lock().await;
+        progress.records += 1;
+        if std::mem::take(&mut progress.marked)
             && let Err(error) = self.0.journal.clear_active(&self.0.id).await
         {
             tracing::warn!(run = %self.0.id, "cannot be unmarked as active: {error}");

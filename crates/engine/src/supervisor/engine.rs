@@ -209,7 +209,7 @@ impl Engine {
         let memory = self.account();
         let held = memory.try_reserve(COPIES * run.memory());
         Ok((
-            AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None, memory, held, marked: false },
+            AcceptedRun { flow: flow.clone(), run, bindings, claim, previous: None, memory, held, after_crash: false },
             started,
         ))
     }

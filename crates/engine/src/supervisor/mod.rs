@@ -10,5 +10,5 @@ mod run_task;
 
 pub use engine::Engine;
 pub use resolve_unknown::Resolution;
-pub use resume::ResumeOptions;
+pub use resume::{MOST_CRASHES, ResumeOptions};
 pub use run_handle::{AcceptOutcome, AcceptedRun, RunHandle};

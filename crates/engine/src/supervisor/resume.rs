@@ -11,8 +11,9 @@ use crate::{
     supervisor::{AcceptedRun, Engine, RunHandle, engine::check_bindings},
 };
 
-/// A run that was active in this many crashes in a row is not resumed by itself any more: it may be their cause.
-const MOST_CRASHES: u32 = 3;
+/// A run that was active in this many crashes, and recorded nothing between them, is not resumed by itself any more: it
+/// may be their cause.
+pub const MOST_CRASHES: u32 = 3;
 
 /// How a run is resumed. The default is that of an operator.
 #[derive(Clone, Debug, Default)]
@@ -79,6 +80,7 @@ impl Engine {
             let message = format!("run {id} cannot be resumed: {over}");
             return Err(Error::new(ErrorKind::Conflict, message).hint("start a new run of its flow"));
         }
+        let active = run.waiting.is_empty();
         let resumed = RunEvent::Resumed { at: self.now() };
         self.journal.append(id, vec![resumed.clone()], Flush::Now).await?;
         run.apply(resumed);
@@ -94,7 +96,8 @@ impl Engine {
             previous,
             memory,
             held: Some(held),
-            marked: after_crash && crashes > 0,
+            // A crash is not the fault of a run that only waited.
+            after_crash: after_crash && active,
         }))
     }
 
@@ -116,7 +119,8 @@ impl Engine {
         }
     }
 
-    /// Ends a run that was active in several crashes, so that it is not resumed by itself again. Returns the reason.
+    /// Ends a run that was active in several crashes, so that it is not resumed by itself again. Returns the reason. The
+    /// run keeps its marks, so a server reports it until an operator resumes it.
     async fn suspend_crashing(&self, run: &Run, crashes: u32) -> Result<Error> {
         let message = format!(
             "run {} was active in the last {crashes} crashes of its process and recorded nothing, so it is suspended",
@@ -127,7 +131,6 @@ impl Engine {
             .next(NextStep::ResumeRun { run: Some(run.id.as_str().to_owned()) });
         let finished = RunEvent::Finished { status: RunStatus::Failed, error: Some(error.clone()), at: self.now() };
         self.journal.append(&run.id, vec![finished], Flush::Now).await?;
-        self.journal.clear_active(&run.id).await?;
         Ok(error)
     }
 }

@@ -27,8 +27,8 @@ pub struct AcceptedRun {
     pub(crate) memory: MemoryAccount,
     /// The memory of the state of the run, if there was enough at once.
     pub(crate) held: Option<HeldMemory>,
-    /// Whether an earlier process has marked it as active and died.
-    pub(crate) marked: bool,
+    /// Whether it was active when its process died: then it counts as active without progress at once.
+    pub(crate) after_crash: bool,
 }
 
 impl AcceptedRun {

@@ -18,19 +18,20 @@ use crate::{
         record::{COPIES, RunRecord},
     },
     journal::journaled_run::JournaledRun,
-    run::{Run, RunEvent, notification::Subscribers},
+    run::{RunEvent, notification::Subscribers},
     supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
 };
 
 /// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
 const POLL: Duration = Duration::from_millis(500);
-/// After this many polls without progress, a crash counts: lives of a process that are shorter say nothing about its runs.
-const POLLS_TO_ACTIVE: u32 = 2;
+/// A run that has recorded nothing for this long since it was started is marked as active. Most runs of few steps are over
+/// by then, and need no mark.
+const FIRST_MARK: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Begins to work on an accepted run, in a background task.
     pub fn begin(&self, accepted: AcceptedRun) -> RunHandle {
-        let AcceptedRun { flow, run, bindings, claim, previous, memory, held, marked } = accepted;
+        let AcceptedRun { flow, run, bindings, claim, previous, memory, held, after_crash } = accepted;
         let subscribers = Arc::<Subscribers>::default();
         let cancellation = CancellationToken::new();
         if run.cancel_requested {
@@ -65,8 +66,8 @@ impl Engine {
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
             let (_claim, _poll) = (claim, poll);
-            if marked {
-                record.run.mark(true).await;
+            if after_crash {
+                record.run.mark(0).await;
             }
             let result = match record.hold_state(needed).await {
                 Ok(()) => {
@@ -82,18 +83,18 @@ impl Engine {
         RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
-    /// Polls the journal for cancellations and signals from other processes. Marks the run once as active, if it has
-    /// recorded nothing by then.
+    /// Polls the journal for cancellations and signals from other processes. Marks the run as active while it records
+    /// nothing and does not only wait.
     fn poll(&self, run: JournaledRun, cancellation: CancellationToken, activity: ActivityMonitor) -> AbortHandle {
         let clock = self.clock.clone();
         tokio::spawn(async move {
-            let (mut last_seen, mut polls, recorded) = (0, 0, run.read(Run::recorded));
+            tokio::time::sleep(FIRST_MARK).await;
+            let (mut last_seen, mut records) = (0, 0);
             loop {
-                tokio::time::sleep(POLL).await;
-                polls += 1;
-                if polls == POLLS_TO_ACTIVE && !activity.is_idle() && run.read(Run::recorded) == recorded {
-                    run.mark(false).await;
+                if !activity.is_idle() {
+                    records = run.mark(records).await;
                 }
+                tokio::time::sleep(POLL).await;
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.
                     run.receive(vec![RunEvent::CancelRequested { at: clock.now() }]);

@@ -53,10 +53,10 @@ async fn a_run_that_was_active_in_three_crashes_is_suspended_until_an_operator_r
     let handle = Engine::new(journal.clone()).start(&stuck(), json!({}), slots("stuck")).await.unwrap();
     let run = handle.id().clone();
     tokio::time::sleep(LONG).await;
-    // The first life recorded a step after it had begun, so it does not count.
-    assert_eq!(journal.active_marks(&run).await.unwrap(), 0);
-    for _ in 0..3 {
-        let (next, error) = life(&journal, &run, LONG).await;
+    // The first life recorded a step, and then nothing for long enough.
+    assert_eq!(journal.active_marks(&run).await.unwrap(), 1);
+    for time in [LONG, SHORT] {
+        let (next, error) = life(&journal, &run, time).await;
         assert_eq!(error, None);
         journal = next;
     }
@@ -67,6 +67,7 @@ async fn a_run_that_was_active_in_three_crashes_is_suspended_until_an_operator_r
     assert_eq!(state.status, RunStatus::Failed);
     let text = state.error.unwrap().to_string();
     assert!(text.contains("active in the last 3 crashes"), "{text}");
+    assert_eq!(next.active_marks(&run).await.unwrap(), 3, "it is reported until an operator resumes it");
     // An operator resumes it, and the count begins again.
     assert!(engine.resume(&run, slots("stuck")).await.is_ok());
     let (_, error) = life(&next, &run, LONG).await;
@@ -88,15 +89,17 @@ async fn without_marks_a_run_is_resumed_every_time() {
     }
 }
 
-/// A life that is too short to say anything about its runs neither counts nor ends the count, and progress ends it.
+/// The time in which a run dies whose process cannot bear what it does.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
 #[tokio::test(start_paused = true)]
-async fn short_lives_do_not_count_and_progress_ends_the_count() {
+async fn the_shortest_life_after_a_crash_counts_and_progress_ends_the_count() {
     let mut journal = Arc::new(MemoryJournal::default());
     let handle = Engine::new(journal.clone()).start(&stuck(), json!({}), slots("stuck")).await.unwrap();
     let run = handle.id().clone();
-    tokio::time::sleep(LONG).await;
-    for (time, marks) in [(LONG, 1), (SHORT, 1), (SHORT, 1), (LONG, 2), (SHORT, 2)] {
-        let (next, error) = life(&journal, &run, time).await;
+    tokio::time::sleep(SHORT).await;
+    for marks in [1, 2] {
+        let (next, error) = life(&journal, &run, AT_ONCE).await;
         assert_eq!((error, next.active_marks(&run).await.unwrap()), (None, marks));
         journal = next;
     }

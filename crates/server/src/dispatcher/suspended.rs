@@ -75,6 +75,7 @@ impl Dispatcher {
                     () = tokio::time::sleep(TICK) => {}
                 }
                 look += 1;
+                this.forget_resumed().await;
                 let mut due = this.timed_out();
                 for run in this.next_looked_up(look) {
                     if this.is_called(&run).await {
@@ -134,7 +135,7 @@ impl Dispatcher {
     fn wake(&self, run: &RunId) {
         let mut state = self.lock();
         if let Some(SuspendedRun { flow, limit, .. }) = state.suspended.remove(run) {
-            state.queue.push_front(QueuedRun { run: run.clone(), flow, limit, after_crash: false });
+            state.queue.push_front(QueuedRun { run: run.clone(), flow, limit, after_crash: false, crashes: 0 });
         }
     }
 }

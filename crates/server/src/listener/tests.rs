@@ -267,6 +267,27 @@ async fn the_connection_that_was_longest_without_a_request_makes_room() {
     assert_eq!(server.closed("no_room"), 2);
 }
 
+/// Calls twice on one connection, 50 milliseconds apart, while another caller needs it. Returns whether both calls are
+/// answered. The other one is answered in any case.
+async fn answered_twice(patience: Duration) -> bool {
+    let server = TestServer::start(Limits { connections: 1, reserve: 0, patience, ..unlimited() }).await;
+    let mut stream = server.get("/").await;
+    response(&mut stream).await.unwrap();
+    let mut other = server.get("/").await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let _ = stream.write_all(request("/").as_bytes()).await;
+    let is_answered = response(&mut stream).await.is_some();
+    assert!(timeout(SOON, response(&mut other)).await.unwrap().unwrap().ends_with("here"));
+    is_answered
+}
+
+#[tokio::test]
+async fn a_connection_that_has_just_become_idle_does_not_make_room() {
+    assert!(answered_twice(Duration::from_secs(10)).await);
+    // The sabotage twin.
+    assert!(!answered_twice(Duration::ZERO).await);
+}
+
 #[tokio::test]
 async fn while_all_connections_are_busy_only_health_answers() {
     for (reserve, is_healthy) in [(2, true), (0, false)] {

@@ -17,6 +17,7 @@
 //! check what one process cannot: that two processes exclude each other, and that a flush survives a power cut.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod marks;
 mod process_log;
 mod reopening;
 mod run_lists;
@@ -63,6 +64,7 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     a_cancellation_is_reported(&fresh().await).await;
     signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
+    marks::marks_are_counted_for_each_run_until_they_are_removed(&fresh().await).await;
     an_unknown_run_is_not_found(&fresh().await).await;
 }
 

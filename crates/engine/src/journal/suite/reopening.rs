@@ -22,6 +22,7 @@ pub async fn run_reopening<J: Journal, F: AsyncFn() -> J, R: AsyncFn(J) -> J>(fr
     what_was_flushed_is_there(fresh().await, &reopen).await;
     a_crash_loses_only_the_end_of_a_run(fresh().await, &reopen).await;
     a_claim_ends_with_its_process(fresh().await, &reopen).await;
+    marks::marks_survive_their_process(fresh().await, &reopen).await;
 }
 
 async fn what_was_flushed_is_there<J: Journal>(journal: J, reopen: &impl AsyncFn(J) -> J) {

@@ -112,4 +112,13 @@ impl<W: Watcher> RunClaims for Between<W> {
         let claim = self.inner.claim(run).await?;
         self.watcher.after().map(|()| claim)
     }
+    async fn mark_active(&self, run: &RunId) -> Result<()> {
+        self.inner.mark_active(run).await
+    }
+    async fn active_marks(&self, run: &RunId) -> Result<u32> {
+        self.inner.active_marks(run).await
+    }
+    async fn clear_active(&self, run: &RunId) -> Result<()> {
+        self.inner.clear_active(run).await
+    }
 }
