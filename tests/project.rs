@@ -12,4 +12,5 @@ mod prose;
 mod readmes;
 mod rows;
 mod schemas;
+mod security;
 mod versions;

@@ -102,7 +102,7 @@ fn every_fault_has_its_source_location() {
     for (file, from, to, message) in [
         ("connector.toml", "check ", "chekc ", "connector.toml:5:1: unknown field `chekc`"),
         ("connector.toml", "name          = \"todo\"", "", "missing field `name`"),
-        ("connector.toml", "\"todo\"", "\"My Todo\"", "connector.toml:1:1: /name: name does not have the form"),
+        ("connector.toml", "\"todo\"", "\"My Todo\"", "connector.toml:1:1: /name: name must be written like acme"),
         ("connector.toml", "\"task.list\"", "\"task.lits\"", "/check: there is no operation task.lits"),
         ("connector.toml", "\"apiKey\"", "\"magic\"", "/settings/authentication: authentication must be"),
         ("connector.toml", "apiKeyHeader", "apiKeyHaeder", "connector.toml:13:1: /settings/apiKeyHaeder"),
