@@ -41,7 +41,7 @@ pub use transfer::{BlockCheckpoint, Uploaded, address_expired, file_name};
 pub use transport::ReqwestTransport;
 pub use transport::{
     ClientLimits, HttpBody, HttpRequest, HttpResponse, HttpTransport, NetworkPolicy, TransportFailure,
-    TransportOptions, plain_header, with_deadline,
+    TransportOptions, plain_header, text_of_body, with_deadline,
 };
 // The types of a transport's requests and responses.
 pub use http::{HeaderMap, Method, StatusCode};

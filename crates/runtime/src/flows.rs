@@ -48,7 +48,7 @@ impl Runtime {
     ///
     /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, and if a connection that it
     /// declares has no binding, unless it is saved as inactive. `conflict` if a flow of this name exists and `replace` is
-    /// not set.
+    /// not set, or if another caller changed the flow that is replaced while this one was checked.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
         let previous = self.previous(flow).await?;
@@ -68,13 +68,14 @@ impl Runtime {
             check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
         }
         let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
-        let restart = match &previous {
-            Some(previous) => options.replace && self.watches_another(previous, flow, &connections).await?,
+        let replaced = previous.as_ref().filter(|_| options.replace);
+        let restart = match replaced {
+            Some(previous) => self.watches_another(previous, flow, &connections).await?,
             None => false,
         };
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
         let new = FlowToSave { name, version, document, connections, input, active, restart };
-        self.flows().save_flow(new, options.replace).await?;
+        self.flows().save_flow(new, replaced).await?;
         self.flows().saved_flow(flow.name()).await
     }
 
@@ -189,17 +190,18 @@ impl Runtime {
     /// # Errors
     ///
     /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, or the secret of a
-    /// signed webhook.
+    /// signed webhook. `conflict` if another caller changed the flow while it was checked.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
-        let (saved, flow) = self.saved_flow(name).await?;
-        if active {
-            self.accept(&self.link(&flow).await?, &saved.connections).await?;
-            self.check_bindings(&flow, &saved.connections).await?;
-            check_secret(&flow, saved.has_secret)?;
+        if !active {
+            return self.flows().deactivate_flow(name).await;
         }
+        let (saved, flow) = self.saved_flow(name).await?;
+        self.accept(&self.link(&flow).await?, &saved.connections).await?;
+        self.check_bindings(&flow, &saved.connections).await?;
+        check_secret(&flow, saved.has_secret)?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
-        let restart = active && !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
-        self.flows().activate_flow(name, active, restart).await
+        let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
+        self.flows().activate_flow(&saved, restart).await
     }
 
     /// Removes a saved flow and the deduplication keys of its trigger. Its runs stay.

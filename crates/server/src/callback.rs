@@ -26,6 +26,11 @@ pub(crate) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQu
     let Some(outcome) = app.runtime.receive_callback(&format!("?{}", query.unwrap_or_default())) else {
         return outcome_page(&app, Ok(None));
     };
+    to_outcome(&outcome)
+}
+
+/// Returns the response that sends a browser from the callback to the page with an outcome.
+pub(crate) fn to_outcome(outcome: &str) -> Response {
     let mut response = page(StatusCode::SEE_OTHER, "The outcome of the sign-in is on another page.");
     // A proxy may have a path before that of the callback, so the reference is relative to it.
     let location = HeaderValue::try_from(format!("callback/{outcome}"));

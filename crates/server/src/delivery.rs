@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, header},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use mime::Mime;
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value, error::Category, json};
@@ -105,7 +105,8 @@ fn is_file(kind: &Mime) -> bool {
 ///
 /// # Errors
 ///
-/// `invalid_input` if it is JSON with a member that occurs twice or with a number that cannot be kept.
+/// `invalid_input` if it is JSON with a member that occurs twice or with a number that cannot be kept, `limit` if it is
+/// nested too deep.
 fn undeclared(body: &[u8]) -> Result<Value> {
     if body.is_empty() {
         return Ok(Value::Null);
@@ -114,7 +115,10 @@ fn undeclared(body: &[u8]) -> Result<Value> {
         match read_json(text.as_bytes(), RepeatedMember::Refused) {
             Ok(value) => return Ok(value),
             // A text that only looks like a number stays a text.
-            Err(error) if error.classify() == Category::Data && text.trim_start().starts_with(['{', '[']) => {
+            Err(error)
+                if (error.classify() == Category::Data || error.kind() == ErrorKind::Limit)
+                    && text.trim_start().starts_with(['{', '[']) =>
+            {
                 return Err(Error::new(error.kind(), format!("the body is JSON that cannot be used: {error}")));
             }
             Err(_) => {}
@@ -135,43 +139,12 @@ fn json(body: &[u8], kind: &Mime) -> Result<Value> {
     })
 }
 
-/// Returns the text of a body without its byte order mark. A byte order mark decides, else the charset that the type
-/// declares, else what the format says of itself, else UTF-8.
-///
-/// # Errors
-///
-/// `invalid_input` if the charset is not known, or if the bytes are not text in it.
+/// Returns the text of a body, see [`trunkline_rest::text_of_body`].
 fn text<'a>(body: &'a [u8], kind: &Mime) -> Result<Cow<'a, str>> {
-    let declared = kind.get_param(mime::CHARSET).map(|charset| charset.as_str().to_owned());
-    let declared = declared.or_else(|| xml_encoding(body, kind));
-    let (encoding, body) = match (Encoding::for_bom(body), &declared, body) {
-        (Some((encoding, mark)), ..) => (encoding, &body[mark..]),
-        // JSON of RFC 4627 could be in UTF-16: one of its first two bytes is zero then.
-        (None, _, [0, 1..=255, ..]) if is_json(kind) => (UTF_16BE, body),
-        (None, _, [1..=255, 0, ..]) if is_json(kind) => (UTF_16LE, body),
-        (None, Some(label), _) => {
-            let known = Encoding::for_label_no_replacement(label.as_bytes()).ok_or_else(|| {
-                Error::new(ErrorKind::InvalidInput, format!("the charset {label} of the body is not known"))
-            })?;
-            (known, body)
-        }
-        (None, None, _) => (UTF_8, body),
-    };
-    encoding.decode_without_bom_handling_and_without_replacement(body).ok_or_else(|| {
-        let message = format!("the body is not text in the charset {}", encoding.name());
-        let error = Error::new(ErrorKind::InvalidInput, message);
+    trunkline_rest::text_of_body(body, kind.as_ref()).map_err(|reason| {
+        let error = Error::new(ErrorKind::InvalidInput, format!("the body is not text of the type {kind}: {reason}"));
         error.hint("declare the charset of the body in its content type, such as `; charset=iso-8859-1`")
     })
-}
-
-/// Returns the encoding in the declaration of an XML document: `<?xml version="1.0" encoding="ISO-8859-1"?>`.
-fn xml_encoding(body: &[u8], kind: &Mime) -> Option<String> {
-    let is_xml = kind.subtype() == mime::XML || kind.suffix() == Some(mime::XML);
-    let head = is_xml.then_some(body)?.strip_prefix(b"<?xml")?;
-    let head = String::from_utf8_lossy(&head[..head.iter().position(|byte| *byte == b'>')?]).into_owned();
-    let value = head.split_once("encoding")?.1.trim_start().strip_prefix('=')?.trim_start();
-    let quote = value.chars().next().filter(|quote| ['"', '\''].contains(quote))?;
-    Some(value[1..].split_once(quote)?.0.to_owned())
 }
 
 /// Returns a file: its `name` and `mediaType`, null if they are not known, its `size` in bytes, and its content. That is

@@ -35,17 +35,25 @@ use crate::{
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
+fn key() -> KeySource {
+    KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="))
+}
+
 pub(crate) struct TestApp {
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
     pub(crate) app: Arc<App>,
     router: TowerToHyperService<Router>,
 }
 
 impl TestApp {
     pub(crate) fn new(brake: Brake) -> TestApp {
+        TestApp::with(brake, Registry::empty())
+    }
+
+    /// Returns a server with these connectors.
+    pub(crate) fn with(brake: Brake, connectors: Registry) -> TestApp {
         let home = tempfile::tempdir().unwrap();
-        let key = KeySource::Value(Secret::from("c2FtcGxlLWtleS1vZi12ZXJzaW9uLTMtMzItYnl0ZXM="));
-        let runtime = Runtime::new(Registry::empty().checked().unwrap(), Ports::sqlite(home.path(), key).unwrap());
+        let runtime = Runtime::new(connectors.checked().unwrap(), Ports::sqlite(home.path(), key()).unwrap());
         let closing = CancellationToken::new();
         let health = Health::of(runtime.ports().health.clone());
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), 64, closing.clone());
@@ -61,7 +69,12 @@ impl TestApp {
             base_url: "http://127.0.0.1:8700".to_owned(),
         });
         let router = TowerToHyperService::new(routes::router(app.clone()));
-        TestApp { _home: home, app, router }
+        TestApp { home, app, router }
+    }
+
+    /// Opens the data directory again, as another process would.
+    pub(crate) fn opened_again(&self) -> Runtime {
+        Runtime::new(Registry::empty().checked().unwrap(), Ports::sqlite(self.home.path(), key()).unwrap())
     }
 
     /// Saves a flow.
@@ -69,6 +82,17 @@ impl TestApp {
         let draft = json!({ "flow": { "document": flow }, "replace": true, "active": true });
         let draft: FlowDraft = serde_json::from_value(draft).unwrap();
         self.app.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap()
+    }
+
+    /// Saves a flow with a signed webhook, activates it, and returns the path of the webhook.
+    pub(crate) async fn add(&self, flow: &Value, secret: &str) -> String {
+        let draft: FlowDraft =
+            serde_json::from_value(json!({ "flow": { "document": flow }, "active": false })).unwrap();
+        let added = self.app.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
+        let name = added.added.name;
+        self.app.runtime.flows().set_webhook_secret(&name, &Secret::from(secret)).await.unwrap();
+        self.app.runtime.activate_flow(&name, true).await.unwrap();
+        added.webhook.unwrap()
     }
 
     /// Returns a request with this body, and with the API token.

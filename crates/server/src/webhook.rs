@@ -239,7 +239,7 @@ fn response_of(app: &App, flow: &str, ended: &Run) -> ApiResult {
 /// logged and become the advice to send the call again.
 fn for_sender(flow: &str, error: Error) -> Error {
     match error.kind() {
-        ErrorKind::InvalidInput | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
+        ErrorKind::InvalidInput | ErrorKind::Limit | ErrorKind::RateLimited | ErrorKind::Unavailable => error,
         ErrorKind::Store if error.retryable() != Retry::Never => {
             tracing::warn!(flow, "a webhook call starts no run: {error:?}");
             let error = Error::new(ErrorKind::Store, "no run can be started now: the store of this server fails");
@@ -335,33 +335,4 @@ fn cloud_event(headers: &HeaderMap, content: &Value) -> Result<Option<String>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
-        all.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
-    }
-
-    #[test]
-    fn a_cloud_event_has_its_own_delivery_id() {
-        let event = json!({ "specversion": "1.0", "id": "7", "source": "lib", "type": "Asset.StatusUpdated" });
-        let none = HeaderMap::new();
-        assert_eq!(cloud_event(&none, &event).unwrap().as_deref(), Some("lib 7"));
-        let binary = headers(&[("ce-specversion", "1.0"), ("ce-id", "7"), ("ce-source", "lib")]);
-        assert_eq!(cloud_event(&binary, &json!("data")).unwrap().as_deref(), Some("lib 7"));
-        for other in [
-            json!({ "id": "7", "source": "lib" }),
-            json!([event]),
-            json!("x"),
-            json!({ "specversion": "0.3", "id": "7" }),
-        ] {
-            assert_eq!(cloud_event(&none, &other).unwrap(), None, "{other}");
-        }
-        assert!(cloud_event(&none, &json!({ "specversion": "1.0", "id": "7" })).is_err());
-        let mediavalet = json!({
-            "specversion": "1.0", "id": "e1", "source": "5b1c", "subject": "/library/5b1c/assets/9/Asset.StatusUpdated",
-            "type": "Asset.StatusUpdated", "dataschema": "#", "data": { "LibraryId": "5b1c", "AssetId": "9" }
-        });
-        assert_eq!(cloud_event(&none, &mediavalet).unwrap().as_deref(), Some("5b1c e1"));
-    }
-}
+mod tests;

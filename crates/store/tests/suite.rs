@@ -1,13 +1,13 @@
 //! The stores of this crate have the behaviours that every store must have, and the suite finds stores that do not.
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::Value;
 use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, Secret};
 use trunkline_engine::journal_suite;
 use trunkline_store::{
-    ConnectionStore, ConnectionSummary, MemoryStore, SignInEvent,
+    ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, SavedFlow, SignInEvent, TriggerFinding,
     store_suite::{TestedStore, run},
 };
 
@@ -58,20 +58,57 @@ fn the_suite_finds_ports_that_do_not_belong_together() {
     assert!(!passes(other), "a vault that accepts tokens of a connection that does not exist");
 }
 
-/// A store that looks for a name, and writes in a second transaction.
-struct LooksFirst(Arc<MemoryStore>);
+/// A change that is made in two steps: a look and, in a second transaction, the writing.
+#[derive(Clone, Copy, PartialEq)]
+enum Gap {
+    None,
+    Addition,
+    Change,
+    Replacement,
+    Activation,
+}
+
+/// A store with a gap.
+struct LooksFirst(Arc<MemoryStore>, Gap);
+
+impl LooksFirst {
+    fn store(gap: Gap) -> TestedStore {
+        let store = Arc::new(MemoryStore::default());
+        let (journal, looks_first) = (Arc::new(store.journal()), Arc::new(LooksFirst(store.clone(), gap)));
+        TestedStore { connections: looks_first.clone(), vault: store, flows: looks_first, journal }
+    }
+
+    /// Waits between the look and the writing, if this is the gap.
+    async fn waits(&self, gap: Gap) -> bool {
+        tokio::time::sleep(Duration::from_millis(u64::from(self.1 == gap))).await;
+        self.1 == gap
+    }
+}
+
+fn conflict() -> Error {
+    Error::new(ErrorKind::Conflict, "it exists, or was changed").next("look again")
+}
 
 #[trunkline_core::async_trait]
 impl ConnectionStore for LooksFirst {
     async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
         let known = self.0.connections().await?;
-        if let Some((one, _)) = connections.iter().find(|(one, _)| known.iter().any(|known| known.name == one.name))
-            && !replace
-        {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is already a connection {}", one.name)));
+        let is_known = |(one, _): &(&Connection, &Schema)| known.iter().any(|known| known.name == one.name);
+        if connections.iter().any(is_known) && !replace {
+            return Err(conflict());
         }
-        tokio::task::yield_now().await;
-        self.0.save_connections(connections, true).await
+        let is_gap = self.waits(Gap::Addition).await;
+        self.0.save_connections(connections, replace || is_gap).await
+    }
+
+    async fn replace_connection(&self, previous: &Connection, new: &Connection, settings: &Schema) -> Result<()> {
+        if self.0.connection(&new.name).await?.document() != previous.document() {
+            return Err(conflict());
+        }
+        if self.waits(Gap::Change).await {
+            return self.0.put_connection(new, settings).await;
+        }
+        self.0.replace_connection(previous, new, settings).await
     }
 
     async fn connection(&self, name: &str) -> Result<Connection> {
@@ -95,14 +132,70 @@ impl ConnectionStore for LooksFirst {
     }
 }
 
-/// Sabotage twin of the checks of two callers at once.
+#[trunkline_core::async_trait]
+impl FlowStore for LooksFirst {
+    async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()> {
+        let Some(looked) = previous else { return self.0.save_flow(flow, None).await };
+        if !looked.is_unchanged(&self.0.saved_flow(&flow.name).await?) {
+            return Err(conflict());
+        }
+        if self.waits(Gap::Replacement).await {
+            let now = self.0.saved_flow(&flow.name).await?;
+            return self.0.save_flow(flow, Some(&now)).await;
+        }
+        self.0.save_flow(flow, previous).await
+    }
+
+    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+        if !checked.is_same_flow(&self.0.saved_flow(&checked.name).await?) {
+            return Err(conflict());
+        }
+        if self.waits(Gap::Activation).await {
+            let now = self.0.saved_flow(&checked.name).await?;
+            return self.0.activate_flow(&now, restart).await;
+        }
+        self.0.activate_flow(checked, restart).await
+    }
+
+    async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
+        self.0.saved_flows().await
+    }
+
+    async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
+        self.0.saved_flow(name).await
+    }
+
+    async fn deactivate_flow(&self, name: &str) -> Result<()> {
+        self.0.deactivate_flow(name).await
+    }
+
+    async fn remove_flow(&self, name: &str) -> Result<()> {
+        self.0.remove_flow(name).await
+    }
+
+    async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
+        self.0.set_findings(name, findings).await
+    }
+
+    async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
+        self.0.set_webhook_token(name, hash).await
+    }
+
+    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+        self.0.set_webhook_secret(name, secret).await
+    }
+
+    async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
+        self.0.webhook_secret(name).await
+    }
+}
+
+/// Sabotage twins of the checks of two callers at once.
 #[test]
 fn the_suite_finds_a_store_that_looks_first_and_writes_later() {
-    let fresh: fn() -> TestedStore = || {
-        let store = Arc::new(MemoryStore::default());
-        let journal = Arc::new(store.journal());
-        let connections = Arc::new(LooksFirst(store.clone()));
-        TestedStore { connections, vault: store.clone(), flows: store, journal }
-    };
-    assert!(!passes(fresh), "two additions of one name both succeed");
+    assert!(passes(|| LooksFirst::store(Gap::None)), "a store that also compares when it writes passes");
+    assert!(!passes(|| LooksFirst::store(Gap::Addition)), "two additions of one name both succeed");
+    assert!(!passes(|| LooksFirst::store(Gap::Change)), "the second change of a connection undoes the first");
+    assert!(!passes(|| LooksFirst::store(Gap::Replacement)), "the second replacement of a flow undoes the first");
+    assert!(!passes(|| LooksFirst::store(Gap::Activation)), "a flow that was not checked is active");
 }

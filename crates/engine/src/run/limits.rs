@@ -19,6 +19,11 @@ pub struct RunLimits {
     pub recorded: u64,
 }
 
+/// The deepest nesting of lists and objects in a step's output, a run's input or a signal's payload. The events of the
+/// journal and the responses of the API wrap these values in a few levels more, and readers of JSON stop at
+/// [`MAX_NESTING`](trunkline_core::MAX_NESTING): a deeper value could be stored, but not read again.
+pub const VALUE_NESTING: usize = 100;
+
 impl Default for RunLimits {
     fn default() -> Self {
         RunLimits {
@@ -40,8 +45,8 @@ impl RunLimits {
         Err(error.hint("divide the work among several runs").with_detail(ErrorDetail::EndsRun))
     }
 
-    /// Fails with `limit` if the value is larger than [`RunLimits::payload`], or takes more than
-    /// [`VALUE_MEMORY`](trunkline_core::VALUE_MEMORY); `what` names it in the error.
+    /// Fails with `limit` if the value is larger than [`RunLimits::payload`], is nested deeper than [`VALUE_NESTING`], or
+    /// takes more than [`VALUE_MEMORY`](trunkline_core::VALUE_MEMORY); `what` names it in the error.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
         struct ByteCounter(usize);
         impl io::Write for ByteCounter {
@@ -53,6 +58,10 @@ impl RunLimits {
                 Ok(())
             }
         }
+        if is_deeper(value, VALUE_NESTING) {
+            let message = format!("{what} is nested more than {VALUE_NESTING} levels deep, which is the limit");
+            return Err(Error::new(ErrorKind::Limit, message).hint("pass a flatter value, or the JSON as a text"));
+        }
         let mut count = ByteCounter(0);
         serde_json::to_writer(&mut count, value)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("{what} is not JSON")).source(error))?;
@@ -61,5 +70,14 @@ impl RunLimits {
             return Err(Error::new(ErrorKind::Limit, message).hint("pass files, ids or one page at a time instead"));
         }
         check_value_memory(what, memory_of(value))
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    let is_deeper = |part: &Value| is_deeper(part, levels - 1);
+    match value {
+        Value::Array(items) => levels == 0 || items.iter().any(is_deeper),
+        Value::Object(members) => levels == 0 || members.values().any(is_deeper),
+        _ => false,
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod time;
 pub use event::{RerunOf, RunEvent, Waiting};
 pub use key_form::{ItemKey, KeyForm};
 pub use ledger::Ledger;
-pub use limits::RunLimits;
+pub use limits::{RunLimits, VALUE_NESTING};
 pub use notification::RunNotification;
 pub use outcome::{ItemOutcome, RunStatus, Verdict};
 pub use progress::{ListProgress, Rate};

@@ -13,9 +13,10 @@ use crate::support::{
     registry, slots,
 };
 use serde_json::{Value, json};
-use trunkline_core::{ErrorKind, Result};
-use trunkline_engine::{Engine, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus};
+use trunkline_core::{Effect, ErrorKind, Result};
+use trunkline_engine::{Engine, Flush, MemoryJournal, RunEvent, RunLimits, RunStatus, VALUE_NESTING};
 use trunkline_flow::Flow;
+use trunkline_testkit::fake::{Fake, FakeAction};
 
 fn look(fault: &str) -> Value {
     call("a", "thing.look", json!({ "name": "a", "fault": fault }))
@@ -65,6 +66,46 @@ async fn the_resources_of_a_run_are_limited_and_each_error_has_the_limit() {
     let long = Flow::from_value(json!({ "name": "long", "timeout": "2h", "steps": [] })).unwrap();
     let error = engine.start(&long, json!({}), Default::default()).await.err().unwrap();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, "the flow long may take 7200s; the limit is 3600s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_that_are_nested_too_deep_to_be_read_again_are_refused_with_the_number() {
+    let nested = |levels: usize| (1..levels).fold(json!([]), |inner, _| json!({ "a": inner }));
+    let refused = |what: &str| format!("{what} is nested more than 100 levels deep, which is the limit");
+    let engine = Engine::new(Arc::new(MemoryJournal::default()));
+    let flow = flow(json!([{ "id": "a", "wait": { "signal": "x" } }, { "id": "b", "wait": { "signal": "y" } }]));
+    for levels in [VALUE_NESTING + 1, 125, 127, 1000] {
+        let error = engine.start(&flow, nested(levels), slots("deep")).await.err().unwrap();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Limit, &*refused("the input of flow test")),
+            "{levels}"
+        );
+    }
+    let running = engine.start(&flow, nested(VALUE_NESTING), slots("deep")).await.unwrap();
+    let error = engine.signal(running.id(), "x", nested(VALUE_NESTING + 1)).await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Limit, &*refused("the payload of the signal x")));
+    engine.signal(running.id(), "x", nested(VALUE_NESTING)).await.unwrap();
+    // The output of an action, and one that an expression builds around it.
+    for (wrapped, levels, is_refused) in
+        [(0, VALUE_NESTING, false), (0, VALUE_NESTING + 1, true), (1, VALUE_NESTING, true), (9, 120, true)]
+    {
+        let shop = Fake::new("shop").with(FakeAction::new("deep.get", Effect::Read, move |_| async move {
+            Ok((1..levels).fold(json!([]), |inner, _| json!([inner])))
+        }));
+        let around = (0..wrapped).fold(json!("{{ steps.a }}"), |inner, _| json!({ "b": inner }));
+        let output = if wrapped == 0 { Value::Null } else { around };
+        let flow = json!({
+            "name": "deep", "connections": { "shop": "shop" }, "output": output,
+            "steps": [{ "id": "a", "action": "deep.get", "connection": "shop", "input": {} }],
+        });
+        let flow = Flow::from_value(flow).unwrap();
+        let bindings = [("shop".to_owned(), shop.connected())].into();
+        let ended = engine.start(&flow, json!({}), bindings).await.unwrap().wait().await.unwrap();
+        let message = ended.error.map(|error| error.message().to_owned());
+        let found = message.as_ref().map(|one| one.contains("more than 100 levels deep"));
+        assert_eq!(found, is_refused.then_some(true), "{wrapped} {levels}: {message:?}");
+    }
 }
 
 /// Returns a lab whose run may record two of its three steps. All of them fail, and the flow continues.

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use oauth2::TokenResponse;
 use tokio::time::Instant;
-use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, ReauthCause, Result, Retry, Secret, Timestamp};
+use trunkline_core::{
+    Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, ReauthCause, Result, Retry, Secret, Timestamp,
+};
 
 use super::{
     refresh_lease::{self, Lease},
@@ -344,6 +346,10 @@ impl Tokens {
                     "the response to an earlier refresh was lost, and the login server regards its token as used; {}",
                     self.0.endpoint.grant_hint()
                 )),
+                Some(ReauthCause::Revoked) if single_use && is_invalid_grant(error) => error.clone().hint(format!(
+                    "{}; another program, or another copy of this data directory, may have used the refresh token",
+                    self.0.endpoint.grant_hint()
+                )),
                 _ => error.clone(),
             };
             let until = self.now() + wait;
@@ -444,10 +450,12 @@ fn is_outcome_known(error: &Error) -> bool {
     error.details().iter().any(|detail| matches!(detail, ErrorDetail::NotSent | ErrorDetail::TokenRefused { .. }))
 }
 
+fn is_invalid_grant(error: &Error) -> bool {
+    error.has(&ErrorDetail::TokenRefused { code: OAuthErrorCode::InvalidGrant })
+}
+
 #[cfg(test)]
 mod tests {
-    use trunkline_core::OAuthErrorCode;
-
     use super::*;
 
     #[test]

@@ -20,7 +20,10 @@ pub(super) fn announced(row: &PageRow, body: &Value) -> Option<String> {
 /// Returns the pointer to a member that announces a next page by a name of a usual form. Such a name may have another
 /// meaning, so this does not count if the row's own pointers show the end.
 pub(super) fn suggested(row: &PageRow, body: &Value) -> Option<String> {
-    near(row, body).into_iter().find(|(_, name, member)| suggests(name, member)).map(|(pointer, ..)| pointer)
+    let is_made = |(_, name, member): &(String, String, &Value)| {
+        Announcement::of(name).is_some_and(|(one, _)| one.is_made_by(member))
+    };
+    near(row, body).into_iter().find(is_made).map(|(pointer, ..)| pointer)
 }
 
 /// Returns the pointer to a member by which the service says that a page may lack items.
@@ -62,63 +65,147 @@ fn near<'a>(row: &PageRow, body: &'a Value) -> Vec<(String, String, &'a Value)> 
     found
 }
 
-/// Returns whether a member announces a next page, by its plain name.
-fn suggests(name: &str, member: &Value) -> bool {
-    const MORE: [&str; 4] = ["more", "next", "additional", "further"];
-    const NOUNS: [&str; 13] = [
-        "pages",
-        "page",
-        "results",
-        "result",
-        "items",
-        "item",
-        "records",
-        "record",
-        "entries",
-        "rows",
-        "data",
-        "available",
-        "exist",
-    ];
-    const PLACES: [&str; 22] = [
-        "pages",
-        "page",
-        "start",
-        "cursor",
-        "partition",
-        "key",
-        "skip",
-        "id",
-        "link",
-        "path",
-        "results",
-        "result",
-        "timestamp",
-        "token",
-        "marker",
-        "offset",
-        "index",
-        "url",
-        "uri",
-        "href",
-        "row",
-        "number",
-    ];
-    if ["islast", "last", "islastpage", "lastpage", "done", "isdone", "isend", "endofrecords", "complete", "iscomplete"]
-        .contains(&name)
-    {
-        // A 0 may be the number of a page.
-        return !member.is_number() && flag(member) == Ok(Some(false));
-    }
-    let asked = ["has", "is", "are"].iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
-    let is_flag = MORE.iter().any(|word| asked.contains(word)) && made_of(asked, &[&MORE[..], &NOUNS].concat());
-    if is_flag && flag(member) == Ok(Some(true)) {
-        return true;
-    }
-    let is_place = name == "lastevaluatedkey"
-        || name.strip_prefix("next").is_some_and(|place| !place.is_empty() && made_of(place, &PLACES));
-    is_place && !is_blank(member)
+/// What a member that announces a next page has, by its plain name.
+#[derive(Clone, Copy)]
+enum Announcement {
+    /// The place of the next page. It announces one unless it is blank.
+    Place,
+    /// A flag that is true if there is more.
+    More,
+    /// A flag that is false if there is more.
+    Last,
+    /// A list of links.
+    Links,
 }
+
+impl Announcement {
+    /// Returns what a name announces, and whether it is certain: a name of a usual form may have another meaning.
+    fn of(name: &str) -> Option<(Announcement, bool)> {
+        CERTAIN.iter().find(|(names, _)| names.contains(&name)).map(|(_, found)| (*found, true)).or_else(|| {
+            let asked = ["has", "is", "are"].iter().find_map(|word| name.strip_prefix(word)).unwrap_or(name);
+            let is_flag = MORE.iter().any(|word| asked.contains(word)) && made_of(asked, &[&MORE[..], &NOUNS].concat());
+            let place = name.strip_prefix("next").filter(|place| !place.is_empty());
+            let found = match () {
+                () if LAST.contains(&name) => Announcement::Last,
+                () if name == "lastevaluatedkey" || place.is_some_and(|place| made_of(place, &PLACES)) => {
+                    Announcement::Place
+                }
+                () if is_flag => Announcement::More,
+                () => return None,
+            };
+            Some((found, false))
+        })
+    }
+
+    fn is_made_by(self, member: &Value) -> bool {
+        match self {
+            Announcement::Place => !is_blank(member),
+            Announcement::More => flag(member) == Ok(Some(true)),
+            // A 0 may be the number of a page.
+            Announcement::Last => !member.is_number() && flag(member) == Ok(Some(false)),
+            Announcement::Links => member.as_array().is_some_and(|links| links.iter().any(is_next_link)),
+        }
+    }
+}
+
+/// Names that have one meaning.
+const CERTAIN: [(&[&str], Announcement); 3] = [
+    (
+        &[
+            "next",
+            "nextpage",
+            "nextpageid",
+            "nextpagenumber",
+            "nexturl",
+            "nexturi",
+            "nextlink",
+            "nexthref",
+            "nextpageurl",
+            "nextpageuri",
+            "nextpagelink",
+            "nextcursor",
+            "nextpagecursor",
+            "nexttoken",
+            "nextpagetoken",
+            "nextcontinuationtoken",
+            "continuationtoken",
+            "continuation",
+            "continue",
+            "nextmarker",
+            "nextkey",
+            "nextoffset",
+            "nextstart",
+            "nextindex",
+            "nextbatch",
+            "nextrecordsurl",
+        ],
+        Announcement::Place,
+    ),
+    (
+        &[
+            "more",
+            "hasmore",
+            "hasnext",
+            "hasnextpage",
+            "hasmorepages",
+            "hasmoreresults",
+            "hasmoreitems",
+            "hasmorerecords",
+            "hasmoredata",
+            "moreresults",
+            "moreitems",
+            "moreavailable",
+            "istruncated",
+            "truncated",
+        ],
+        Announcement::More,
+    ),
+    (&["links"], Announcement::Links),
+];
+
+/// The words of other names, in their usual forms.
+const MORE: [&str; 4] = ["more", "next", "additional", "further"];
+const NOUNS: [&str; 13] = [
+    "pages",
+    "page",
+    "results",
+    "result",
+    "items",
+    "item",
+    "records",
+    "record",
+    "entries",
+    "rows",
+    "data",
+    "available",
+    "exist",
+];
+const PLACES: [&str; 22] = [
+    "pages",
+    "page",
+    "start",
+    "cursor",
+    "partition",
+    "key",
+    "skip",
+    "id",
+    "link",
+    "path",
+    "results",
+    "result",
+    "timestamp",
+    "token",
+    "marker",
+    "offset",
+    "index",
+    "url",
+    "uri",
+    "href",
+    "row",
+    "number",
+];
+const LAST: [&str; 10] =
+    ["islast", "last", "islastpage", "lastpage", "done", "isdone", "isend", "endofrecords", "complete", "iscomplete"];
 
 /// Returns whether a text consists of these words.
 fn made_of(text: &str, words: &[&str]) -> bool {
@@ -149,39 +236,7 @@ fn announced_in(row: &PageRow, value: &Value, path: &str, depth: usize) -> Optio
         if pointer == row.items || row.next.as_ref() == Some(&pointer) || row.ignore.contains(&pointer) {
             continue;
         }
-        let found = match plain(name).as_str() {
-            "next"
-            | "nextpage"
-            | "nextpageid"
-            | "nextpagenumber"
-            | "nexturl"
-            | "nexturi"
-            | "nextlink"
-            | "nexthref"
-            | "nextpageurl"
-            | "nextpageuri"
-            | "nextpagelink"
-            | "nextcursor"
-            | "nextpagecursor"
-            | "nexttoken"
-            | "nextpagetoken"
-            | "nextcontinuationtoken"
-            | "continuationtoken"
-            | "continuation"
-            | "continue"
-            | "nextmarker"
-            | "nextkey"
-            | "nextoffset"
-            | "nextstart"
-            | "nextindex"
-            | "nextbatch"
-            | "nextrecordsurl" => !is_blank(member),
-            "more" | "hasmore" | "hasnext" | "hasnextpage" | "hasmorepages" | "hasmoreresults" | "hasmoreitems"
-            | "hasmorerecords" | "hasmoredata" | "moreresults" | "moreitems" | "moreavailable" | "istruncated"
-            | "truncated" => flag(member) == Ok(Some(true)),
-            "links" => member.as_array().is_some_and(|links| links.iter().any(is_next_link)),
-            _ => false,
-        };
+        let found = matches!(Announcement::of(&plain(name)), Some((one, true)) if one.is_made_by(member));
         if found {
             return Some(pointer);
         }

@@ -60,9 +60,15 @@ impl CompiledRow {
             Error::new(ErrorKind::InvalidInput, format!("{} {why}", one.name)).with("input", &one.name)
         };
         // The texts of an input for this part of the request; none if it is not sent.
-        let texts = |one: &Input, part: &str| match given(one).or(one.default.as_ref()) {
-            None => Ok(Vec::new()),
-            Some(value) => plain_texts(value, one.lists).map_err(|not| not.to_error(&one.name, part)),
+        let texts = |one: &Input, part: &str| {
+            let Some(value) = given(one).or(one.default.as_ref()) else { return Ok(Vec::new()) };
+            let texts = plain_texts(value, one.lists).map_err(|not| not.to_error(&one.name, part))?;
+            // Without its list, a request could mean everything instead of nothing.
+            match one.required && texts.is_empty() {
+                true => Err(refuse(one, &format!("is required, and an empty list is not sent in a {part}"))
+                    .hint("skip the step if the list is empty; nothing was sent")),
+                false => Ok(texts),
+            }
         };
         let slashes = |name: &str| self.inputs.iter().find(|one| one.name == name).map(|one| one.slashes);
         let path = self.path.fill(base, |name| (value(name), slashes(name).unwrap_or_default()));
@@ -91,6 +97,9 @@ impl CompiledRow {
                 }
                 // A null that the caller gives is sent: it may mean "clear this".
                 InputLocation::Body => {
+                    if is_form(&self.content) && one.required {
+                        texts(one, "form")?;
+                    }
                     let value = input.get(&one.name).or(one.default.as_ref());
                     if let (Some(members), Some(value)) = (&mut members, value) {
                         members.insert(one.wire_name.clone(), value.clone());
@@ -291,7 +300,15 @@ mod tests {
                 assert!(error.message().contains("a does not fit into a ") && error.advice().is_some(), "{error:?}");
             }
             assert!(sent(json!({ "b": [{ "id": 1 }] })).is_err());
+            // An input that may be absent is absent; one that is required is not dropped.
+            let required = row.replace("input.a = {", "input.a = { required = true");
+            let error = request(&required, json!({ "a": [], "b": ["x"] })).err().unwrap();
+            assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "a"))));
+            assert!(error.message().starts_with("a is required, and an empty list is not sent in a "), "{error:?}");
+            assert!(request(&required, json!({ "a": [""], "b": [] })).is_ok());
         }
+        let json = request("route = 'POST /a'\ninput.a = { required = true }", json!({ "a": [] }));
+        assert_eq!(text(json), "{\"a\":[]}", "JSON has empty lists");
         let error = request(&whole, json!({ "a": { "x": 1, "meta": { "colour": "red" } } })).unwrap_err();
         assert!(error.message().starts_with("meta does not fit into a form"), "{error:?}");
         assert_eq!(text(request(&whole, json!({ "a": { "x": 1, "y": null, "z": ["p", "q"] } }))), "x=1&z=p%2Cq");

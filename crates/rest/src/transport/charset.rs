@@ -11,7 +11,17 @@ use super::{
     parameters::{parameter, split_unquoted},
 };
 
-/// Returns the text of a body, without its byte order mark.
+/// Returns the text of a body, without its byte order mark: in the charset of that mark, else in the one that the content
+/// type declares, else in that of an XML declaration, else in UTF-8.
+///
+/// # Errors
+///
+/// The reason, as the second half of a sentence, if the bytes are not text in the charset.
+pub fn text_of_body<'a>(body: &'a [u8], content_type: &str) -> Result<Cow<'a, str>, String> {
+    text(body, &ContentType::read(content_type))
+}
+
+/// As [`text_of_body`], with a content type that is read already.
 ///
 /// # Errors
 ///

@@ -112,8 +112,11 @@ impl ContentType {
     /// Returns the type that a response declares. If it declares several, the first counts.
     pub(crate) fn of(headers: &HeaderMap) -> ContentType {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return ContentType::default() };
-        let text = header_text(value);
-        let (media_type, parameters) = split_unquoted(&text, ';');
+        ContentType::read(&header_text(value))
+    }
+
+    pub(crate) fn read(text: &str) -> ContentType {
+        let (media_type, parameters) = split_unquoted(text, ';');
         let charset = parameters.and_then(|parameters| parameter(parameters, "charset"));
         ContentType { media_type: media_type.trim().to_ascii_lowercase(), charset }
     }

@@ -30,6 +30,7 @@ pub use self::http_transport::{
 #[cfg(feature = "reqwest")]
 pub use self::reqwest::ReqwestTransport;
 pub(crate) use challenge::TokenProblem;
+pub use charset::text_of_body;
 pub(crate) use charset::{encoded, text};
 pub(crate) use coding::{decoded, is_coded};
 pub use deadline::with_deadline;

@@ -433,6 +433,7 @@ async fn a_missing_response_does_not_hide_a_refusal() {
     login.instead(ResponseTemplate::new(400).set_body_json(json!({ "error": "invalid_grant" })));
     get(&with(&server, settings(), &vault)).await.unwrap_err();
     let refusal = record(&vault).await["failed"].clone();
+    assert!(refusal.to_string().contains("another copy of this data directory, may have used"), "{refusal}");
     let vault = Arc::<MemoryVault>::default();
     let short = Duration::from_millis(300);
     let limits = ClientLimits { attempt: short, token_response: short, ..quick() };

@@ -188,6 +188,15 @@ impl Runtime {
     /// Like [`Runtime::add_connections`]. Without `replace`, the error is `conflict` if there is a connection of one of
     /// the names.
     pub(crate) async fn save_connections(&self, documents: Vec<Value>, replace: bool) -> Result<Vec<String>> {
+        let checked = self.checked(documents)?;
+        let with_settings = |connection| Ok((connection, self.settings_of(connection)?));
+        let all = checked.iter().map(with_settings).collect::<Result<Vec<_>>>()?;
+        self.connections().save_connections(&all, replace).await?;
+        Ok(checked.into_iter().map(|connection| connection.name).collect())
+    }
+
+    /// Reads and checks connection documents.
+    fn checked(&self, documents: Vec<Value>) -> Result<Vec<Connection>> {
         let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
         // What the operator does not allow is found here, too.
         let host = ConnectionHost::new(Arc::new(MemoryVault::default())).with_extension(self.ports.http.clone());
@@ -203,10 +212,7 @@ impl Runtime {
             checked.push(connection);
         }
         Diagnostic::accept(if one { "the connection" } else { "the list of connections" }, &findings)?;
-        let with_settings = |connection| Ok((connection, self.settings_of(connection)?));
-        let all = checked.iter().map(with_settings).collect::<Result<Vec<_>>>()?;
-        self.connections().save_connections(&all, replace).await?;
-        Ok(checked.into_iter().map(|connection| connection.name).collect())
+        Ok(checked)
     }
 
     fn settings_of(&self, connection: &Connection) -> Result<&Schema> {
@@ -217,13 +223,18 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such connection; otherwise as [`Runtime::add_connection`].
+    /// `not_found` if there is no such connection, `conflict` if another caller changed it in the meantime; otherwise as
+    /// [`Runtime::add_connection`].
     pub async fn apply_discovery(&self, name: &str, found: &Discovered) -> Result<Map<String, Value>> {
-        let mut connection = self.connections().connection(name).await?;
+        let previous = self.connections().connection(name).await?;
         let mut changed = found.settings();
-        changed.retain(|setting, value| connection.settings.get(setting) != Some(value));
+        changed.retain(|setting, value| previous.settings.get(setting) != Some(value));
+        let mut connection = previous.clone();
         connection.settings.extend(changed.clone());
-        self.add_connection(connection.document()).await?;
+        for connection in self.checked(vec![connection.document()])? {
+            let settings = self.settings_of(&connection)?;
+            self.connections().replace_connection(&previous, &connection, settings).await?;
+        }
         Ok(changed)
     }
 

@@ -87,3 +87,54 @@ impl Drop for LentBody {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, http::StatusCode, middleware::from_fn, routing::get};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// Reads a response without a body. Returns whether it ends the connection, or `None` if there is none.
+    async fn response(stream: &mut TcpStream) -> Option<bool> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.ok()?);
+        }
+        Some(String::from_utf8_lossy(&head).to_lowercase().contains("\r\nconnection: close"))
+    }
+
+    /// Sends requests whose late bodies no handler reads, and another request after each. Returns how many of the others
+    /// are lost.
+    async fn lost(is_protected: bool) -> usize {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", get(async || StatusCode::OK)).fallback(async || StatusCode::NOT_FOUND);
+        let router = if is_protected { router.layer(from_fn(read_rest)) } else { router };
+        tokio::spawn(axum::serve(listener, router).into_future());
+        let one = async |length: usize| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = format!("POST /nowhere HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let _ = stream.write_all(&vec![b'x'; length]).await;
+            if response(&mut stream).await == Some(true) {
+                stream = TcpStream::connect(address).await.unwrap();
+            }
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+            response(&mut stream).await.is_none()
+        };
+        let lengths = (0..40).map(|number| [200, 70_000, 1_000_000][number % 3]);
+        futures::future::join_all(lengths.map(one)).await.into_iter().filter(|is_lost| *is_lost).count()
+    }
+
+    #[tokio::test]
+    async fn no_request_after_an_unread_body_is_lost() {
+        assert_eq!(lost(true).await, 0);
+        // The sabotage twin.
+        assert!(lost(false).await > 0, "no request was lost without the middleware");
+    }
+}

@@ -6,6 +6,8 @@ use axum::{extract::Request, http::Method};
 use serde_json::json;
 use trunkline_engine::RunStatus;
 
+mod operation_tests;
+
 use super::*;
 use crate::{brake::Brake, test_app::TestApp};
 

@@ -88,6 +88,16 @@ pub trait ConnectionStore: Send + Sync {
     /// `***`, or neither a text nor a reference; `store` if it cannot be written. Nothing is stored then.
     async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()>;
 
+    /// Saves a connection in place of `previous`, the one of the same name as the caller has read it. The comparison,
+    /// which includes the secrets, and the writing are one transaction.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if the connection was changed in the meantime, `not_found` if it was removed; otherwise as
+    /// [`ConnectionStore::save_connections`].
+    async fn replace_connection(&self, previous: &Connection, connection: &Connection, settings: &Schema)
+    -> Result<()>;
+
     /// Saves one connection, in place of one of the same name.
     ///
     /// # Errors
@@ -139,6 +149,12 @@ pub trait ConnectionStore: Send + Sync {
     ///
     /// `store` if they cannot be read.
     async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>>;
+}
+
+/// The error of a connection that was changed after the caller had read it.
+pub(crate) fn was_changed(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("connection {name} was changed by another caller in the meantime"))
+        .next("look at the connection as it is now, and repeat the change if it is still right")
 }
 
 /// The error of a connection that must not be replaced.

@@ -12,7 +12,9 @@ use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
     connections::{
-        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already},
+        connection_store::{
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already, was_changed,
+        },
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
     },
@@ -30,11 +32,7 @@ use crate::{
 #[async_trait]
 impl ConnectionStore for Store {
     async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
-        let row = |(connection, settings): &(&Connection, &Schema)| {
-            let MaskedDocument { document, secrets } = mask(connection, settings)?;
-            let (name, connector) = (connection.name.clone(), connection.connector.clone());
-            Ok(ConnectionRow { name, connector, document: document.to_string(), secrets })
-        };
+        let row = |(connection, settings): &(&Connection, &Schema)| ConnectionRow::new(connection, settings);
         let rows = connections.iter().map(row).collect::<Result<Vec<_>>>()?;
         let seal = self.inner.seal.clone();
         let saved = self.inner.writer.run(move |store| {
@@ -52,34 +50,36 @@ impl ConnectionStore for Store {
         saved.await
     }
 
-    async fn connection(&self, name: &str) -> Result<Connection> {
-        let found = self.readers.look("reading a connection", |store| {
-            manifest::check(store, Record::Connection(name))?;
-            let Some(document) = document(store, name)? else { return Ok((None, names(store)?)) };
-            let mut statement =
-                store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
-            let secret = |row: &rusqlite::Row<'_>| {
-                Ok((row.get::<_, String>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
+    async fn replace_connection(
+        &self,
+        previous: &Connection,
+        connection: &Connection,
+        settings: &Schema,
+    ) -> Result<()> {
+        let (row, previous) = (ConnectionRow::new(connection, settings)?, previous.document());
+        let seal = self.inner.seal.clone();
+        let saved = self.inner.writer.run(move |store| {
+            let name = row.name.clone();
+            let Some(known) = SealedConnection::read(store, &name)? else {
+                return Err(no_connection(&name, &names(store)?).into());
             };
-            let secrets = statement.query_map([name], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok((Some((document, secrets)), Vec::new()))
+            if known.open(&seal, &name)?.document() != previous {
+                return Err(was_changed(&name).into());
+            }
+            let manifest = Manifest::read(store)?;
+            put(store, &seal, row)?;
+            Ok(manifest.save(store, &[Record::Connection(&name)])?)
+        });
+        saved.await
+    }
+
+    async fn connection(&self, name: &str) -> Result<Connection> {
+        let found = self.readers.look("reading a connection", |store| match SealedConnection::read(store, name)? {
+            Some(found) => Ok((Some(found), Vec::new())),
+            None => Ok((None, names(store)?)),
         });
         let (found, known) = found?;
-        let (document, secrets) = found.ok_or_else(|| no_connection(name, &known))?;
-        let mut document = parse(name, &document)?;
-        for (pointer, sealed) in secrets {
-            let secret = self
-                .inner
-                .seal
-                .open_text(&AssociatedData { table: "secrets", row: &[name], field: &pointer }, &sealed)
-                .map_err(|error| error.with("connection", name).setting(pointer.clone()))?;
-            // Only the mask is replaced: any other value was not written by this code.
-            match document.pointer_mut(&pointer) {
-                Some(value) if *value == MASK => *value = secret.expose().into(),
-                _ => return Err(damaged(name).setting(pointer)),
-            }
-        }
-        Connection::from_value(document).map_err(|error| damaged(name).source(error))
+        found.ok_or_else(|| no_connection(name, &known))?.open(&self.inner.seal, name)
     }
 
     async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
@@ -171,6 +171,50 @@ struct ConnectionRow {
     connector: String,
     document: String,
     secrets: Vec<(String, Secret)>,
+}
+
+impl ConnectionRow {
+    fn new(connection: &Connection, settings: &Schema) -> Result<ConnectionRow> {
+        let MaskedDocument { document, secrets } = mask(connection, settings)?;
+        let (name, connector) = (connection.name.clone(), connection.connector.clone());
+        Ok(ConnectionRow { name, connector, document: document.to_string(), secrets })
+    }
+}
+
+/// A connection as it is read: its document, and each secret with its JSON pointer.
+struct SealedConnection {
+    document: String,
+    secrets: Vec<(String, Sealed)>,
+}
+
+impl SealedConnection {
+    fn read(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<SealedConnection>> {
+        manifest::check(store, Record::Connection(name))?;
+        let Some(document) = document(store, name)? else { return Ok(None) };
+        let mut statement =
+            store.prepare_cached("SELECT pointer, key_id, sealed FROM secrets WHERE connection = ?1")?;
+        let secret = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, String>(0)?, Sealed { key_id: row.get(1)?, bytes: row.get(2)? }))
+        };
+        let secrets = statement.query_map([name], secret)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        Ok(Some(SealedConnection { document, secrets }))
+    }
+
+    /// Puts the secrets into the document.
+    fn open(self, seal: &Seal, name: &str) -> Result<Connection> {
+        let mut document = parse(name, &self.document)?;
+        for (pointer, sealed) in self.secrets {
+            let secret = seal
+                .open_text(&AssociatedData { table: "secrets", row: &[name], field: &pointer }, &sealed)
+                .map_err(|error| error.with("connection", name).setting(pointer.clone()))?;
+            // Only the mask is replaced: any other value was not written by this code.
+            match document.pointer_mut(&pointer) {
+                Some(value) if *value == MASK => *value = secret.expose().into(),
+                _ => return Err(damaged(name).setting(pointer)),
+            }
+        }
+        Connection::from_value(document).map_err(|error| damaged(name).source(error))
+    }
 }
 
 /// Writes a connection and its secrets, in place of those of the same name.

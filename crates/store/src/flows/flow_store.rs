@@ -37,6 +37,20 @@ pub struct SavedFlow {
     pub updated_at: Timestamp,
 }
 
+impl SavedFlow {
+    /// Returns whether this and `other` are one flow with the same document and connections. So what a check of one of
+    /// them found is true for the other.
+    pub fn is_same_flow(&self, other: &SavedFlow) -> bool {
+        (self.created_at, &self.version, &self.connections) == (other.created_at, &other.version, &other.connections)
+    }
+
+    /// Returns whether a flow that was made from this one can replace `other` without a loss: they are one flow, with
+    /// the same default input, and the triggers of both are active or those of neither.
+    pub fn is_unchanged(&self, other: &SavedFlow) -> bool {
+        self.is_same_flow(other) && (self.active, &self.input) == (other.active, &other.input)
+    }
+}
+
 /// Something that the user of a saved flow has to know about its trigger. It stays as long as it is so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TriggerFinding {
@@ -87,8 +101,9 @@ pub struct FlowToSave {
 /// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
 #[async_trait]
 pub trait FlowStore: Send + Sync {
-    /// Saves a flow, or replaces the one of the same name. Its deduplication keys and the secrets of its webhook stay,
-    /// what was found about its trigger does not.
+    /// Saves a flow. With `previous`, it replaces the flow of the same name, as the caller has looked at it. The
+    /// deduplication keys of a flow that is replaced and the secrets of its webhook stay, what was found about its
+    /// trigger does not. The comparison and the writing are one transaction.
     ///
     /// The document is stored under its version, as
     /// [`FlowVersions::keep_version`](trunkline_engine::FlowVersions::keep_version) does, so that runs can be accepted
@@ -96,9 +111,10 @@ pub trait FlowStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `conflict` if a flow of this name exists and `replace` is not set, or if its version exists with another
-    /// document.
-    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()>;
+    /// `conflict` if a flow of this name exists and there is no `previous`, if the one that exists is not
+    /// [unchanged](SavedFlow::is_unchanged), or if its version exists with another document. `not_found` if the flow to
+    /// replace was removed.
+    async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()>;
 
     /// Returns all saved flows, sorted by name.
     ///
@@ -114,13 +130,21 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn saved_flow(&self, name: &str) -> Result<SavedFlow>;
 
-    /// Activates or deactivates the trigger of a flow. With `restart`, the trigger starts as if it had never checked:
-    /// what came while it was inactive is not made up for.
+    /// Activates the trigger of a flow, as the caller has checked it. With `restart`, the trigger starts as if it had
+    /// never checked: what came while it was inactive is not made up for. The comparison and the writing are one
+    /// transaction.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name, `conflict` if it is not the [same](SavedFlow::is_same_flow).
+    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()>;
+
+    /// Deactivates the trigger of a flow, whatever the flow is now.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no flow of this name.
-    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()>;
+    async fn deactivate_flow(&self, name: &str) -> Result<()>;
 
     /// Removes a flow, the secrets of its webhook, and the deduplication keys of its trigger. Its runs stay, and
     /// continue.
@@ -161,6 +185,12 @@ pub trait FlowStore: Send + Sync {
     ///
     /// `store` if it cannot be read or decrypted.
     async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>>;
+}
+
+/// The error of a flow that was changed after the caller had looked at it.
+pub(crate) fn was_changed(name: &str) -> Error {
+    Error::new(ErrorKind::Conflict, format!("flow {name} was changed by another caller in the meantime"))
+        .next("look at the flow as it is now, and repeat the change if it is still right")
 }
 
 /// The error of a flow that must not be replaced.

@@ -8,7 +8,7 @@ use trunkline_core::{Result, Secret, async_trait};
 use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{
@@ -23,17 +23,23 @@ pub(crate) const SECRET: &str = "secret";
 
 #[async_trait]
 impl FlowStore for Store {
-    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
+    async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()> {
         let document = flow.document.to_string();
         let [connections, input] = [serde_json::to_string(&flow.connections), serde_json::to_string(&flow.input)]
             .map(|text| text.unwrap_or_else(|_| "{}".to_owned()));
+        let previous = previous.cloned();
         let saved = self.inner.writer.run(move |store| {
-            if !replace && exists(store, &flow.name)? {
-                return Err(exists_already(&flow.name).into());
-            }
             // The webhook of a flow stays.
             let manifest = Manifest::read(store)?;
             manifest.check(store, Record::Flow(&flow.name))?;
+            match (current(store, &flow.name)?, &previous) {
+                (Some(_), None) => return Err(exists_already(&flow.name).into()),
+                (Some(now), Some(previous)) if !previous.is_unchanged(&now) => {
+                    return Err(was_changed(&flow.name).into());
+                }
+                (None, Some(_)) => return Err(no_flow(&flow.name, &names(store)?).into()),
+                _ => {}
+            }
             pin(store, &flow.version, &document)?;
             store
                 .prepare_cached(
@@ -65,8 +71,7 @@ impl FlowStore for Store {
     async fn saved_flow(&self, name: &str) -> Result<SavedFlow> {
         let read = self.readers.look("reading a flow", |store| {
             manifest::check(store, Record::Flow(name))?;
-            let mut statement = store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?;
-            match statement.query_row([name], saved).optional()? {
+            match current(store, name)? {
                 Some(flow) => Ok((Some(flow), Vec::new())),
                 None => Ok((None, names(store)?)),
             }
@@ -75,14 +80,22 @@ impl FlowStore for Store {
         flow.ok_or_else(|| no_flow(name, &known))
     }
 
-    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
-        let sql =
-            "UPDATE kept_flows SET active = ?2, through = CASE WHEN ?3 THEN NULL ELSE through END, updated_at = ?4
-                   WHERE name = ?1";
-        self.change_flow(name, move |store, name| {
-            Ok(store.prepare_cached(sql)?.execute(params![name, active, restart, now()])?)
+    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+        let sql = "UPDATE kept_flows SET active = TRUE, updated_at = ?3,
+                          through = CASE WHEN ?2 THEN NULL ELSE through END WHERE name = ?1";
+        let flow = checked.clone();
+        self.change_flow(&checked.name, move |store, name| {
+            if current(store, name)?.is_some_and(|now| !flow.is_same_flow(&now)) {
+                return Err(was_changed(name).into());
+            }
+            Ok(store.prepare_cached(sql)?.execute(params![name, restart, now()])?)
         })
         .await
+    }
+
+    async fn deactivate_flow(&self, name: &str) -> Result<()> {
+        let sql = "UPDATE kept_flows SET active = FALSE, updated_at = ?2 WHERE name = ?1";
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, now()])?)).await
     }
 
     async fn remove_flow(&self, name: &str) -> Result<()> {
@@ -181,8 +194,8 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
     })
 }
 
-fn exists(store: &Connection, name: &str) -> rusqlite::Result<bool> {
-    store.prepare_cached("SELECT 1 FROM kept_flows WHERE name = ?1")?.exists([name])
+fn current(store: &Connection, name: &str) -> rusqlite::Result<Option<SavedFlow>> {
+    store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?.query_row([name], saved).optional()
 }
 
 fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {

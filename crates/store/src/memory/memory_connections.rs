@@ -8,7 +8,9 @@ use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
 
 use crate::{
     connections::{
-        connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already},
+        connection_store::{
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already, was_changed,
+        },
         in_use::{bound, must_be_unused},
         secrets::mask,
     },
@@ -22,6 +24,14 @@ const EVENTS: usize = 200;
 impl Tables {
     fn unknown(&self, name: &str) -> Error {
         no_connection(name, &self.connections.keys().cloned().collect::<Vec<_>>())
+    }
+
+    /// Writes a connection in place of the one of its name.
+    fn put(&mut self, connection: &Connection, masked: Value) {
+        let (now, name) = (Timestamp::now(), connection.name.clone());
+        let created_at = self.connections.get(&name).map_or(now, |known| known.created_at);
+        let connection = connection.clone();
+        self.connections.insert(name, StoredConnection { connection, masked, created_at, updated_at: now });
     }
 
     /// Returns the saved flows by the connections they use.
@@ -82,12 +92,24 @@ impl ConnectionStore for MemoryStore {
         if let Some((known, _)) = connections.iter().find(known).filter(|_| !replace) {
             return Err(exists_already(&known.name));
         }
-        let now = Timestamp::now();
-        for ((connection, _), masked) in connections.iter().zip(masked) {
-            let name = connection.name.clone();
-            let created_at = tables.connections.get(&name).map_or(now, |known| known.created_at);
-            let connection = Connection::clone(connection);
-            tables.connections.insert(name, StoredConnection { connection, masked, created_at, updated_at: now });
+        connections.iter().zip(masked).for_each(|((connection, _), masked)| tables.put(connection, masked));
+        Ok(())
+    }
+
+    async fn replace_connection(
+        &self,
+        previous: &Connection,
+        connection: &Connection,
+        settings: &Schema,
+    ) -> Result<()> {
+        let masked = mask(connection, settings)?.document;
+        let mut tables = self.lock().await;
+        match tables.connections.get(&connection.name) {
+            None => return Err(tables.unknown(&connection.name)),
+            Some(known) if known.connection.document() != previous.document() => {
+                return Err(was_changed(&connection.name));
+            }
+            Some(_) => tables.put(connection, masked),
         }
         Ok(())
     }

@@ -4,19 +4,18 @@ use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
 use crate::{
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
     lookup::not_found::no_flow,
     memory::memory_store::{MemoryStore, StoredFlow, Tables},
 };
 
 impl Tables {
     /// Changes one flow.
-    fn change_flow(&mut self, name: &str, change: impl FnOnce(&mut StoredFlow)) -> Result<()> {
+    fn change_flow<T>(&mut self, name: &str, change: impl FnOnce(&mut StoredFlow) -> T) -> Result<T> {
         let Some(flow) = self.flows.get_mut(name) else {
             return Err(no_flow(name, &self.flow_names()));
         };
-        change(flow);
-        Ok(())
+        Ok(change(flow))
     }
 
     fn flow_names(&self) -> Vec<String> {
@@ -26,11 +25,14 @@ impl Tables {
 
 #[async_trait]
 impl FlowStore for MemoryStore {
-    async fn save_flow(&self, flow: FlowToSave, replace: bool) -> Result<()> {
+    async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()> {
         let mut tables = self.lock().await;
         let known = tables.flows.get(&flow.name).map(|stored| stored.saved.clone());
-        if known.is_some() && !replace {
-            return Err(exists_already(&flow.name));
+        match (&known, previous) {
+            (Some(_), None) => return Err(exists_already(&flow.name)),
+            (Some(known), Some(previous)) if !previous.is_unchanged(known) => return Err(was_changed(&flow.name)),
+            (None, Some(_)) => return Err(no_flow(&flow.name, &tables.flow_names())),
+            _ => {}
         }
         self.runs.keep_version(&flow.version, &flow.document).await?;
         let now = Timestamp::now();
@@ -62,13 +64,24 @@ impl FlowStore for MemoryStore {
         found.ok_or_else(|| no_flow(name, &tables.flow_names()))
     }
 
-    async fn activate_flow(&self, name: &str, active: bool, restart: bool) -> Result<()> {
-        self.lock().await.change_flow(name, |flow| {
-            flow.saved.active = active;
+    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+        self.lock().await.change_flow(&checked.name, |flow| {
+            if !checked.is_same_flow(&flow.saved) {
+                return Err(was_changed(&checked.name));
+            }
+            flow.saved.active = true;
             flow.saved.updated_at = Timestamp::now();
             if restart {
                 flow.saved.through = None;
             }
+            Ok(())
+        })?
+    }
+
+    async fn deactivate_flow(&self, name: &str) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| {
+            flow.saved.active = false;
+            flow.saved.updated_at = Timestamp::now();
         })
     }
 

@@ -2,9 +2,11 @@
 //!
 //! Each behaviour is tried in several rounds, with both callers on threads of their own if the runtime has several.
 
-use serde_json::json;
+use serde_json::{Map, json};
 use trunkline_core::{ErrorKind, Result, RunId, Secret, SignIn};
 use trunkline_engine::TriggerEvent;
+
+use crate::flows::flow_store::FlowToSave;
 
 use super::samples::{TestedStore, add, connection, document, flow, kind, settings, started};
 
@@ -63,7 +65,7 @@ pub(super) async fn of_two_flows_of_a_name_one_is_saved(store: TestedStore) {
         let name = format!("copy{round}");
         let save = |version: &'static str| {
             let (flows, flow) = (store.flows.clone(), flow(&name, version, &[], true));
-            tokio::spawn(async move { flows.save_flow(flow, false).await })
+            tokio::spawn(async move { flows.save_flow(flow, None).await })
         };
         let (one, other) = tokio::join!(save("v1"), save("v2"));
         let (one, other) = (one.unwrap(), other.unwrap());
@@ -71,6 +73,90 @@ pub(super) async fn of_two_flows_of_a_name_one_is_saved(store: TestedStore) {
         one_succeeds(one, other, ErrorKind::Conflict);
         assert_eq!(store.flows.saved_flow(&name).await.unwrap().version, first);
     }
+}
+
+pub(super) async fn of_two_replacements_of_a_flow_one_succeeds(store: TestedStore) {
+    let flows = &store.flows;
+    for round in 0..ROUNDS {
+        let name = format!("copy{round}");
+        flows.save_flow(flow(&name, "v1", &[], true), None).await.unwrap();
+        let looked = flows.saved_flow(&name).await.unwrap();
+        let replace = |version: &'static str| {
+            let (flows, flow, looked) = (flows.clone(), flow(&name, version, &[], true), looked.clone());
+            tokio::spawn(async move { flows.save_flow(flow, Some(&looked)).await })
+        };
+        let (one, other) = tokio::join!(replace("v2"), replace("v3"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let first = if one.is_ok() { "v2" } else { "v3" };
+        one_succeeds(one, other, ErrorKind::Conflict);
+        assert_eq!(flows.saved_flow(&name).await.unwrap().version, first, "the second one has not seen the first");
+    }
+    // Each part of what was looked at counts, and nothing else.
+    let save = async |name: &str, changed: FlowToSave| {
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
+        let looked = flows.saved_flow(name).await.unwrap();
+        flows.save_flow(FlowToSave { name: name.into(), ..changed }, Some(&looked)).await.unwrap();
+        flows.save_flow(flow(name, "v3", &[], true), Some(&looked)).await
+    };
+    let same = || flow("", "v1", &[], true);
+    assert_eq!(kind(save("activity", FlowToSave { active: false, ..same() }).await), ErrorKind::Conflict);
+    assert_eq!(kind(save("input", FlowToSave { input: Map::new(), ..same() }).await), ErrorKind::Conflict);
+    assert_eq!(kind(save("bindings", flow("", "v1", &[("source", "dam")], true)).await), ErrorKind::Conflict);
+    save("unchanged", same()).await.unwrap();
+}
+
+/// A flow is checked before it is activated, so a flow that replaces it in between is not activated.
+pub(super) async fn a_flow_that_was_replaced_is_not_activated(store: TestedStore) {
+    let flows = &store.flows;
+    for round in 0..ROUNDS {
+        let name = format!("copy{round}");
+        flows.save_flow(flow(&name, "v1", &[], false), None).await.unwrap();
+        let looked = flows.saved_flow(&name).await.unwrap();
+        let (store, checked) = (flows.clone(), looked.clone());
+        let activation = tokio::spawn(async move { store.activate_flow(&checked, false).await });
+        let (store, unchecked) = (flows.clone(), flow(&name, "v2", &[], false));
+        let replacement = tokio::spawn(async move { store.save_flow(unchecked, Some(&looked)).await });
+        let (activation, replacement) = tokio::join!(activation, replacement);
+        one_succeeds(activation.unwrap(), replacement.unwrap(), ErrorKind::Conflict);
+        let saved = flows.saved_flow(&name).await.unwrap();
+        assert!(!(saved.active && saved.version == "v2"), "a flow is active that was not checked");
+    }
+    flows.save_flow(flow("copy", "v1", &[("source", "dam")], false), None).await.unwrap();
+    let looked = flows.saved_flow("copy").await.unwrap();
+    flows.activate_flow(&looked, false).await.unwrap();
+    flows.activate_flow(&looked, false).await.unwrap();
+    let active = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[("source", "other")], false), Some(&active)).await.unwrap();
+    assert_eq!(kind(flows.activate_flow(&looked, false).await), ErrorKind::Conflict, "its connections were checked");
+    flows.deactivate_flow("copy").await.unwrap();
+}
+
+pub(super) async fn of_two_changes_of_a_connection_one_succeeds(store: TestedStore) {
+    for round in 0..ROUNDS {
+        let name = format!("dam{round}");
+        add(&store, &name).await;
+        let read = store.connections.connection(&name).await.unwrap();
+        let change = |setting: &'static str| {
+            let (store, previous, mut changed) = (store.connections.clone(), read.clone(), read.clone());
+            changed.settings.insert(setting.into(), "changed".into());
+            tokio::spawn(async move { store.replace_connection(&previous, &changed, &settings()).await })
+        };
+        let (one, other) = tokio::join!(change("tokenUrl"), change("clientSecret"));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        let first = if one.is_ok() { "tokenUrl" } else { "clientSecret" };
+        one_succeeds(one, other, ErrorKind::Conflict);
+        let saved = store.connections.connection(&name).await.unwrap();
+        let changed =
+            ["tokenUrl", "clientSecret"].into_iter().filter(|one| saved.settings.get(*one) == Some(&json!("changed")));
+        assert_eq!(changed.collect::<Vec<_>>(), [first], "the second one has not seen the first");
+    }
+    let (read, other) = (store.connections.connection("dam0").await.unwrap(), connection("dam0", "another"));
+    store.connections.put_connection(&other, &settings()).await.unwrap();
+    let late = store.connections.replace_connection(&read, &read, &settings()).await;
+    assert_eq!(kind(late), ErrorKind::Conflict, "a secret counts too");
+    store.connections.remove_connection("dam0", false).await.unwrap();
+    let late = store.connections.replace_connection(&other, &other, &settings()).await;
+    assert_eq!(kind(late), ErrorKind::NotFound, "a removed connection does not come back");
 }
 
 /// Either the run has its connection, or it was removed before the run was there: never both.
@@ -94,7 +180,7 @@ pub(super) async fn of_two_removals_one_succeeds(store: TestedStore) {
     for round in 0..ROUNDS {
         let name = format!("one{round}");
         add(&store, &name).await;
-        store.flows.save_flow(flow(&name, "v1", &[], false), false).await.unwrap();
+        store.flows.save_flow(flow(&name, "v1", &[], false), None).await.unwrap();
         let connection = || {
             let (store, name) = (store.connections.clone(), name.clone());
             tokio::spawn(async move { store.remove_connection(&name, true).await })
@@ -110,7 +196,7 @@ pub(super) async fn of_two_removals_one_succeeds(store: TestedStore) {
 }
 
 pub(super) async fn one_event_starts_one_run(store: TestedStore) {
-    store.flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    store.flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     for round in 0..ROUNDS {
         let accept = |run: &str| {
             let (journal, run) = (store.journal.clone(), RunId::from(format!("{run}{round}")));
@@ -133,7 +219,7 @@ pub(super) async fn of_two_versions_of_one_name_one_is_kept(store: TestedStore) 
             let mut one = flow(&format!("{name}{round}"), &version, &[], true);
             one.document = document(text);
             let flows = store.flows.clone();
-            tokio::spawn(async move { flows.save_flow(one, false).await })
+            tokio::spawn(async move { flows.save_flow(one, None).await })
         };
         let (one, other) = tokio::join!(save("a", "one"), save("b", "other"));
         one_succeeds(one.unwrap(), other.unwrap(), ErrorKind::Conflict);

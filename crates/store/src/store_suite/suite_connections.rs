@@ -127,17 +127,17 @@ pub(super) async fn a_connection_of_an_active_flow_is_not_removed(store: TestedS
         add(&store, name).await;
     }
     let (connections, flows) = (&store.connections, &store.flows);
-    flows.save_flow(flow("copy", "v1", &[("source", "dam"), ("target", "dam")], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[("source", "dam"), ("target", "dam")], true), None).await.unwrap();
     let used = |active| vec![FlowUse { flow: "copy".into(), active }];
     let listed = connections.connections().await.unwrap();
     assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
     let error = connections.remove_connection("dam", false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.next_steps().contains(&NextStep::DeactivateFlow { flow: Some("copy".into()) }), "{error:?}");
-    flows.activate_flow("copy", false, false).await.unwrap();
+    flows.deactivate_flow("copy").await.unwrap();
     assert_eq!(connections.connections().await.unwrap()[0].flows, used(false));
     connections.remove_connection("dam", false).await.unwrap();
     add(&store, "dam").await;
-    flows.activate_flow("copy", true, false).await.unwrap();
+    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), false).await.unwrap();
     connections.remove_connection("dam", true).await.unwrap();
 }

@@ -4,13 +4,13 @@ use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
 
-use crate::flows::flow_store::{FlowToSave, TriggerFinding};
+use crate::flows::flow_store::{FlowToSave, SavedFlow, TriggerFinding};
 
 use super::samples::{TestedStore, document, flow, kind, started};
 
 pub(super) async fn a_saved_flow_is_returned_unchanged(store: TestedStore) {
     let (flows, to_save) = (&store.flows, flow("copy", "v1", &[("source", "dam")], true));
-    flows.save_flow(to_save.clone(), false).await.unwrap();
+    flows.save_flow(to_save.clone(), None).await.unwrap();
     let saved = flows.saved_flow("copy").await.unwrap();
     assert_eq!((&*saved.name, &*saved.version, saved.active), ("copy", "v1", true));
     assert_eq!(
@@ -19,20 +19,20 @@ pub(super) async fn a_saved_flow_is_returned_unchanged(store: TestedStore) {
     );
     assert_eq!((saved.through, saved.token_hash.clone(), saved.has_secret), (None, None, false));
     assert_eq!(store.journal.flow("v1").await.unwrap().to_string(), document("v1").to_string());
-    flows.save_flow(flow("another", "v2", &[], false), false).await.unwrap();
+    flows.save_flow(flow("another", "v2", &[], false), None).await.unwrap();
     let all = flows.saved_flows().await.unwrap();
     assert_eq!((all.len(), &*all[0].name, &all[1]), (2, "another", &saved), "sorted by name");
 }
 
 pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
     let flows = &store.flows;
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     flows.set_webhook_token("copy", vec![1, 2]).await.unwrap();
     flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
-    assert_eq!(kind(flows.save_flow(flow("copy", "v2", &[], false), false).await), ErrorKind::Conflict);
+    assert_eq!(kind(flows.save_flow(flow("copy", "v2", &[], false), None).await), ErrorKind::Conflict);
     let before = flows.saved_flow("copy").await.unwrap();
     assert_eq!((&*before.version, before.active), ("v1", true));
-    flows.save_flow(flow("copy", "v2", &[], false), true).await.unwrap();
+    flows.save_flow(flow("copy", "v2", &[], false), Some(&before)).await.unwrap();
     let saved = flows.saved_flow("copy").await.unwrap();
     assert_eq!((&*saved.version, saved.active, saved.has_secret), ("v2", false, true));
     assert_eq!((saved.token_hash, saved.created_at), (Some(vec![1, 2]), before.created_at), "the webhook stays");
@@ -44,7 +44,7 @@ pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
 pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
     let flows = &store.flows;
     for name in ["copy", "other"] {
-        flows.save_flow(flow(name, "v1", &[], true), false).await.unwrap();
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
         store.journal.remember_trigger(taken(name, &["a"], None)).await.unwrap();
     }
     flows.set_webhook_token("copy", vec![1]).await.unwrap();
@@ -54,7 +54,7 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
     assert!(flows.webhook_secret("copy").await.unwrap().is_none());
     assert_eq!(store.journal.flow("v1").await.unwrap(), document("v1"), "runs may be pinned to it");
     // A new flow of this name begins without the webhook and the keys of the removed one.
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     let saved = flows.saved_flow("copy").await.unwrap();
     assert_eq!((saved.token_hash, saved.has_secret, saved.through), (None, false, None));
     let keys = || vec!["a".to_owned()];
@@ -65,10 +65,13 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
 pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
     let flows = &store.flows;
     assert!(flows.saved_flows().await.unwrap().is_empty());
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    let missing = SavedFlow { name: "copi".into(), ..flows.saved_flow("copy").await.unwrap() };
     for missing in [
         flows.saved_flow("copi").await.map(drop),
-        flows.activate_flow("copi", true, false).await,
+        flows.activate_flow(&missing, false).await,
+        flows.save_flow(flow("copi", "v1", &[], true), Some(&missing)).await,
+        flows.deactivate_flow("copi").await,
         flows.remove_flow("copi").await,
         flows.set_webhook_token("copi", vec![1]).await,
         flows.set_webhook_secret("copi", &Secret::from("signing")).await,
@@ -82,12 +85,13 @@ pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
 
 pub(super) async fn a_version_never_changes(store: TestedStore) {
     let flows = &store.flows;
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     let mut forged = flow("copy", "v1", &[], false);
     forged.document = document("another");
-    assert_eq!(kind(flows.save_flow(forged.clone(), true).await), ErrorKind::Conflict);
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!(kind(flows.save_flow(forged.clone(), Some(&saved)).await), ErrorKind::Conflict);
     forged.name = "forged".into();
-    assert_eq!(kind(flows.save_flow(forged, false).await), ErrorKind::Conflict);
+    assert_eq!(kind(flows.save_flow(forged, None).await), ErrorKind::Conflict);
     assert!(flows.saved_flow("copy").await.unwrap().active, "nothing was changed");
     assert_eq!(flows.saved_flows().await.unwrap().len(), 1);
     assert_eq!(store.journal.flow("v1").await.unwrap(), document("v1"));
@@ -95,7 +99,7 @@ pub(super) async fn a_version_never_changes(store: TestedStore) {
 
 pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     let flows = &store.flows;
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     let through = async || flows.saved_flow("copy").await.unwrap().through;
     let at = |millis| Some(Timestamp::from_millis(millis));
     store.journal.remember_trigger(taken("copy", &[], at(7))).await.unwrap();
@@ -110,18 +114,19 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     assert_eq!(through().await, at(8));
     assert_eq!(accept("a2", taken("copy", &["b"], at(9))).await, Some(RunId::from("a1")));
     assert_eq!(through().await, at(8), "nothing was accepted");
-    flows.save_flow(flow("copy", "v1", &[], true), true).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), Some(&saved)).await.unwrap();
     assert_eq!(through().await, at(8), "a replaced flow does not start from the beginning");
-    flows.activate_flow("copy", false, false).await.unwrap();
+    flows.deactivate_flow("copy").await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (false, at(8)));
-    flows.activate_flow("copy", true, true).await.unwrap();
+    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), true).await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
 }
 
 pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) {
     let flows = &store.flows;
     for name in ["copy", "other"] {
-        flows.save_flow(flow(name, "v1", &[], true), false).await.unwrap();
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
     }
     let finding = |what: &str, items: Option<u64>| TriggerFinding {
         what: what.into(),
@@ -139,24 +144,26 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
         assert_eq!(flows.saved_flows().await.unwrap()[0].findings, findings);
     }
     assert_eq!(flows.saved_flow("copy").await.unwrap().updated_at, updated, "the flow is as it was");
-    flows.save_flow(flow("copy", "v2", &[], true), true).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
     assert_eq!(found("copy").await, [], "another version has its own");
     flows.set_findings("copy", vec![finding("it failed", None)]).await.unwrap();
     flows.set_findings("copy", Vec::new()).await.unwrap();
     assert_eq!(found("copy").await, []);
     flows.set_findings("copy", vec![finding("it failed", None)]).await.unwrap();
     flows.remove_flow("copy").await.unwrap();
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert_eq!(found("copy").await, [], "nor has another flow of the name");
     assert_eq!(kind(flows.set_findings("copi", Vec::new()).await), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_trigger_that_watches_something_else_starts_again(store: TestedStore) {
     let flows = &store.flows;
-    flows.save_flow(flow("copy", "v1", &[], true), false).await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     store.journal.remember_trigger(taken("copy", &["a"], Some(Timestamp::from_millis(7)))).await.unwrap();
     let restarted = FlowToSave { restart: true, ..flow("copy", "v2", &[], true) };
-    flows.save_flow(restarted, true).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(restarted, Some(&saved)).await.unwrap();
     assert_eq!(flows.saved_flow("copy").await.unwrap().through, None);
     assert!(store.journal.not_taken("copy", "", vec!["a".into()]).await.unwrap().is_empty(), "the keys stay");
 }

@@ -32,7 +32,7 @@ async fn filled(home: &Home) {
             active: true,
             restart: false,
         };
-        store.save_flow(flow, false).await.unwrap();
+        store.save_flow(flow, None).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
     }
     store.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();

@@ -24,7 +24,7 @@ fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave
 async fn a_saved_flow_is_returned_unchanged() {
     let home = Home::new();
     let store = home.open().unwrap();
-    store.save_flow(flow("v1", &[("source", "dam")], true), false).await.unwrap();
+    store.save_flow(flow("v1", &[("source", "dam")], true), None).await.unwrap();
     drop(store);
     let store = home.open().unwrap();
     let saved = store.saved_flow("copy").await.unwrap();
@@ -35,7 +35,7 @@ async fn a_saved_flow_is_returned_unchanged() {
     assert_eq!(store.saved_flows().await.unwrap(), [saved]);
     for missing in [
         store.saved_flow("copi").await.map(drop),
-        store.activate_flow("copi", true, false).await,
+        store.deactivate_flow("copi").await,
         store.remove_flow("copi").await,
         store.set_webhook_token("copi", vec![1]).await,
         store.set_webhook_secret("copi", &Secret::from("signing")).await,
@@ -49,14 +49,15 @@ async fn a_saved_flow_is_returned_unchanged() {
 async fn a_flow_is_replaced_only_on_request_and_keeps_its_webhook() {
     let home = Home::new();
     let store = home.open().unwrap();
-    store.save_flow(flow("v1", &[], true), false).await.unwrap();
+    store.save_flow(flow("v1", &[], true), None).await.unwrap();
     store.set_webhook_token("copy", vec![1, 2]).await.unwrap();
     store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
-    let error = store.save_flow(flow("v2", &[], false), false).await.unwrap_err();
+    let error = store.save_flow(flow("v2", &[], false), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert_eq!(store.saved_flow("copy").await.unwrap().version, "v1");
+    let before = store.saved_flow("copy").await.unwrap();
+    assert_eq!(before.version, "v1");
 
-    store.save_flow(flow("v2", &[], false), true).await.unwrap();
+    store.save_flow(flow("v2", &[], false), Some(&before)).await.unwrap();
     let saved = store.saved_flow("copy").await.unwrap();
     assert_eq!((&*saved.version, saved.active, saved.has_secret), ("v2", false, true));
     assert_eq!(saved.token_hash, Some(vec![1, 2]));
@@ -65,7 +66,7 @@ async fn a_flow_is_replaced_only_on_request_and_keeps_its_webhook() {
     // Another document under an existing version, which runs may be pinned to.
     let mut forged = flow("v1", &[], true);
     forged.document = json!({ "name": "copy", "about": "another" });
-    assert_eq!(store.save_flow(forged, true).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(store.save_flow(forged, Some(&saved)).await.unwrap_err().kind(), ErrorKind::Conflict);
 
     store.remove_flow("copy").await.unwrap();
     assert_eq!(store.saved_flow("copy").await.unwrap_err().kind(), ErrorKind::NotFound);
@@ -77,7 +78,7 @@ async fn the_secret_of_a_webhook_is_sealed_and_rotated() {
     let home = Home::new();
     let store = home.open().unwrap();
     for name in ["copy", "other"] {
-        store.save_flow(FlowToSave { name: name.into(), ..flow("v1", &[], true) }, false).await.unwrap();
+        store.save_flow(FlowToSave { name: name.into(), ..flow("v1", &[], true) }, None).await.unwrap();
         store.set_webhook_token(name, vec![1]).await.unwrap();
     }
     store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
@@ -108,7 +109,7 @@ async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
     for name in ["dam", "spare"] {
         store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
     }
-    store.save_flow(flow("v1", &[("source", "dam"), ("target", "dam")], true), false).await.unwrap();
+    store.save_flow(flow("v1", &[("source", "dam"), ("target", "dam")], true), None).await.unwrap();
     let used = |active| vec![FlowUse { flow: "copy".into(), active }];
     let listed = store.connections().await.unwrap();
     assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
@@ -119,12 +120,12 @@ async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
     assert!(error.message().contains("copy") && error.next_steps().contains(&force), "{error:?}");
     store.remove_connection("spare", false).await.unwrap();
 
-    store.activate_flow("copy", false, false).await.unwrap();
+    store.deactivate_flow("copy").await.unwrap();
     assert_eq!(store.connections().await.unwrap()[0].flows, used(false));
     store.remove_connection("dam", false).await.unwrap();
 
     store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
-    store.activate_flow("copy", true, false).await.unwrap();
+    store.activate_flow(&store.saved_flow("copy").await.unwrap(), false).await.unwrap();
     store.remove_connection("dam", true).await.unwrap();
     assert!(store.connections().await.unwrap().is_empty());
 }

@@ -33,7 +33,9 @@ async fn written_twice(home: &Home) -> (Store, rusqlite::Connection) {
             assert!(store.replace(name, expected, &Secret::from(time), &SignIn::default()).await.unwrap());
         }
         for name in ["copy", "idle"] {
-            store.save_flow(flow(name, &format!("{name} {time}"), name == "copy"), true).await.unwrap();
+            let earlier = store.saved_flow(name).await.ok();
+            let flow = flow(name, &format!("{name} {time}"), name == "copy");
+            store.save_flow(flow, earlier.as_ref()).await.unwrap();
             store.set_webhook_token(name, time.as_bytes().to_vec()).await.unwrap();
             store.set_webhook_secret(name, &Secret::from(time)).await.unwrap();
         }
@@ -150,11 +152,12 @@ async fn a_row_of_an_earlier_time_is_refused() {
     for (what, tables) in PUT_BACK {
         let home = Home::new();
         let (store, attacker) = written_twice(&home).await;
+        let idle = store.saved_flow("idle").await.unwrap();
         put_back(&attacker, tables);
         assert_eq!(act(&store).await.unwrap_err().kind(), ErrorKind::Store, "{what}");
         // Nor does a change of another part make it valid.
         for refused in [
-            store.activate_flow("idle", true, false).await,
+            store.activate_flow(&idle, false).await,
             store.set_webhook_token("idle", vec![3]).await,
             store.replace("dam", 1, &Secret::from("third"), &SignIn::default()).await.map(drop),
         ] {

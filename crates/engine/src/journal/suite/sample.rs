@@ -7,13 +7,14 @@ use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, Step
 
 use crate::{
     journal::{Flush, Journal},
-    run::{ItemOutcome, KeyForm, RerunOf, RunEvent, RunStatus, Verdict, Waiting},
+    run::{ItemOutcome, KeyForm, RerunOf, RunEvent, RunStatus, VALUE_NESTING, Verdict, Waiting},
 };
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
     let step = StepPath::from("files").join("a/b~c").join("asset");
+    let deepest = (2..VALUE_NESTING).fold(json!([]), |inner, _| json!([inner]));
     let value = json!({
-        "z": "keys keep their order", "a": null, "text": "line\nbreak \"quote\" \\ \u{0} \u{1f600} </script>",
+        "deepest": deepest, "z": "keys keep their order", "a": null, "text": "line\nbreak \"quote\" \\ \u{0} \u{1f600} </script>",
         "numbers": [0.1, 1e-7, 31.245270191439438, u64::MAX, i64::MIN, 9_007_199_254_740_993_u64], "": [[], {}]
     });
     vec![
