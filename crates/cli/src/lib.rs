@@ -45,6 +45,7 @@ use std::{
 
 use clap::CommandFactory;
 use futures::TryStreamExt;
+use serde::Serialize;
 use trunkline::{
     ListedItem, Ports, Runtime,
     core::{Error, ErrorKind, Registry, Result, Secret},
