@@ -226,8 +226,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
 /// Returns what connections may reach by the options of the operator.
 fn network(allow_hosts: Option<&str>, private_network: bool) -> Result<NetworkPolicy> {
     let policy = NetworkPolicy::default().with_private_network(private_network);
-    // A variable without a value counts as not set.
-    match allow_hosts.filter(|list| !list.is_empty()) {
+    match allow_hosts {
         None => Ok(policy),
         Some(list) => match list.strip_prefix('@') {
             Some(file) => policy.with_hosts(&input::read(file)?),

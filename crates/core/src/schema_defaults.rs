@@ -21,7 +21,7 @@ impl Schema {
             return document;
         }
         let given = Some(document).filter(|document| !document.is_null());
-        Filler::new(root).value(root, given, &mut Trail::default()).unwrap_or(Value::Null)
+        Filler::new(root).value(root, given, true, &mut Trail::default()).unwrap_or(Value::Null)
     }
 
     /// Returns an error for each default that does not fit its own schema or that leads to too many others, and a
@@ -59,15 +59,17 @@ const ALTERNATIVE: u32 = 50;
 
 /// The way to a schema from the last value that is not missing.
 struct Trail<'a> {
-    /// The references on this way: a schema may contain itself.
-    references: Vec<&'a str>,
+    /// The references on this way, each with the number of defaults that it is inside of: a schema may contain itself.
+    references: Vec<(&'a str, u32)>,
+    /// The number of defaults, objects and lists, that the schema is inside of.
+    defaults: u32,
     /// The number of visits that are left.
     left: u32,
 }
 
 impl Default for Trail<'_> {
     fn default() -> Self {
-        Trail { references: Vec::new(), left: MOST }
+        Trail { references: Vec::new(), defaults: 0, left: MOST }
     }
 }
 
@@ -102,51 +104,74 @@ impl<'a> Filler<'a> {
         left.is_some()
     }
 
-    /// Returns a value with its defaults; `None` if it is missing and has no default.
-    fn value(&self, schema: &'a Value, given: Option<Value>, trail: &mut Trail<'a>) -> Option<Value> {
+    /// Returns a value with its defaults; `None` if it is missing and has no default. `is_own` is whether a value that is
+    /// given stands in the document: what a default brings belongs to the trail that led to it.
+    fn value(&self, schema: &'a Value, given: Option<Value>, is_own: bool, trail: &mut Trail<'a>) -> Option<Value> {
         if !self.visit(trail, 1) {
             return given;
         }
-        let mut value = match given.or_else(|| schema.get("default").cloned()) {
-            Some(Value::Object(members)) => Some(self.members(schema, members, &mut Trail::default()).into()),
-            Some(Value::Array(items)) => Some(self.items(schema, items).into()),
+        let is_own = is_own && given.is_some();
+        let default = if given.is_none() { schema.get("default") } else { None };
+        let is_inside = u32::from(default.is_some());
+        trail.defaults += is_inside;
+        let value = given.or_else(|| default.cloned());
+        let mut value = match value {
+            Some(Value::Object(members)) if is_own => {
+                Some(self.members(schema, members, true, &mut Trail::default()).into())
+            }
+            Some(Value::Object(members)) => Some(self.members(schema, members, false, trail).into()),
+            Some(Value::Array(items)) => Some(self.items(schema, items, is_own, trail).into()),
             Some(other) => Some(other),
             None => self.created(schema, trail),
         };
         if let Some(reference) = schema.get("$ref").and_then(Value::as_str)
-            && !trail.references.contains(&reference)
             && let Some(referenced) = self.referenced(reference)
         {
-            trail.references.push(reference);
-            value = self.value(referenced, value, trail);
-            trail.references.pop();
+            match trail.references.iter().find(|(known, _)| *known == reference) {
+                // A default brings a value whose schema has the same default, and so on.
+                Some((_, defaults)) if trail.defaults > *defaults => self.is_exhausted.set(true),
+                Some(_) => {}
+                None => {
+                    trail.references.push((reference, trail.defaults));
+                    value = self.value(referenced, value, is_own, trail);
+                    trail.references.pop();
+                }
+            }
         }
         for part in schema.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-            value = self.value(part, value, trail);
+            value = self.value(part, value, is_own, trail);
         }
         for (name, part) in schema.get("dependentSchemas").and_then(Value::as_object).into_iter().flatten() {
             if value.as_ref().is_some_and(|value| value.get(name).is_some()) {
-                value = self.value(part, value, trail);
+                value = self.value(part, value, is_own, trail);
             }
         }
-        value.map(|value| self.chosen(schema, value, trail))
+        let filled = value.map(|value| self.chosen(schema, value, is_own, trail));
+        trail.defaults -= is_inside;
+        filled
     }
 
     /// Creates a missing object, if defaults give it all members that it requires.
     fn created(&self, schema: &'a Value, trail: &mut Trail<'a>) -> Option<Value> {
-        let members = self.members(schema, Map::new(), trail);
+        let members = self.members(schema, Map::new(), false, trail);
         let required = schema.get("required").and_then(Value::as_array).into_iter().flatten();
         let complete = required.filter_map(Value::as_str).all(|name| members.contains_key(name));
         (complete && !members.is_empty()).then_some(members.into())
     }
 
-    fn members(&self, schema: &'a Value, mut members: Map<String, Value>, trail: &mut Trail<'a>) -> Map<String, Value> {
+    /// Fills the members of an object. Each member of the document has a trail of its own.
+    fn members(
+        &self,
+        schema: &'a Value,
+        mut members: Map<String, Value>,
+        is_own: bool,
+        trail: &mut Trail<'a>,
+    ) -> Map<String, Value> {
         let properties = schema.get("properties").and_then(Value::as_object);
         for (name, property) in properties.into_iter().flatten() {
-            let given = members.get_mut(name).map(Value::take);
-            let filled = match given {
-                Some(given) => self.value(property, Some(given), &mut Trail::default()),
-                None => self.value(property, None, trail),
+            let filled = match members.get_mut(name).map(Value::take) {
+                Some(given) => self.inside(property, given, is_own, trail),
+                None => self.value(property, None, false, trail),
             };
             if let Some(filled) = filled {
                 members.insert(name.clone(), filled);
@@ -163,30 +188,38 @@ impl<'a> Filler<'a> {
             let is_known = properties.is_some_and(|properties| properties.contains_key(name));
             parts.extend(more.filter(|_| parts.is_empty() && !is_known));
             for part in parts {
-                *member = self.value(part, Some(member.take()), &mut Trail::default()).unwrap_or_default();
+                *member = self.inside(part, member.take(), is_own, trail).unwrap_or_default();
             }
         }
         members
     }
 
-    fn items(&self, schema: &'a Value, items: Vec<Value>) -> Vec<Value> {
+    fn items(&self, schema: &'a Value, items: Vec<Value>, is_own: bool, trail: &mut Trail<'a>) -> Vec<Value> {
         let first = schema.get("prefixItems").and_then(Value::as_array);
         let of = |index: usize| first.and_then(|first| first.get(index)).or_else(|| schema.get("items"));
         let fill = |(index, item): (usize, Value)| match of(index) {
-            Some(schema) => self.value(schema, Some(item), &mut Trail::default()).unwrap_or_default(),
+            Some(schema) => self.inside(schema, item, is_own, trail).unwrap_or_default(),
             None => item,
         };
         items.into_iter().enumerate().map(fill).collect()
     }
 
+    /// Fills a member or an item that is there.
+    fn inside(&self, schema: &'a Value, given: Value, is_own: bool, trail: &mut Trail<'a>) -> Option<Value> {
+        match is_own {
+            true => self.value(schema, Some(given), true, &mut Trail::default()),
+            false => self.value(schema, Some(given), false, trail),
+        }
+    }
+
     /// Returns the value with the defaults of the alternatives that it has chosen: of each choice the first one that
     /// fits.
-    fn chosen(&self, schema: &'a Value, mut value: Value, trail: &mut Trail<'a>) -> Value {
+    fn chosen(&self, schema: &'a Value, mut value: Value, is_own: bool, trail: &mut Trail<'a>) -> Value {
         for choice in ["oneOf", "anyOf"] {
             let branches =
                 schema.get(choice).and_then(Value::as_array).filter(|branches| branches.iter().any(may_fill));
             let filled = branches.into_iter().flatten().find_map(|branch| {
-                let filled = self.value(branch, Some(value.clone()), trail)?;
+                let filled = self.value(branch, Some(value.clone()), is_own, trail)?;
                 (self.visit(trail, ALTERNATIVE) && self.fits(branch, &filled)).then_some(filled)
             });
             value = filled.unwrap_or(value);
@@ -195,7 +228,7 @@ impl<'a> Filler<'a> {
         if let Some(condition) = schema.get("if").filter(|_| has_branch && self.visit(trail, ALTERNATIVE)) {
             let branch = if self.fits(condition, &value) { "then" } else { "else" };
             if let Some(branch) = schema.get(branch) {
-                value = self.value(branch, Some(value), trail).unwrap_or_default();
+                value = self.value(branch, Some(value), is_own, trail).unwrap_or_default();
             }
         }
         value
@@ -226,15 +259,15 @@ impl<'a> Filler<'a> {
     fn faults(&self, schema: &'a Value, pointer: &str, found: &mut Vec<Diagnostic>) {
         let was_exhausted = self.is_exhausted.get();
         for given in [None, Some(json!({}))].into_iter().filter(|_| !was_exhausted) {
-            self.value(schema, given, &mut Trail::default());
+            self.value(schema, given, true, &mut Trail::default());
         }
         if self.is_exhausted.get() && !was_exhausted {
-            let message = "the defaults here need too many steps: their schemas refer to each other too often";
+            let message = "the defaults here never end, or need too many steps: their schemas refer to each other";
             found.push(Diagnostic::error(pointer, message).hint("write fewer references inside each other"));
         }
         self.not_applied(schema, pointer, found);
         if let Some(default) = schema.get("default") {
-            let filled = self.value(schema, Some(default.clone()), &mut Trail::default()).unwrap_or_default();
+            let filled = self.value(schema, Some(default.clone()), false, &mut Trail::default()).unwrap_or_default();
             if let Some(fault) = self.check(schema, &filled).into_iter().next() {
                 let message = format!("the default does not fit its schema: {}", fault.message);
                 let fault = Diagnostic::error(format!("{pointer}/default"), message);
@@ -274,7 +307,7 @@ impl<'a> Filler<'a> {
     fn relax(&self, schema: &mut Value) {
         if schema.get("required").is_some_and(Value::is_array) {
             let whole = schema.clone();
-            let filled = Filler::new(self.root).value(&whole, Some(json!({})), &mut Trail::default());
+            let filled = Filler::new(self.root).value(&whole, Some(json!({})), true, &mut Trail::default());
             let has_default =
                 |name: &Value| filled.as_ref().is_some_and(|all| all.get(name.as_str().unwrap_or_default()).is_some());
             schema["required"].as_array_mut().into_iter().for_each(|all| all.retain(|name| !has_default(name)));

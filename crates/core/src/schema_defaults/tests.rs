@@ -209,6 +209,34 @@ fn defaults_that_multiply_are_refused_and_cost_little() {
     assert_eq!(allowed.with_defaults(json!({})).to_string().matches("\"a\":1").count(), 128);
 }
 
+/// A default that brings a value whose schema has the same default: it has no end, and must not use up the stack.
+#[test]
+fn defaults_without_an_end_are_refused() {
+    let of = |t: serde_json::Value| json!({ "type": "object", "properties": { "t": t }, "default": {} });
+    let endless = [
+        of(json!({ "$ref": "#" })),
+        of(json!({ "allOf": [{ "$ref": "#" }] })),
+        of(json!({ "anyOf": [{ "$ref": "#" }, { "type": "null" }], "default": {} })),
+        of(json!({ "if": { "type": "object" }, "then": { "$ref": "#" }, "default": {} })),
+        of(json!({ "default": [{}], "items": { "$ref": "#" } })),
+        of(json!({ "default": [{}], "prefixItems": [{ "$ref": "#" }] })),
+        of(json!({ "default": { "x": {} }, "patternProperties": { "x": { "$ref": "#" } } })),
+        of(json!({ "default": { "x": {} }, "additionalProperties": { "$ref": "#" } })),
+        json!({ "$ref": "#/$defs/n", "$defs": { "n": of(json!({ "$ref": "#/$defs/n" })) } }),
+        json!({ "$ref": "#n", "$defs": { "n": { "$anchor": "n", "properties": { "t": { "default": {}, "$ref": "#n" } } } } }),
+    ];
+    for schema in endless {
+        let schema = Schema::from(schema);
+        let found = schema.default_faults();
+        assert!(found.iter().any(|one| one.message.contains("never end")), "{:?}: {found:?}", schema.value());
+        schema.with_defaults(json!({}));
+        schema.with_defaults(json!({ "t": { "t": {} } }));
+    }
+    // A schema that contains itself without such a default has an end.
+    let list = json!({ "properties": { "x": { "default": 1 }, "next": { "$ref": "#" }, "more": { "type": "array", "default": [] } } });
+    assert_eq!(Schema::from(list).default_faults(), []);
+}
+
 /// The sabotage twin: each level more doubles what a filler without a limit would make.
 #[test]
 fn without_the_limit_the_values_would_double_with_each_level() {
