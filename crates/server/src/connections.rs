@@ -138,6 +138,11 @@ impl ConnectionState {
         (self.phase, self.since) = (phase, Instant::now());
     }
 
+    /// Returns whether the connection is between two requests, and the response of the last one is written.
+    fn is_idle(&self) -> bool {
+        self.phase == Phase::Idle && self.unread.is_none()
+    }
+
     /// Returns whether the server has waited for the caller for at least this time.
     fn is_slow(&self, limits: &Limits, least: Duration, now: Instant) -> bool {
         let is_slow = |meter: &Meter| now - meter.since >= least && meter.is_below(limits.rate, now);
@@ -153,7 +158,7 @@ impl ConnectionState {
             return Some(Priority::Slow);
         }
         // If callers connect faster than others become slow, those that have just begun to be slow count with idle ones.
-        let is_idle = self.phase == Phase::Idle && now - self.since >= least_idle;
+        let is_idle = self.is_idle() && now - self.since >= least_idle;
         (is_idle || self.is_slow(limits, limits.patience / 10, now)).then_some(Priority::Waiting)
     }
 
@@ -170,7 +175,7 @@ impl ConnectionState {
         }
         match self.phase {
             Phase::Head if now - self.since >= head => Some(CloseCause::SlowHead),
-            Phase::Idle if now - self.since >= limits.idle => Some(CloseCause::Idle),
+            _ if self.is_idle() && now - self.since >= limits.idle => Some(CloseCause::Idle),
             _ => None,
         }
     }
@@ -226,7 +231,11 @@ impl CallerConnection {
 
     /// Notes that everything was written.
     pub(crate) fn all_written(&self) {
-        self.state().unread = None;
+        let mut state = self.state();
+        if state.unread.take().is_some() && state.phase == Phase::Idle {
+            state.last_request = Instant::now();
+            state.enter(Phase::Idle);
+        }
     }
 
     pub(crate) fn request_begins(&self) {
