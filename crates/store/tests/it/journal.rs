@@ -24,7 +24,7 @@ async fn the_store_is_a_journal() {
 /// A crash leaves the files as they are at that moment.
 #[tokio::test]
 async fn the_store_survives_a_crash() {
-    let homes: Vec<_> = (0..10).map(|_| Home::new()).collect();
+    let homes: Vec<_> = (0..16).map(|_| Home::new()).collect();
     let next = Cell::new(0);
     let next_home = || {
         next.set(next.get() + 1);

@@ -79,6 +79,11 @@ impl Home {
         for file in ["trunkline.db", "trunkline.db-wal"] {
             fs::copy(data.join(file), self.data().join(file)).unwrap();
         }
+        let runs = self.data().join("runs");
+        fs::create_dir_all(&runs).unwrap();
+        for file in fs::read_dir(data.join("runs")).into_iter().flatten().map(|file| file.unwrap()) {
+            fs::copy(file.path(), runs.join(file.file_name())).unwrap();
+        }
         fs::copy(data.with_file_name("config").join("key"), self.key()).unwrap();
         Store::adopt(&self.data(), KeySource::File(self.key())).unwrap();
     }
