@@ -298,6 +298,7 @@ async fn a_full_staging_disk_fails_the_run_with_a_hint_and_leaves_no_partial_cop
     let mut small = Command::new("unshare");
     small.args(["--user", "--map-root-user", "--mount", "sh", "-c", SMALL, "sh"]).arg(command.get_program());
     small.args(command.get_args()).env("STAGING", cli.data().join("staging")).env("HOME", cli.home());
+    small.env("TRUNKLINE_ALLOW_PRIVATE_NETWORK", "true");
     let Some(answer) = small.output().ok().filter(|answer| answer.status.code() != Some(77)) else {
         trunkline_tests::peers::missing(
             "this machine cannot mount a disk in a namespace (`unshare` with user namespaces)",
@@ -307,6 +308,7 @@ async fn a_full_staging_disk_fails_the_run_with_a_hint_and_leaves_no_partial_cop
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let answer =
         CommandOutput { code: answer.status.code().unwrap(), stdout: text(answer.stdout), stderr: text(answer.stderr) };
+    assert!(!answer.stdout.is_empty(), "{answer:?}");
     let run = answer.json();
     assert_eq!(run["status"], "failed", "{answer:?}");
     let error = &run["error"];

@@ -76,7 +76,7 @@ impl Dispatcher {
     pub(super) async fn report_if_suspended(&self, run: &RunId) {
         let crashes = self.crashes_of(run).await;
         if crashes >= MOST_CRASHES {
-            tracing::error!(%run, "is suspended after {crashes} crashes; `trunkline runs resume {run}` resumes it");
+            tracing::error!(%run, "is suspended after {crashes} crashes without progress; resume it when their cause is gone");
             let mut state = self.lock();
             state.suspected.suspended.insert(run.clone());
             self.health.set_suspended(state.suspected.suspended.len());
