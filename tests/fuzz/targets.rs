@@ -3,6 +3,7 @@
 use std::{
     fmt::Write as _,
     sync::{Arc, LazyLock},
+    time::Duration,
 };
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -244,6 +245,8 @@ pub(crate) fn headers(input: &[u8]) {
         again.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value);
     }
     let again = HeaderReadings::of(&again);
-    let expected = HeaderReadings { next_page: Ok(next), ..found };
+    // The wait is written in whole milliseconds.
+    let retry_after = found.retry_after.map(|wait| Duration::from_millis(wait.as_millis() as u64));
+    let expected = HeaderReadings { next_page: Ok(next), retry_after, ..found };
     assert_eq!(again, expected, "written as {plain:?}");
 }
