@@ -51,7 +51,11 @@ async fn the_browser_signs_in_and_comes_back() {
     let (child, open) = begin(&cli, &[]).await;
     let back = approve(open["open"].as_str().unwrap()).await;
     assert!(back.starts_with(open["redirect_uri"].as_str().unwrap()), "{back}");
-    let page = http().get(&back).send().await.unwrap();
+    let callback = http().get(&back).send().await.unwrap();
+    assert_eq!(callback.status(), 303);
+    let page = callback.url().join(callback.headers()["location"].to_str().unwrap()).unwrap();
+    assert!(!page.as_str().contains("code="), "{page}");
+    let page = http().get(page).send().await.unwrap();
     assert_eq!(page.status(), 200);
     assert!(page.text().await.unwrap().contains("close this page"));
     ends_with(child, 0).await;
