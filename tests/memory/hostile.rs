@@ -69,11 +69,14 @@ async fn service(cli: &Cli) -> (MockServer, String) {
 async fn hook(cli: &Cli, folder: &str, name: &str, answer: &str, steps: Value) -> String {
     let mut flow = json!({ "name": name, "overlap": "parallel", "trigger": { "webhook": { "answer": answer } },
         "steps": steps });
+    let mut consent = vec!["--activate"];
     if steps[0].get("connection").is_some() {
         flow["connections"] = json!({ "bombs": "bombs" });
+        consent.extend(["--connection", "bombs=bombs"]);
     }
     let file = cli.write(&format!("{name}.json"), &flow.to_string());
-    let saved = cli.run(&["--connectors", folder, "flow", "add", &file, "--json"]).await.expect(0).json();
+    let add = [&["--connectors", folder, "flow", "add", &file, "--json"][..], &consent].concat();
+    let saved = cli.run(&add).await.expect(0).json();
     saved["webhook"].as_str().unwrap().to_owned()
 }
 
