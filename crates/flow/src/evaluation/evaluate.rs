@@ -12,6 +12,7 @@ use crate::{
     values::{
         conversion::{OUTPUT_LIMIT, text_of},
         json_kinds::Kinds,
+        part::part,
     },
 };
 
@@ -121,26 +122,16 @@ impl Tree {
         if kind.excludes(Kinds::LIST.or(Kinds::TEXT)) {
             return Err(Fault::new(format!("[from:to] needs a list or a text, not {kind}")));
         }
-        let mut places = [0, value.len().unwrap_or_default()];
-        for (place, bound) in places.iter_mut().zip(bounds) {
-            let Some(bound) = bound else { continue };
+        let place = |bound: &Option<Box<Tree>>| -> Result<Option<i64>, Fault> {
+            let Some(bound) = bound else { return Ok(None) };
             let bound = bound.value(names)?;
-            let whole = i64::try_from(bound.clone()).ok();
-            let Some(number) = whole.filter(|_| Kinds::of_dynamic(&bound) == Kinds::INTEGER) else {
-                let what =
-                    format!("a bound of [from:to] is a whole number of 64 bits, not {}", Kinds::of_dynamic(&bound));
-                return Err(Fault::new(what));
-            };
-            let distance = usize::try_from(number.unsigned_abs()).unwrap_or(usize::MAX);
-            let length = value.len().unwrap_or_default();
-            *place = if number < 0 { length.saturating_sub(distance) } else { distance.min(length) };
-        }
-        let [from, to] = places;
-        let taken = to.saturating_sub(from);
-        Ok(match value.as_str() {
-            Some(text) => text.chars().skip(from).take(taken).collect::<String>().into(),
-            None => value.try_iter()?.skip(from).take(taken).collect::<Vec<_>>().into(),
-        })
+            let kind = Kinds::of_dynamic(&bound);
+            match i64::try_from(bound) {
+                Ok(place) if kind == Kinds::INTEGER => Ok(Some(place)),
+                _ => Err(Fault::new(format!("a bound of [from:to] is a whole number of 64 bits, not {kind}"))),
+            }
+        };
+        Ok(part(&value, place(&bounds[0])?, place(&bounds[1])?)?)
     }
 
     /// Returns how a path is written, for messages.

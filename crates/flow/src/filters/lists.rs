@@ -6,12 +6,13 @@ use minijinja::{Error, Value};
 
 use crate::{
     filters::{
-        call::{FilterCall, brief},
+        call::{FilterCall, MAX_ITEMS, brief, too_many},
         paths::{Path, canonical},
     },
     values::{
         comparison::{is_in, order, same, type_of},
         json_kinds::Kinds,
+        part::part,
     },
 };
 
@@ -182,7 +183,7 @@ pub(super) fn flatten(call: &FilterCall<'_>) -> Result<Value, Error> {
         } else {
             all.push(item);
         }
-        if all.len() > crate::filters::MAX_ITEMS {
+        if all.len() > MAX_ITEMS {
             break;
         }
     }
@@ -190,18 +191,11 @@ pub(super) fn flatten(call: &FilterCall<'_>) -> Result<Value, Error> {
 }
 
 pub(super) fn slice(call: &FilterCall<'_>) -> Result<Value, Error> {
-    let length = call.value.len().unwrap_or_default();
-    let place = |position: i64| {
-        let distance = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-        if position < 0 { length.saturating_sub(distance) } else { distance.min(length) }
-    };
-    let from = place(call.whole_at(0)?.unwrap_or_default());
-    let to = call.whole_at(1)?.map_or(length, place);
-    let taken = to.saturating_sub(from);
-    Ok(match call.value.as_str() {
-        Some(text) => text.chars().skip(from).take(taken).collect::<String>().into(),
-        None => call.bounded(call.value.try_iter()?.skip(from).take(taken).collect())?,
-    })
+    let taken = part(&call.value, call.whole_at(0)?, call.whole_at(1)?)?;
+    match call.value.as_str() {
+        None if taken.len().is_some_and(|items| items > MAX_ITEMS) => Err(too_many(call.filter)),
+        _ => Ok(taken),
+    }
 }
 
 pub(super) fn contains(call: &FilterCall<'_>) -> Result<Value, Error> {

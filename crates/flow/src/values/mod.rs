@@ -4,3 +4,4 @@ pub(crate) mod comparison;
 pub(crate) mod conversion;
 pub(crate) mod json_kinds;
 pub(crate) mod number;
+pub(crate) mod part;
