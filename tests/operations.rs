@@ -1,12 +1,13 @@
-//! Checks the operations: each has a name, a sentence, a closed input, and a role that fits its effect; each route of the
-//! HTTP API carries out one; and no door shapes JSON of its own.
+//! Checks the operations: each has a name, a sentence, a closed input, and a role that fits its effect; each has a
+//! route of the HTTP API; and no door shapes JSON of its own.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
 use serde_json::Value;
 use trunkline::operations::{OperationSpec, Role, operations};
 use trunkline_core::Effect;
+use trunkline_server::ApiRoute;
 use trunkline_tests::project;
 
 use super::{errors::code, layout::files, prose::rust::Token};
@@ -98,13 +99,14 @@ fn every_operation_is_described_and_its_role_fits_its_effect() {
 }
 
 /// The routes that carry out no operation, as the sources of the server name them, with the reason.
-const NOT_OPERATIONS: [(&str, &str); 4] = [
+const NOT_OPERATIONS: [(&str, &str); 5] = [
     ("CALLBACK", "a browser comes from a login server, and the `state` in the URL decides what it may do"),
     ("OUTCOME", "a browser comes from the callback, and sees how its sign-in has ended"),
     (
         "/webhooks/{flow}/{token}",
         "the sender dictates the form of the call, and the token in the URL is all that it has",
     ),
+    ("DOCUMENT", "it describes the API, and is the same for everybody"),
     ("HEALTH", "it is asked without a token, and answers from what the server knows of its store"),
 ];
 
@@ -123,25 +125,149 @@ fn plain_routes(source: &str) -> Vec<String> {
     all.windows(4).filter(is_route).map(named).collect()
 }
 
+/// The operations that only read, but whose requests have a body, with the reason.
+const READ_BY_POST: [(&str, &str); 4] = [
+    ("actions.list_items", "the input of the action is an object of any depth"),
+    ("connections.check", "each request calls the service"),
+    ("connections.discover", "each request calls a login server that it names"),
+    ("flows.validate", "it takes a flow"),
+];
+
+/// Returns what is wrong with the rows of the API.
+fn faults_of_rows(rows: &[ApiRoute], specs: &[OperationSpec]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (number, row) in rows.iter().enumerate() {
+        let name = format!("{} {}", row.method, row.path);
+        if rows[..number].iter().any(|one| (one.method, one.path) == (row.method, row.path)) {
+            found.push(format!("{name}: there are two such rows"));
+        }
+        let Some(spec) = specs.iter().find(|one| one.name == row.operation) else {
+            found.push(format!("{name}: there is no operation {}", row.operation));
+            continue;
+        };
+        let expected = match spec.effect {
+            Effect::Read if !READ_BY_POST.iter().any(|(operation, _)| *operation == spec.name) => "GET",
+            Effect::Delete => "DELETE",
+            _ => "POST",
+        };
+        if row.method != expected {
+            found.push(format!("{name}: its method does not fit the effect of {}", spec.name));
+        }
+        if !row.path.starts_with("/rest/v1/") || !(row.status == 200 || (row.status == 202 && expected == "POST")) {
+            found.push(format!("{name}: its path or status is not one of the API"));
+        }
+    }
+    let without = specs.iter().filter(|spec| !rows.iter().any(|row| row.operation == spec.name));
+    found.extend(without.map(|spec| format!("{}: it has no route", spec.name)));
+    found
+}
+
 #[test]
-fn every_route_carries_out_an_operation_or_has_a_reason_why_not() {
+fn every_operation_has_a_route_and_every_other_route_has_a_reason() {
     let source = fs::read_to_string(project().join("crates/server/src/routes.rs")).unwrap();
     let excepted = NOT_OPERATIONS.map(|(route, _)| route);
     assert_eq!(plain_routes(&source), excepted);
-    let names: BTreeSet<_> = specs().iter().map(|one| one.name).collect();
     let rows = trunkline_server::api_routes();
-    let distinct: BTreeSet<_> = rows.iter().map(|row| (row.method, row.path)).collect();
-    assert!(distinct.len() == rows.len() && rows.len() > 15, "{rows:?}");
-    for row in &rows {
-        assert!(row.path.starts_with("/rest/v1/") && names.contains(row.operation), "{row:?}");
-        let reads = specs().iter().any(|one| one.name == row.operation && one.effect == Effect::Read);
-        assert_eq!(row.method == "GET", reads, "{row:?}");
-        assert!(row.status == 200 || (row.status == 202 && !reads), "{row:?}");
-    }
+    assert_eq!(faults_of_rows(rows, &specs()), [""; 0]);
+    // The sabotage twins: a path that two rows have, an operation without a row, one that does not exist, and a GET that
+    // changes something.
+    let twice = [rows, &rows[..1]].concat();
+    assert_eq!(faults_of_rows(&twice, &specs()), ["GET /rest/v1/actions: there are two such rows"]);
+    assert_eq!(faults_of_rows(&rows[1..], &specs()), ["actions.list: it has no route"]);
+    let fewer: Vec<_> = specs().into_iter().filter(|one| one.name != "actions.list").collect();
+    assert_eq!(faults_of_rows(rows, &fewer), ["GET /rest/v1/actions: there is no operation actions.list"]);
+    let mut changing = specs();
+    changing.iter_mut().find(|one| one.name == "actions.list").unwrap().effect = Effect::Create;
+    assert_eq!(
+        faults_of_rows(rows, &changing),
+        ["GET /rest/v1/actions: its method does not fit the effect of actions.list"]
+    );
     // The sabotage twin: a route beside the rows is found.
     let more =
         "fn router() -> Router { Router::new().route(\"/rest/v1/secrets\", get(secrets)).route(HIDDEN, get(hidden)) }";
     assert_eq!(plain_routes(more), ["/rest/v1/secrets", "HIDDEN"]);
+}
+
+/// The comments around the table of routes in docs/api.md.
+const ROUTES: [&str; 2] = [
+    "<!-- routes: written by `UPDATE=1 cargo test -p trunkline-tests --test project operations` -->\n",
+    "<!-- end of routes -->",
+];
+
+/// Returns the table of routes.
+fn routes() -> String {
+    let specs = specs();
+    let mut text = String::from("\n| route | does | role |\n| --- | --- | --- |\n");
+    for row in trunkline_server::api_routes() {
+        let spec = specs.iter().find(|one| one.name == row.operation).unwrap();
+        let about = if row.is_deprecated() { format!("Deprecated. {}", spec.about) } else { spec.about.to_owned() };
+        text += &format!("| `{} {}` | {about} | {} |\n", row.method, row.path, spec.role.as_str());
+    }
+    text + "\n"
+}
+
+#[test]
+fn the_documentation_lists_every_route() {
+    let path = project().join("docs/api.md");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(ROUTES[0]).unwrap();
+    let (_, after) = rest.split_once(ROUTES[1]).unwrap();
+    let renewed = format!("{before}{}{}{}{after}", ROUTES[0], routes(), ROUTES[1]);
+    if env::var_os("UPDATE").is_some_and(|value| value == "1") {
+        fs::write(&path, &renewed).unwrap();
+    } else {
+        assert_eq!(page, renewed, "UPDATE=1 cargo test -p trunkline-tests --test project operations");
+    }
+}
+
+/// The description of the API says of every operation what a client has to know, and every reference in it leads
+/// somewhere.
+#[test]
+fn the_description_of_the_api_is_complete() {
+    let document = trunkline_server::document();
+    let mut ids = BTreeSet::new();
+    let mut count = 0;
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let name = format!("{method} {path}");
+            count += 1;
+            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}: its id is not its own");
+            assert!(operation["summary"].as_str().unwrap().len() > 15, "{name}");
+            assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
+            assert!(operation["x-trunkline-role"].is_string(), "{name}");
+            let statuses: Vec<_> = operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
+            assert!(
+                statuses.contains(&"401") && statuses.iter().any(|one| one.starts_with('2')),
+                "{name}: {statuses:?}"
+            );
+            for parameter in operation["parameters"].as_array().into_iter().flatten() {
+                assert!(parameter["description"].is_string(), "{name}: {parameter}");
+            }
+        }
+    }
+    assert_eq!(count, trunkline_server::api_routes().len());
+    let tags: BTreeSet<_> =
+        document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
+    let nouns: BTreeSet<_> = specs().iter().map(|spec| spec.name.split_once('.').unwrap().0).collect();
+    assert_eq!(tags, nouns);
+    let mut dangling = Vec::new();
+    references(&document, &mut |reference| {
+        if reference.strip_prefix('#').and_then(|pointer| document.pointer(pointer)).is_none() {
+            dangling.push(reference.to_owned());
+        }
+    });
+    assert_eq!(dangling, [""; 0]);
+}
+
+fn references(value: &Value, found: &mut impl FnMut(&str)) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(key, value)| match value {
+            Value::String(reference) if key == "$ref" => found(reference),
+            value => references(value, found),
+        }),
+        Value::Array(all) => all.iter().for_each(|one| references(one, found)),
+        _ => {}
+    }
 }
 
 /// The sources of doors that write JSON of their own, with the reason.

@@ -1,34 +1,33 @@
 //! The routes of the API that carry out operations: one row each, with method, path, operation and status.
 //!
-//! A row turns a request into the input of its operation, and nothing else. Everything after that is the same for all
-//! rows: the operation is carried out for the caller that authentication has found, and its output is the body.
+//! A row says where the input of its operation stands in a request, and nothing else. Everything after that is the same
+//! for all rows: the operation is carried out for the caller that authentication has found, and its output is the body.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Extension, Router,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
-    http::{HeaderValue, StatusCode, Uri, header},
-    middleware::map_response,
-    response::Response,
+    body::Body as ResponseBody,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use serde::de::DeserializeOwned;
-use trunkline::operations::{Caller, Operation, StreamOperation};
+use futures::StreamExt;
+use serde_json::Value;
+use trunkline::operations::{AnyOperation, Caller, OperationOutput, OutputStream, operations};
 use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
+    api_input::{ApiRequest, is_path, read_input},
     app::App,
-    callback::CALLBACK,
     detached::detached,
-    request::{self, Body},
-    response::{ApiResult, ErrorResponse, response_json},
+    request::Body,
+    response::{ApiResult, ErrorResponse, error_body, response_json},
 };
 
-/// A request of the API that carries out an operation.
+/// A request of the API that carries out an operation. A member of the operation's input that the path does not name is
+/// a parameter of the query in a GET or DELETE, and a member of the body in a POST.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiRoute {
     /// The method, such as `POST`.
@@ -39,156 +38,177 @@ pub struct ApiRoute {
     pub operation: &'static str,
     /// The status of the response if the operation succeeds.
     pub status: u16,
-    /// Whether another route has replaced it.
-    pub deprecated: bool,
+    /// The value of the header `Link` of a deprecated route, which names the path that replaces it.
+    pub(crate) successor: Option<&'static str>,
+    /// Parameters of the path that stand for a member of another name: the parameter, and the member.
+    pub(crate) renamed: Option<(&'static str, &'static str)>,
+    /// The member that is the whole body.
+    pub(crate) body_member: Option<&'static str>,
+    /// The member that is the URL of the callback of sign-ins.
+    pub(crate) callback_member: Option<&'static str>,
 }
 
 impl ApiRoute {
-    fn new<O: Operation>(method: Method, path: &'static str, status: StatusCode) -> ApiRoute {
-        ApiRoute { method: method.as_str(), path, operation: O::NAME, status: status.as_u16(), deprecated: false }
-    }
-}
-
-/// The methods of the API.
-#[derive(Clone, Copy)]
-pub(crate) enum Method {
-    Get,
-    Post,
-}
-
-impl Method {
-    fn as_str(self) -> &'static str {
-        match self {
-            Method::Get => "GET",
-            Method::Post => "POST",
+    const fn new(method: &'static str, path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute {
+            method,
+            path,
+            operation,
+            status: 200,
+            successor: None,
+            renamed: None,
+            body_member: None,
+            callback_member: None,
         }
     }
 
-    fn filter(self) -> MethodFilter {
-        match self {
-            Method::Get => MethodFilter::GET,
-            Method::Post => MethodFilter::POST,
+    /// Returns a row that reads.
+    pub(crate) const fn get(path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute::new("GET", path, operation)
+    }
+
+    /// Returns a row with a body.
+    pub(crate) const fn post(path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute::new("POST", path, operation)
+    }
+
+    /// Returns a row that removes.
+    pub(crate) const fn delete(path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute::new("DELETE", path, operation)
+    }
+
+    /// Sets the status of a success: 202 if the work goes on after the response.
+    pub(crate) const fn accepted(self) -> ApiRoute {
+        ApiRoute { status: 202, ..self }
+    }
+
+    /// Says that a parameter of the path is the member of another name.
+    pub(crate) const fn renamed(self, parameter: &'static str, member: &'static str) -> ApiRoute {
+        ApiRoute { renamed: Some((parameter, member)), ..self }
+    }
+
+    /// Says that the whole body is this member.
+    pub(crate) const fn body_is(self, member: &'static str) -> ApiRoute {
+        ApiRoute { body_member: Some(member), ..self }
+    }
+
+    /// Says that this member is the URL of the callback of sign-ins. The caller cannot set it.
+    pub(crate) const fn callback_is(self, member: &'static str) -> ApiRoute {
+        ApiRoute { callback_member: Some(member), ..self }
+    }
+
+    /// Says that another path has replaced the one of this row, which the header `Link` of its responses names.
+    pub(crate) const fn replaced_by(self, link: &'static str) -> ApiRoute {
+        ApiRoute { successor: Some(link), ..self }
+    }
+
+    /// Returns whether another path has replaced the one of this row.
+    pub fn is_deprecated(&self) -> bool {
+        self.successor.is_some()
+    }
+
+    /// Returns the parameters of the path: the name of each, and the member of the input that it is.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+        let renamed = self.renamed;
+        names.map(move |name| (name, renamed.filter(|(from, _)| *from == name).map_or(name, |(_, to)| to)))
+    }
+
+    /// Returns the operation.
+    pub(crate) fn operation(&self) -> Option<&'static dyn AnyOperation> {
+        let found = operations().binary_search_by_key(&self.operation, |one| one.spec().name).ok()?;
+        Some(&*operations()[found])
+    }
+
+    fn filter(&self) -> MethodFilter {
+        match self.method {
+            "POST" => MethodFilter::POST,
+            "DELETE" => MethodFilter::DELETE,
+            _ => MethodFilter::GET,
         }
     }
 }
 
-/// A path that another one has replaced.
-pub(crate) struct FormerPath {
-    pub(crate) path: &'static str,
-    /// The value of the header `Link`, which names the path that replaces it.
-    pub(crate) link: &'static str,
-}
-
-/// The parts of a request that inputs of operations are made of.
-pub(crate) struct ApiRequest {
-    parameters: HashMap<String, String>,
-    uri: Uri,
-    body: Body,
-    app: Arc<App>,
-}
-
-impl ApiRequest {
-    /// Returns a parameter of the path.
-    pub(crate) fn parameter(&self, name: &str) -> String {
-        self.parameters.get(name).cloned().unwrap_or_default()
+/// Returns the router of the rows. The rows in `own_handlers` have a handler of their own.
+pub(crate) fn router(
+    rows: &'static [ApiRoute],
+    own_handlers: impl Fn(&ApiRoute) -> Option<MethodRouter<Arc<App>>>,
+) -> Router<Arc<App>> {
+    let mut paths: BTreeMap<&str, MethodRouter<Arc<App>>> = BTreeMap::new();
+    for path in rows.iter().map(|row| row.path) {
+        let mut here = MethodRouter::new();
+        let mut methods = Vec::new();
+        // A path such as `/flows/validate` also stands for the flow of that name.
+        for row in rows.iter().filter(|row| row.path == path).chain(rows.iter().filter(|row| is_path(row.path, path))) {
+            if !methods.contains(&row.method) {
+                methods.push(row.method);
+                here = here.merge(own_handlers(row).unwrap_or_else(|| handler(row)));
+            }
+        }
+        paths.insert(path, here);
     }
-
-    /// Reads the parameters of the query.
-    pub(crate) fn query<T: DeserializeOwned>(&self) -> Result<T, QueryRejection> {
-        Query::try_from_uri(&self.uri).map(|Query(read)| read)
-    }
-
-    /// Reads the members of the body. `expected` says in an error which members there can be.
-    pub(crate) fn body<T: DeserializeOwned>(self, expected: &str) -> Result<T, ErrorResponse> {
-        request::read(self.body, expected)
-    }
-
-    /// Returns the URL under which a browser reaches the callback of sign-ins.
-    pub(crate) fn callback_url(&self) -> String {
-        format!("{}{CALLBACK}", self.app.base_url)
-    }
-}
-
-/// The routes, and the router that serves them.
-#[derive(Default)]
-pub(crate) struct Api {
-    pub(crate) routes: Vec<ApiRoute>,
-    pub(crate) router: Router<Arc<App>>,
-}
-
-impl Api {
-    /// Adds a row. `input` makes the input of the operation.
-    pub(crate) fn row<O: Operation>(
-        self,
-        method: Method,
-        path: &'static str,
-        status: StatusCode,
-        input: fn(ApiRequest) -> Result<O::Input, ErrorResponse>,
-    ) -> Api {
-        let route = ApiRoute::new::<O>(method, path, status);
-        self.add(route, handler::<O>(method, status, input))
-    }
-
-    /// Adds a row under a former path.
-    pub(crate) fn former_row<O: Operation>(
-        self,
-        method: Method,
-        former: FormerPath,
-        status: StatusCode,
-        input: fn(ApiRequest) -> Result<O::Input, ErrorResponse>,
-    ) -> Api {
-        let route = ApiRoute { deprecated: true, ..ApiRoute::new::<O>(method, former.path, status) };
-        let mark = map_response(move |response: Response| std::future::ready(moved(response, former.link)));
-        self.add(route, handler::<O>(method, status, input).layer(mark))
-    }
-
-    /// Adds a row of an operation whose output is a stream, with a handler of its own.
-    pub(crate) fn stream_row<O: StreamOperation>(self, path: &'static str, handler: MethodRouter<Arc<App>>) -> Api {
-        let (method, status) = (Method::Get.as_str(), StatusCode::OK.as_u16());
-        self.add(ApiRoute { method, path, operation: O::NAME, status, deprecated: false }, handler)
-    }
-
-    fn add(mut self, route: ApiRoute, handler: MethodRouter<Arc<App>>) -> Api {
-        self.router = self.router.route(route.path, handler);
-        self.routes.push(route);
-        self
-    }
+    paths.into_iter().fold(Router::new(), |router, (path, here)| router.route(path, here))
 }
 
 /// Returns the handler of a row.
-fn handler<O: Operation>(
-    method: Method,
-    status: StatusCode,
-    input: fn(ApiRequest) -> Result<O::Input, ErrorResponse>,
-) -> MethodRouter<Arc<App>> {
+fn handler(row: &'static ApiRoute) -> MethodRouter<Arc<App>> {
     let handler = move |State(app): State<Arc<App>>,
                         Extension(caller): Extension<Caller>,
-                        parameters: Result<Path<HashMap<String, String>>, PathRejection>,
                         uri: Uri,
+                        headers: HeaderMap,
                         body: Body| async move {
-        let Path(parameters) = parameters.map_err(|rejection| unreadable(&rejection))?;
-        let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
-        let input = input(ApiRequest { parameters, uri, body, app: app.clone() })?;
-        let executed = async move { app.runtime.execute::<O>(&caller, input).await };
-        let output = if O::EFFECT == Effect::Read { executed.await? } else { detached(executed).await? };
-        ApiResult::Ok(response_json(status, &output))
+        let response = carry_out(row, app, caller, ApiRequest { uri, headers, body }).await;
+        response.map_or_else(IntoResponse::into_response, |response| match row.successor {
+            Some(link) => deprecated(response, link),
+            None => response,
+        })
     };
-    on(method.filter(), handler)
+    on(row.filter(), handler)
+}
+
+async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, request: ApiRequest) -> ApiResult {
+    let unknown = || Error::new(ErrorKind::Internal, format!("there is no operation {}", row.operation));
+    let operation = row.operation().ok_or_else(unknown)?;
+    let _held = app.memory(request.body.as_deref().map_or(0, memory_of_json)).await?;
+    let input = read_input(row, &operation.spec().input, request, &app.callback_url())?;
+    let effect = operation.spec().effect;
+    let executed = async move {
+        let output = operation.execute(&app.runtime, &caller, input).await;
+        output.map(|output| (app, output))
+    };
+    let (app, output) = if effect == Effect::Read { executed.await? } else { detached(executed).await? };
+    let status = StatusCode::from_u16(row.status).unwrap_or_default();
+    Ok(match output {
+        OperationOutput::Value(output) => response_json(status, &output),
+        OperationOutput::Stream(items) => response_lines(app, items),
+    })
+}
+
+/// Returns a response of one JSON value per line. If the stream fails, the last line has the member `error`, and a
+/// caller that reads it knows that the list is not whole.
+fn response_lines(app: Arc<App>, items: OutputStream<Value>) -> Response {
+    let lines = items.map(move |item| {
+        let line = item.unwrap_or_else(|error| app.runtime.redactor().redact_json(&error_body(&error)));
+        Ok::<_, std::convert::Infallible>(format!("{line}\n"))
+    });
+    let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-store")];
+    (headers, ResponseBody::from_stream(lines)).into_response()
 }
 
 /// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
 /// 2026-11-30.
 const DEPRECATED_SINCE: &str = "@1795996800";
 
-/// Marks the response of a former route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
-fn moved(mut response: Response, successor: &'static str) -> Response {
+/// Marks the response of a deprecated route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
+fn deprecated(mut response: Response, successor: &'static str) -> Response {
     let headers = response.headers_mut();
     headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
     headers.insert(header::LINK, HeaderValue::from_static(successor));
     response
 }
 
-fn unreadable(rejection: &PathRejection) -> ErrorResponse {
-    let message = format!("the path cannot be read: {}", rejection.body_text());
-    Error::new(ErrorKind::InvalidInput, message).into()
+impl From<ErrorResponse> for Response {
+    fn from(error: ErrorResponse) -> Response {
+        error.into_response()
+    }
 }

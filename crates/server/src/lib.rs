@@ -6,6 +6,8 @@
 //! request has to name this server, so that a web page cannot reach it under another name (DNS rebinding).
 
 mod api;
+mod api_document;
+mod api_input;
 mod api_token;
 mod app;
 mod auth;
@@ -47,6 +49,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, NextStep, Result, Secr
 use trunkline_rest::Url;
 
 pub use api::ApiRoute;
+pub use api_document::document;
 pub use api_token::ApiToken;
 pub use callback::CALLBACK;
 pub use loopback::LoopbackCallback;

@@ -29,7 +29,11 @@ fn worded(step: &NextStep) -> Value {
 /// the step does not name its object.
 fn request(step: &NextStep) -> Option<String> {
     match step {
+        NextStep::ListConnectors => Some("GET /rest/v1/connectors".to_owned()),
         NextStep::ListConnections => Some("GET /rest/v1/connections".to_owned()),
+        NextStep::CheckConnection { connection: Some(connection) } => {
+            Some(format!("POST {}", path(&["connections", connection, "check"])))
+        }
         NextStep::SignIn { connection } => Some(format!("POST {}", path(&["connections", connection, "authorize"]))),
         NextStep::ListFlows => Some("GET /rest/v1/flows".to_owned()),
         NextStep::ListRuns => Some("GET /rest/v1/runs".to_owned()),
@@ -41,11 +45,10 @@ fn request(step: &NextStep) -> Option<String> {
         NextStep::ResumeRun { run: None }
         | NextStep::CancelRun { run: None }
         | NextStep::Text { .. }
-        | NextStep::ListConnectors
         | NextStep::ListActions { .. }
         | NextStep::ShowActionSchema { .. }
         | NextStep::ShowConnectionSchema { .. }
-        | NextStep::CheckConnection { .. }
+        | NextStep::CheckConnection { connection: None }
         | NextStep::ForceRemove { .. }
         | NextStep::BindConnection { .. }
         | NextStep::SaveFlow

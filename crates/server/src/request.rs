@@ -7,7 +7,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, RepeatedMember, Result, read_json};
 
@@ -48,13 +47,6 @@ pub(crate) fn complete(body: Body) -> Result<Bytes, ErrorResponse> {
         };
         ErrorResponse::new(status, error)
     })
-}
-
-/// Reads the members of a JSON body. `expected` says in an error which members there can be.
-pub(crate) fn read<T: DeserializeOwned>(body: Body, expected: &str) -> Result<T, ErrorResponse> {
-    let object = object(&complete(body)?)?;
-    serde_json::from_value(object)
-        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("{expected}: {error}")).into())
 }
 
 /// Parses a body as a JSON object. An empty body counts as an empty object.

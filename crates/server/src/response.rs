@@ -60,7 +60,7 @@ impl From<Error> for ErrorResponse {
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        response.extensions_mut().insert(UnwrittenError(json!({ "error": error_json(&self.error) })));
+        response.extensions_mut().insert(UnwrittenError(error_body(&self.error)));
         let header = match self.status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -71,6 +71,11 @@ impl IntoResponse for ErrorResponse {
         response.headers_mut().extend(header);
         response
     }
+}
+
+/// Returns the body of an error response. It may have secrets.
+pub(crate) fn error_body(error: &Error) -> Value {
+    json!({ "error": error_json(error) })
 }
 
 /// The body of an error response before its secrets are removed.

@@ -1,7 +1,7 @@
 //! The routes of the server. Most routes require the API token, and each of them is one row: an operation, and how its
 //! input is read from the request. The callback of sign-ins, webhooks and `/health` require no token.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -9,26 +9,14 @@ use axum::{
     http::{StatusCode, header},
     middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state},
     response::{IntoResponse, Response},
-    routing::{any, get},
+    routing::{MethodRouter, any, get},
 };
-use serde::Deserialize;
-use serde_json::Value;
-use trunkline::operations::{
-    Empty, FlowChoice,
-    connections::ListConnections,
-    flows::ListFlows,
-    run_queries::{GetRun, GetTimeline, ItemQuery, ListItems, ListRuns, ReadRunLog, RunPosition, WatchRun},
-    runs::{
-        CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, SignalRequest,
-        SignalRun, StartRun,
-    },
-    sign_ins::{AuthorizeConnection, SignInRequest},
-};
+use trunkline::operations::{StreamOperation, run_queries::WatchRun};
 use trunkline_core::{Error, ErrorKind};
-use trunkline_engine::Verdict;
 
 use crate::{
-    api::{Api, ApiRequest, ApiRoute, FormerPath, Method},
+    api::{self, ApiRoute},
+    api_document,
     app::App,
     auth,
     callback::{self, CALLBACK, OUTCOME},
@@ -39,42 +27,74 @@ use crate::{
     unread_body, webhook,
 };
 
+/// The rows of the API.
+static ROWS: &[ApiRoute] = &[
+    ApiRoute::get("/rest/v1/actions", "actions.list"),
+    ApiRoute::get("/rest/v1/actions/{name}", "actions.get"),
+    ApiRoute::post("/rest/v1/actions/{name}/call", "actions.call").renamed("name", "action"),
+    ApiRoute::post("/rest/v1/actions/{name}/items", "actions.list_items").renamed("name", "action"),
+    ApiRoute::get("/rest/v1/connections", "connections.list"),
+    ApiRoute::post("/rest/v1/connections", "connections.add"),
+    ApiRoute::post("/rest/v1/connections/discover", "connections.discover"),
+    ApiRoute::get("/rest/v1/connections/export", "connections.export"),
+    ApiRoute::get("/rest/v1/connections/{name}", "connections.get"),
+    ApiRoute::delete("/rest/v1/connections/{name}", "connections.remove"),
+    ApiRoute::post("/rest/v1/connections/{name}/authorize", "connections.authorize").callback_is("redirect_uri"),
+    ApiRoute::post("/rest/v1/connections/{name}/check", "connections.check"),
+    ApiRoute::post("/rest/v1/connections/{name}/discover", "connections.apply_discovery"),
+    ApiRoute::get("/rest/v1/connectors", "connectors.list"),
+    ApiRoute::get("/rest/v1/connectors/{name}", "connectors.get"),
+    ApiRoute::get("/rest/v1/filters", "filters.list"),
+    ApiRoute::get("/rest/v1/flows", "flows.list"),
+    ApiRoute::post("/rest/v1/flows", "flows.save"),
+    ApiRoute::post("/rest/v1/flows/validate", "flows.validate"),
+    ApiRoute::get("/rest/v1/flows/{name}", "flows.get"),
+    ApiRoute::delete("/rest/v1/flows/{name}", "flows.remove"),
+    ApiRoute::post("/rest/v1/flows/{name}/activate", "flows.activate"),
+    ApiRoute::post("/rest/v1/flows/{name}/deactivate", "flows.deactivate"),
+    ApiRoute::post("/rest/v1/flows/{name}/runs", "runs.start").renamed("name", "flow").accepted(),
+    ApiRoute::post("/rest/v1/flows/{name}/trigger/address", "flows.new_webhook_address"),
+    ApiRoute::post("/rest/v1/flows/{name}/trigger/secret", "flows.set_webhook_secret"),
+    ApiRoute::get("/rest/v1/runs", "runs.list"),
+    ApiRoute::post("/rest/v1/runs", "runs.start").accepted(),
+    ApiRoute::get("/rest/v1/runs/{run}", "runs.get"),
+    ApiRoute::post("/rest/v1/runs/{run}/cancel", "runs.cancel").accepted(),
+    ApiRoute::get("/rest/v1/runs/{run}/events", "runs.events"),
+    ApiRoute::get("/rest/v1/runs/{run}/items", "runs.items"),
+    ApiRoute::get("/rest/v1/runs/{run}/log", "runs.log"),
+    ApiRoute::post("/rest/v1/runs/{run}/rerun", "runs.rerun").accepted(),
+    ApiRoute::post("/rest/v1/runs/{run}/resolve", "runs.resolve"),
+    ApiRoute::post("/rest/v1/runs/{run}/resume", "runs.resume").accepted(),
+    ApiRoute::post("/rest/v1/runs/{run}/retry", "runs.rerun")
+        .accepted()
+        .replaced_by("<rerun>; rel=\"successor-version\""),
+    ApiRoute::post("/rest/v1/runs/{run}/settle", "runs.resolve").replaced_by("<resolve>; rel=\"successor-version\""),
+    ApiRoute::post("/rest/v1/runs/{run}/signals/{name}", "runs.signal").body_is("payload").accepted(),
+    ApiRoute::get("/rest/v1/runs/{run}/timeline", "runs.timeline"),
+    ApiRoute::get("/rest/v1/schemas", "schemas.get"),
+    ApiRoute::get("/rest/v1/sign-in-events", "connections.events"),
+];
+
+/// The path of the description of the API. It has no secrets, so it is served without a token.
+const DOCUMENT: &str = "/rest/v1/openapi.json";
+
 /// Returns the routes that carry out operations.
-pub fn api_routes() -> Vec<ApiRoute> {
-    api().routes
+pub fn api_routes() -> &'static [ApiRoute] {
+    ROWS
 }
 
-fn api() -> Api {
-    use Method::{Get, Post};
-    let (ok, accepted) = (StatusCode::OK, StatusCode::ACCEPTED);
-    let retry = FormerPath { path: "/rest/v1/runs/{id}/retry", link: "<rerun>; rel=\"successor-version\"" };
-    let settle = FormerPath { path: "/rest/v1/runs/{id}/settle", link: "<resolve>; rel=\"successor-version\"" };
-    Api::default()
-        .row::<ListConnections>(Get, "/rest/v1/connections", ok, |_| Ok(Empty {}))
-        .row::<AuthorizeConnection>(Post, "/rest/v1/connections/{name}/authorize", ok, sign_in)
-        .row::<ListFlows>(Get, "/rest/v1/flows", ok, |_| Ok(Empty {}))
-        .row::<StartRun>(Post, "/rest/v1/flows/{name}/runs", accepted, start)
-        .row::<ListRuns>(Get, "/rest/v1/runs", ok, |_| Ok(Empty {}))
-        .row::<GetRun>(Get, "/rest/v1/runs/{id}", ok, run)
-        .row::<ListItems>(Get, "/rest/v1/runs/{id}/items", ok, items)
-        .row::<CancelRun>(Post, "/rest/v1/runs/{id}/cancel", accepted, run)
-        .row::<ResumeRun>(Post, "/rest/v1/runs/{id}/resume", accepted, run)
-        .row::<RerunRun>(Post, "/rest/v1/runs/{id}/rerun", accepted, rerun)
-        .former_row::<RerunRun>(Post, retry, accepted, rerun)
-        .row::<ResolveStep>(Post, "/rest/v1/runs/{id}/resolve", ok, resolve)
-        .former_row::<ResolveStep>(Post, settle, ok, resolve)
-        .row::<SignalRun>(Post, "/rest/v1/runs/{id}/signals/{name}", accepted, signal)
-        .stream_row::<WatchRun>("/rest/v1/runs/{id}/events", get(events::events))
-        .row::<GetTimeline>(Get, "/rest/v1/runs/{id}/timeline", ok, run)
-        .row::<ReadRunLog>(Get, "/rest/v1/runs/{id}/log", ok, log)
+/// Returns the handlers of rows whose responses have a form of their own.
+fn own_handler(row: &ApiRoute) -> Option<MethodRouter<Arc<App>>> {
+    (row.operation == WatchRun::NAME).then(|| get(events::events))
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let with_token = api().router.route_layer(from_fn_with_state(app.clone(), auth::token));
+    let with_token = api::router(ROWS, own_handler).route_layer(from_fn_with_state(app.clone(), auth::token));
     Router::new()
         .route(CALLBACK, get(callback::callback))
         .route(OUTCOME, get(callback::outcome))
         .route("/webhooks/{flow}/{token}", any(webhook::call))
+        .route(DOCUMENT, get(api_document::response))
         .route(HEALTH, get(async |State(app): State<Arc<App>>| app.health.response(app.connections.closed())))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
@@ -104,93 +124,4 @@ async fn method_error(response: Response) -> Response {
         }
         _ => response,
     }
-}
-
-fn sign_in(request: ApiRequest) -> Result<SignInRequest, ErrorResponse> {
-    Ok(SignInRequest { name: request.parameter("name"), redirect_uri: request.callback_url() })
-}
-
-fn run(request: ApiRequest) -> Result<RunName, ErrorResponse> {
-    Ok(RunName { run: request.parameter("id") })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Start {
-    #[serde(default)]
-    input: Option<Value>,
-    #[serde(default)]
-    connections: BTreeMap<String, String>,
-}
-
-fn start(request: ApiRequest) -> Result<RunRequest, ErrorResponse> {
-    let flow = FlowChoice::Saved(request.parameter("name"));
-    let Start { input, connections } =
-        request.body("the body of a start has `input` and `connections`, both optional")?;
-    Ok(RunRequest { flow, input, connections })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rerun {
-    flow: Option<String>,
-    #[serde(default)]
-    unknown: bool,
-}
-
-fn rerun(request: ApiRequest) -> Result<RerunRequest, ErrorResponse> {
-    let run = request.parameter("id");
-    let Rerun { flow, unknown } = request.body("the body of a rerun has `flow` and `unknown`, both optional")?;
-    Ok(RerunRequest { run, flow: flow.map(FlowChoice::Saved), unknown })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Resolve {
-    step: String,
-    verdict: Verdict,
-    #[serde(default)]
-    output: Value,
-}
-
-fn resolve(request: ApiRequest) -> Result<ResolveRequest, ErrorResponse> {
-    let run = request.parameter("id");
-    let Resolve { step, verdict, output } = request.body("the body has `step`, `verdict`, and optionally `output`")?;
-    Ok(ResolveRequest { run, step, verdict, output })
-}
-
-fn signal(request: ApiRequest) -> Result<SignalRequest, ErrorResponse> {
-    let (run, name) = (request.parameter("id"), request.parameter("name"));
-    Ok(SignalRequest { run, name, payload: request.body("the body is the payload of the signal")? })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct After {
-    #[serde(default)]
-    after: u64,
-}
-
-fn log(request: ApiRequest) -> Result<RunPosition, ErrorResponse> {
-    let After { after } = request.query().map_err(|rejection| {
-        let message = format!("`after` has to be the number of an entry: {}", rejection.body_text());
-        Error::new(ErrorKind::InvalidInput, message)
-    })?;
-    Ok(RunPosition { run: request.parameter("id"), after })
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Items {
-    status: Option<String>,
-    step: Option<String>,
-    from: Option<String>,
-}
-
-fn items(request: ApiRequest) -> Result<ItemQuery, ErrorResponse> {
-    let Items { status, step, from } = request.query().map_err(|error| {
-        let message = format!("the query of items has `status`, `step` and `from`, all optional: {error}");
-        Error::new(ErrorKind::InvalidInput, message)
-    })?;
-    Ok(ItemQuery { run: request.parameter("id"), status, step, from })
 }

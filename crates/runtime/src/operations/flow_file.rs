@@ -37,9 +37,9 @@ pub struct FlowFile {
     pub called: BTreeMap<String, FlowText>,
 }
 
-/// A saved flow or one that is given.
+/// A saved flow, by its name, or one that is given.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum FlowChoice {
     /// The name of a saved flow.
     Saved(String),

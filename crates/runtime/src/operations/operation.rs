@@ -7,7 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait, schema_of, written_schema_of};
+use trunkline_core::{Effect, Error, ErrorKind, Result, Schema, async_trait, schema_of, written_schema_of};
 
 use super::{Caller, Role};
 use crate::Runtime;
@@ -183,7 +183,7 @@ impl<O: Operation> AnyOperation for Single<O> {
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         // Before the input is looked at: what is wrong with it is not for every caller.
         check_role(caller, O::NAME, O::ROLE)?;
-        let output = O::run(runtime, caller, read::<O::Input>(O::NAME, input)?).await?;
+        let output = O::run(runtime, caller, read::<O::Input>(self.spec(), &input)?).await?;
         Ok(OperationOutput::Value(write(O::NAME, &output)?))
     }
 }
@@ -204,14 +204,18 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
 
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         check_role(caller, O::NAME, O::ROLE)?;
-        let stream = O::open(runtime, caller, read::<O::Input>(O::NAME, input)?).await?;
+        let stream = O::open(runtime, caller, read::<O::Input>(self.spec(), &input)?).await?;
         Ok(OperationOutput::Stream(stream.map(|item| write(O::NAME, &item?)).boxed()))
     }
 }
 
-fn read<T: DeserializeOwned>(operation: &str, input: Value) -> Result<T> {
-    serde_json::from_value(input)
-        .map_err(|error| Error::new(ErrorKind::InvalidInput, format!("the input of {operation} does not fit: {error}")))
+/// Reads an input. If it does not fit, its schema says where.
+fn read<T: DeserializeOwned>(spec: &OperationSpec, input: &Value) -> Result<T> {
+    T::deserialize(input).map_err(|error| {
+        let what = format!("the input of {}", spec.name);
+        let found = Schema::from(spec.input.clone()).accept(&what, input).err();
+        found.unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, format!("{what} does not fit: {error}")))
+    })
 }
 
 fn write(operation: &str, output: &impl Serialize) -> Result<Value> {
