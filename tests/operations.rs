@@ -271,14 +271,13 @@ fn references(value: &Value, found: &mut impl FnMut(&str)) {
 }
 
 /// The sources of doors that write JSON of their own, with the reason.
-const OWN_JSON: [(&str, &str); 8] = [
+const OWN_JSON: [(&str, &str); 7] = [
     ("cli/src/demo.rs", "`demo` is not an operation"),
     ("cli/src/sandbox.rs", "`sandbox` is not an operation"),
     ("server/src/delivery.rs", "webhooks are not operations"),
     ("server/src/health.rs", "`/health` is not an operation"),
     ("server/src/look.rs", "the inputs of runs that a trigger starts"),
     ("server/src/next_step.rs", "how the HTTP API words errors"),
-    ("server/src/response.rs", "how the HTTP API frames errors"),
     ("server/src/webhook.rs", "webhooks are not operations"),
 ];
 

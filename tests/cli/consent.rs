@@ -105,7 +105,7 @@ async fn a_saved_flow_without_connections_gets_none_when_it_is_run_or_activated(
     let serve = Serve::start(&cli).await;
     let start = async |body: Value| serve.post("/rest/v1/flows/theirs/runs", &body).await;
     let (status, refused) = start(json!({})).await;
-    assert_eq!((status, &refused["error"]["kind"]), (400, &json!("config")), "{refused}");
+    assert_eq!((status, &refused["kind"]), (422, &json!("config")), "{refused}");
     let (status, started) = start(json!({ "connections": { "source": "mediaflow", "target": "mediavalet" } })).await;
     assert_eq!(status, 202, "{started}");
 }

@@ -45,7 +45,7 @@ async fn the_api_requires_the_token() {
             assert_eq!(answer.status(), 401, "{method} {path} with {wrong:?}");
             assert_eq!(answer.headers()["www-authenticate"], "Bearer");
             let reply: serde_json::Value = answer.json().await.unwrap();
-            assert_eq!(reply["error"]["kind"], "auth");
+            assert_eq!(reply["kind"], "auth");
         }
         // With the token, the request passes authentication.
         let answer = call(Some(format!("Bearer {}", serve.token))).await;
@@ -89,8 +89,8 @@ async fn every_error_response_is_json() {
     let reply = async |request: reqwest::RequestBuilder| {
         let answer = request.bearer_auth(&serve.token).send().await.unwrap();
         let (status, reply) = (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap());
-        assert!(reply["error"]["message"].is_string(), "{reply}");
-        (status, reply["error"]["kind"].as_str().unwrap().to_owned())
+        assert!(reply["detail"].is_string(), "{reply}");
+        (status, reply["kind"].as_str().unwrap().to_owned())
     };
     let post = |path: &str| serve.http.post(serve.url(path));
     assert_eq!(reply(serve.http.get(serve.url("/nowhere"))).await, (404, "not_found".into()));

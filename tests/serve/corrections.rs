@@ -55,7 +55,7 @@ async fn failed_items_are_resolved_and_rerun_through_the_api() {
     };
     assert_eq!(settle("all/a/order", "perhaps").await.0, 400);
     let (code, reply) = settle("all/b/order", "done").await;
-    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
+    assert_eq!((code, reply["kind"].as_str()), (409, Some("conflict")), "{reply}");
     let (code, reply) = settle("all/a/order", "done").await;
     assert_eq!((code, reply["verdict"].as_str()), (200, Some("done")), "{reply}");
     assert_eq!(settle("all/c/order", "retry").await.0, 200);
@@ -112,6 +112,6 @@ async fn a_run_that_an_error_has_stopped_is_resumed() {
     assert_eq!(status.await, "succeeded");
     assert_eq!(orders.load(Ordering::SeqCst), before + 3);
     let (code, reply) = resume().await;
-    assert_eq!((code, reply["error"]["kind"].as_str()), (409, Some("conflict")), "{reply}");
+    assert_eq!((code, reply["kind"].as_str()), (409, Some("conflict")), "{reply}");
     serve.stop().await.expect(0);
 }

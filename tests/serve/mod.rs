@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod api;
 mod challenges;
 mod clock;
 mod corrections;

@@ -62,9 +62,9 @@ async fn a_run_is_started_and_shown() {
         assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/items?{wrong}")).await.0, 400, "{wrong}");
     }
     let (status, reply) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;
-    assert_eq!((status, &reply["error"]["kind"]), (409, &json!("conflict")));
+    assert_eq!((status, &reply["kind"]), (409, &json!("conflict")));
     let (_, reply) = serve.post(&format!("/rest/v1/flows/{name}/runs"), &json!({ "input": { "folder": "x" } })).await;
-    assert_eq!(reply["error"]["kind"], "invalid_input", "{reply}");
+    assert_eq!(reply["kind"], "invalid_input", "{reply}");
     sandbox.stop().await;
 }
 
@@ -84,7 +84,7 @@ async fn runs_of_a_flow_overlap_as_configured() {
     // One run, or none.
     let first = serve.run("skip", &long()).await;
     let (refused, reply) = serve.post("/rest/v1/flows/skip/runs", &json!({ "input": short() })).await;
-    assert_eq!((refused, &reply["error"]["kind"]), (409, &json!("conflict")));
+    assert_eq!((refused, &reply["kind"]), (409, &json!("conflict")));
     serve.ended(&first).await;
     serve.run("skip", &short()).await;
     assert_eq!(serve.runs().await.iter().filter(|run| run["flow"] == "skip").count(), 2);

@@ -69,7 +69,7 @@ async fn the_callback_signs_the_connection_in() {
     assert!(page.contains("mediavalet is signed in"), "{page}");
     assert!(is_signed_in(&serve).await);
     let (status, reply) = serve.post("/rest/v1/connections/other/authorize", &json!({})).await;
-    assert_eq!((status, &reply["error"]["kind"]), (404, &json!("not_found")));
+    assert_eq!((status, &reply["kind"]), (404, &json!("not_found")));
     sandbox.stop().await;
 }
 

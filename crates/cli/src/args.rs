@@ -210,6 +210,9 @@ pub(crate) struct Serve {
     /// Public address, such as https://flows.example.com, for sign-ins and webhooks behind a proxy
     #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
     pub(crate) public_url: Option<Url>,
+    /// Origin of web pages that may use the API, such as https://builder.example.com; may be given more than once
+    #[arg(long, value_name = "ORIGIN", env = "TRUNKLINE_ALLOW_ORIGIN", value_delimiter = ',')]
+    pub(crate) allow_origin: Vec<Url>,
     /// Maximum number of runs at the same time; further runs wait. Runs that wait for a time or a signal do not count
     #[arg(long, value_name = "RUNS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) at_once: u16,

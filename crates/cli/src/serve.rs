@@ -27,6 +27,7 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let options = ServeOptions {
         listen: arguments.listen,
         public_url: arguments.public_url,
+        origins: arguments.allow_origin,
         token,
         at_once: arguments.at_once.into(),
     };

@@ -114,6 +114,7 @@ struct Parts {
     retry: Retry,
     context: Vec<Fact>,
     details: Vec<ErrorDetail>,
+    findings: Vec<Diagnostic>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -128,6 +129,7 @@ impl Error {
             retry: Retry::Never,
             context: Vec::new(),
             details: Vec::new(),
+            findings: Vec::new(),
             source: None,
         }))
     }
@@ -179,6 +181,12 @@ impl Error {
         self.with(key, value)
     }
 
+    /// Sets what was found in the document that the error is about.
+    pub(crate) fn with_findings(mut self, findings: Vec<Diagnostic>) -> Self {
+        self.0.findings = findings;
+        self
+    }
+
     /// Sets the underlying error. It is not serialized.
     pub fn source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.0.source = Some(source.into().into());
@@ -200,8 +208,12 @@ impl Error {
     /// response what they were sent.
     pub fn redacted(mut self, redactor: &Redactor) -> Self {
         let clean = |text: &mut String| redactor.redact_in_place(text);
-        let Parts { message, next, context, details, .. } = &mut *self.0;
+        let Parts { message, next, context, details, findings, .. } = &mut *self.0;
         clean(message);
+        for finding in findings {
+            clean(&mut finding.message);
+            finding.next.iter_mut().for_each(|step| step.redact(redactor));
+        }
         next.iter_mut().for_each(|step| step.redact(redactor));
         context.iter_mut().for_each(|(_, value)| clean(value));
         for detail in details {
@@ -247,6 +259,12 @@ impl Error {
     /// [`retryable`](Error::retryable).
     pub fn details(&self) -> &[ErrorDetail] {
         &self.0.details
+    }
+
+    /// Returns what was found in the document that the error is about, with the place of each finding. The message has
+    /// the same as a text.
+    pub fn findings(&self) -> &[Diagnostic] {
+        &self.0.findings
     }
 
     /// Returns whether the error has this detail.

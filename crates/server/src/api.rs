@@ -9,21 +9,24 @@ use axum::{
     Extension, Router,
     body::Body as ResponseBody,
     extract::State,
-    http::{HeaderMap, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
 use futures::StreamExt;
 use serde_json::Value;
-use trunkline::operations::{AnyOperation, Caller, OperationOutput, OutputStream, operations};
+use trunkline::operations::{
+    AnyOperation, Caller, OperationOutput, OutputStream, StreamOperation, operations, read, run_queries::WatchRun,
+};
 use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
     api_input::{ApiRequest, is_path, read_input},
     app::App,
     detached::detached,
+    events::events,
     request::Body,
-    response::{ApiResult, ErrorResponse, error_body, response_json},
+    response::{ApiResult, ErrorResponse, problem, response_json},
 };
 
 /// A request of the API that carries out an operation. A member of the operation's input that the path does not name is
@@ -129,11 +132,8 @@ impl ApiRoute {
     }
 }
 
-/// Returns the router of the rows. The rows in `own_handlers` have a handler of their own.
-pub(crate) fn router(
-    rows: &'static [ApiRoute],
-    own_handlers: impl Fn(&ApiRoute) -> Option<MethodRouter<Arc<App>>>,
-) -> Router<Arc<App>> {
+/// Returns the router of the rows.
+pub(crate) fn router(rows: &'static [ApiRoute]) -> Router<Arc<App>> {
     let mut paths: BTreeMap<&str, MethodRouter<Arc<App>>> = BTreeMap::new();
     for path in rows.iter().map(|row| row.path) {
         let mut here = MethodRouter::new();
@@ -142,7 +142,7 @@ pub(crate) fn router(
         for row in rows.iter().filter(|row| row.path == path).chain(rows.iter().filter(|row| is_path(row.path, path))) {
             if !methods.contains(&row.method) {
                 methods.push(row.method);
-                here = here.merge(own_handlers(row).unwrap_or_else(|| handler(row)));
+                here = here.merge(handler(row));
             }
         }
         paths.insert(path, here);
@@ -170,7 +170,11 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, reques
     let unknown = || Error::new(ErrorKind::Internal, format!("there is no operation {}", row.operation));
     let operation = row.operation().ok_or_else(unknown)?;
     let _held = app.memory(request.body.as_deref().map_or(0, memory_of_json)).await?;
+    let headers = request.headers.clone();
     let input = read_input(row, &operation.spec().input, request, &app.callback_url())?;
+    if row.operation == WatchRun::NAME {
+        return events(app, caller, read(operation.spec(), &input)?, headers).await;
+    }
     let effect = operation.spec().effect;
     let executed = async move {
         let output = operation.execute(&app.runtime, &caller, input).await;
@@ -188,12 +192,21 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, reques
 /// caller that reads it knows that the list is not whole.
 fn response_lines(app: Arc<App>, items: OutputStream<Value>) -> Response {
     let lines = items.map(move |item| {
-        let line = item.unwrap_or_else(|error| app.runtime.redactor().redact_json(&error_body(&error)));
+        let line = item.unwrap_or_else(|error| app.runtime.redactor().redact_json(&failure(&error)));
         Ok::<_, std::convert::Infallible>(format!("{line}\n"))
     });
     let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-store")];
     (headers, ResponseBody::from_stream(lines)).into_response()
 }
+
+/// Returns the last line of a list that failed.
+fn failure(error: &Error) -> Value {
+    let status = ErrorResponse::status_of(error);
+    Value::from_iter([("error".to_owned(), serde_json::to_value(problem(status, error)).unwrap_or_default())])
+}
+
+/// Marks a deprecated route (RFC 9745).
+pub(crate) const DEPRECATION: HeaderName = HeaderName::from_static("deprecation");
 
 /// The date on which `retry` and `settle` became `rerun` and `resolve`, in the form of the header `Deprecation`:
 /// 2026-11-30.
@@ -202,7 +215,7 @@ const DEPRECATED_SINCE: &str = "@1795996800";
 /// Marks the response of a deprecated route: `Deprecation` (RFC 9745), and a link to the route that replaces it (RFC 5829).
 fn deprecated(mut response: Response, successor: &'static str) -> Response {
     let headers = response.headers_mut();
-    headers.insert("deprecation", HeaderValue::from_static(DEPRECATED_SINCE));
+    headers.insert(DEPRECATION, HeaderValue::from_static(DEPRECATED_SINCE));
     headers.insert(header::LINK, HeaderValue::from_static(successor));
     response
 }

@@ -3,30 +3,31 @@
 use std::{collections::BTreeMap, sync::LazyLock};
 
 use aide::openapi::{
-    Components, Info, MediaType, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathItem,
-    PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Described, Responses, SchemaObject,
-    SecurityScheme, StatusCode, Tag,
+    Components, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent,
+    PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome, Responses, SchemaObject,
+    SecurityScheme, Server, StatusCode, Tag,
 };
 use axum::{
     http::{HeaderMap, StatusCode as Status, header},
     response::{IntoResponse, Response},
 };
 use data_encoding::HEXLOWER;
+use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use trunkline::operations::{OperationSpec, operations};
-use trunkline_core::{Error, written_schema_of};
+use trunkline::operations::{AnyOperation, OperationSpec, operations};
 
-use crate::{api::ApiRoute, api_input::member, routes::api_routes};
+use crate::{api::ApiRoute, api_input::member, response::Problem, routes::api_routes};
 
 /// The statuses of errors that every request of the API can have, with their reason.
-const ERRORS: [(u16, &str); 9] = [
+const ERRORS: [(u16, &str); 10] = [
     (400, "The request cannot be read, or does not fit its schema."),
     (401, "The API token is missing or wrong."),
     (403, "The caller may not do this."),
     (404, "What the request names does not exist."),
     (409, "The state of what the request names does not allow this, or a sign-in is needed first."),
     (413, "The request exceeds a limit."),
+    (422, "A document in the request, such as a flow, is faulty, or a setting is wrong."),
     (429, "There are too many requests."),
     (500, "Trunkline has a fault, or its store cannot be written."),
     (503, "A service or the store is not available now."),
@@ -46,17 +47,14 @@ const TAGS: [(&str, &str); 7] = [
 /// Returns the description of the API as an OpenAPI 3.1 document.
 pub fn document() -> Value {
     let mut schemas = Schemas::default();
-    let specs: BTreeMap<_, _> = operations().iter().map(|one| (one.spec().name, one.spec())).collect();
-    // Inputs first: of two schemas with one name, that of the inputs keeps it.
-    let inputs: BTreeMap<_, _> = specs.values().map(|spec| (spec.name, schemas.add(&spec.input))).collect();
-    let outputs: BTreeMap<_, _> = specs.values().map(|spec| (spec.name, schemas.add(&spec.output))).collect();
-    let error = schemas.add(&written_schema_of::<Error>());
+    let operations: BTreeMap<_, _> = operations().iter().map(|one| (one.spec().name, schemas.of(&**one))).collect();
+    let error = schemas.outputs.subschema_for::<Problem>().to_value();
     let mut paths = Paths::default();
     for row in api_routes() {
-        let Some(spec) = specs.get(row.operation) else { continue };
+        let Some(Described { spec, input, output }) = operations.get(row.operation) else { continue };
         let item = paths.paths.entry(row.path.to_owned()).or_insert_with(|| ReferenceOr::Item(PathItem::default()));
         let ReferenceOr::Item(item) = item else { continue };
-        let described = operation(row, spec, &inputs[row.operation], outputs[row.operation].clone());
+        let described = operation(row, spec, input, output.clone());
         match row.method {
             "POST" => item.post = Some(described),
             "DELETE" => item.delete = Some(described),
@@ -74,8 +72,10 @@ pub fn document() -> Value {
             title: "Trunkline".to_owned(),
             summary: Some("Connections, flows and runs of a Trunkline host.".to_owned()),
             version: "1".to_owned(),
+            license: Some(License { identifier: Some(env!("CARGO_PKG_LICENSE").to_owned()), ..License::default() }),
             ..Info::default()
         },
+        servers: vec![Server { url: "/".to_owned(), ..Server::default() }],
         paths: Some(paths),
         components: Some(Components {
             security_schemes: [("token".to_owned(), ReferenceOr::Item(scheme))].into(),
@@ -83,7 +83,7 @@ pub fn document() -> Value {
                 .iter()
                 .map(|(status, about)| (format!("Error{status}"), error_of(about, &error)))
                 .collect(),
-            schemas: schemas.found.into_iter().map(|(name, (_, schema))| (name, object(schema))).collect(),
+            schemas: schemas.definitions().into_iter().map(|(name, schema)| (name, object(schema))).collect(),
             ..Components::default()
         }),
         security: vec![[("token".to_owned(), Vec::new())].into()],
@@ -169,7 +169,7 @@ fn members(input: &Value) -> BTreeMap<String, Member> {
         let all = forms.iter().map(|form| member(form, form, name)).filter(|one| !one.is_null());
         let schema = all.reduce(either).unwrap_or_default();
         let requires = |form: &&Value| form["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
-        found.insert(name.clone(), Member { schema, is_required: forms.iter().all(|form| requires(&form)) });
+        found.insert(name.clone(), Member { schema, is_required: forms.iter().all(requires) });
     }
     found
 }
@@ -227,7 +227,7 @@ fn request_body(row: &ApiRoute, members: BTreeMap<String, Member>) -> Option<Req
     Some(RequestBody { content, required: is_required, ..RequestBody::default() })
 }
 
-fn success(spec: &OperationSpec, output: Value) -> Described {
+fn success(spec: &OperationSpec, output: Value) -> Outcome {
     let (kind, description) = match (spec.streams, spec.name) {
         (true, "runs.events") => ("text/event-stream", "The events, each with its number as its id."),
         (true, _) => {
@@ -236,17 +236,12 @@ fn success(spec: &OperationSpec, output: Value) -> Described {
         (false, _) => ("application/json", "The output."),
     };
     let content = [(kind.to_owned(), media(output))].into();
-    Described { description: description.to_owned(), content, ..Described::default() }
+    Outcome { description: description.to_owned(), content, ..Outcome::default() }
 }
 
-fn error_of(about: &str, error: &Value) -> ReferenceOr<Described> {
-    let schema = Map::from_iter([
-        ("type".to_owned(), "object".into()),
-        ("properties".to_owned(), Map::from_iter([("error".to_owned(), error.clone())]).into()),
-        ("required".to_owned(), vec![Value::from("error")].into()),
-    ]);
-    let content = [("application/json".to_owned(), media(schema.into()))].into();
-    ReferenceOr::Item(Described { description: about.to_owned(), content, ..Described::default() })
+fn error_of(about: &str, error: &Value) -> ReferenceOr<Outcome> {
+    let content = [("application/problem+json".to_owned(), media(error.clone()))].into();
+    ReferenceOr::Item(Outcome { description: about.to_owned(), content, ..Outcome::default() })
 }
 
 fn tag(name: &str, about: &str) -> Tag {
@@ -258,82 +253,65 @@ fn media(schema: Value) -> MediaType {
 }
 
 fn object(schema: Value) -> SchemaObject {
-    let json_schema = schema.try_into().unwrap_or_else(|_| true.into());
+    // `true` means the same as an empty schema, which more programs read.
+    let schema = if schema == Value::Bool(true) { Map::new().into() } else { schema };
+    let json_schema = schema.try_into().unwrap_or_default();
     SchemaObject { json_schema, external_docs: None, example: None }
 }
 
-/// The schemas of the document, by name: each as its operation has it, and as it stands in the document.
-#[derive(Default)]
+/// An operation, with schemas that refer to the definitions of the document.
+struct Described {
+    spec: &'static OperationSpec,
+    input: Value,
+    output: Value,
+}
+
+/// The definitions that the schemas of inputs and of outputs refer to.
 struct Schemas {
-    found: BTreeMap<String, (Value, Value)>,
+    inputs: SchemaGenerator,
+    outputs: SchemaGenerator,
+}
+
+impl Default for Schemas {
+    fn default() -> Self {
+        let settings = || {
+            SchemaSettings::draft2020_12().with(|settings| {
+                settings.definitions_path = "/components/schemas".into();
+                settings.meta_schema = None;
+            })
+        };
+        Schemas { inputs: settings().into_generator(), outputs: settings().for_serialize().into_generator() }
+    }
 }
 
 impl Schemas {
-    /// Moves the definitions of a schema into the document, and returns the schema with references to them. A definition
-    /// that differs from one of the same name gets another name.
-    fn add(&mut self, schema: &Value) -> Value {
-        let mut schema = schema.clone();
-        let definitions = match &mut schema {
-            Value::Object(members) => {
-                members.remove("$schema");
-                members.remove("$defs")
-            }
-            _ => None,
-        };
-        let Some(Value::Object(definitions)) = definitions else { return schema };
-        let differs = |name: &str, one: &Value| self.found.get(name).is_some_and(|(found, _)| found != one);
-        let mut renamed: Vec<&String> =
-            definitions.iter().filter(|(name, one)| differs(name, one)).map(|(name, _)| name).collect();
-        // What refers to a renamed definition differs, too.
-        loop {
-            let more = definitions.iter().find(|(name, one)| !renamed.contains(name) && refers(one, &renamed));
-            match more {
-                Some((name, _)) => renamed.push(name),
-                None => break,
-            }
-        }
-        let renamed: Vec<String> = renamed.into_iter().cloned().collect();
-        for (name, one) in &definitions {
-            let target = if renamed.contains(name) { format!("{name}Output") } else { name.clone() };
-            let moved = moved(one.clone(), &renamed);
-            self.found.entry(target).or_insert_with(|| (one.clone(), moved));
-        }
-        moved(schema, &renamed)
+    fn of(&mut self, operation: &'static dyn AnyOperation) -> Described {
+        let (input, output) = operation.schemas(&mut self.inputs, &mut self.outputs);
+        Described { spec: operation.spec(), input: input.to_value(), output: output.to_value() }
+    }
+
+    /// Returns all definitions by name.
+    fn definitions(mut self) -> BTreeMap<String, Value> {
+        let inputs = self.inputs.take_definitions(true);
+        inputs.into_iter().chain(self.outputs.take_definitions(true)).collect()
     }
 }
 
-fn refers(schema: &Value, names: &[&String]) -> bool {
-    match schema {
-        Value::Object(members) => members.iter().any(|(key, value)| match value {
-            Value::String(text) if key == "$ref" => {
-                names.iter().any(|name| text.strip_prefix("#/$defs/") == Some(name))
-            }
-            value => refers(value, names),
-        }),
-        Value::Array(all) => all.iter().any(|one| refers(one, names)),
-        _ => false,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Returns a schema whose references lead to the schemas of the document.
-fn moved(mut schema: Value, renamed: &[String]) -> Value {
-    match &mut schema {
-        Value::Object(members) => {
-            for (key, value) in members.iter_mut() {
-                *value = match &*value {
-                    Value::String(text) if key == "$ref" => match text.strip_prefix("#/$defs/") {
-                        Some(name) if renamed.iter().any(|one| one == name) => {
-                            format!("#/components/schemas/{name}Output").into()
-                        }
-                        Some(name) => format!("#/components/schemas/{name}").into(),
-                        None => text.clone().into(),
-                    },
-                    _ => moved(value.take(), renamed),
-                };
-            }
+    #[test]
+    fn inputs_and_outputs_share_definitions_that_are_the_same() {
+        let mut schemas = Schemas::default();
+        operations().iter().for_each(|one| drop(schemas.of(&**one)));
+        let (inputs, outputs) = (schemas.inputs.definitions(), schemas.outputs.definitions());
+        assert!(inputs.len() > 3 && outputs.len() > 30, "{} {}", inputs.len(), outputs.len());
+        for (name, input) in inputs {
+            assert!(
+                outputs.get(name).is_none_or(|output| output == input),
+                "{name}: give one of the two a name of its own"
+            );
         }
-        Value::Array(all) => all.iter_mut().for_each(|one| *one = moved(one.take(), renamed)),
-        _ => {}
     }
-    schema
 }

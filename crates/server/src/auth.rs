@@ -34,6 +34,17 @@ pub(crate) async fn host(State(app): State<Arc<App>>, request: Request, next: Ne
     }
 }
 
+/// Middleware for the API: rejects requests of web pages that may not use it.
+pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if app.guard.is_allowed_origin(request.headers()) {
+        return next.run(request).await;
+    }
+    let error = Error::new(ErrorKind::Permission, "the page that sends the request may not use this server")
+        .next("add the origin of the page to those that may")
+        .next(NextStep::SetOption { name: "allow-origin".to_owned() });
+    ErrorResponse::from(error).into_response()
+}
+
 /// Middleware for the API: rejects requests without the token, and names the caller of all others.
 pub(crate) async fn token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     if app.guard.has_token(request.headers()) {

@@ -6,9 +6,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    Extension,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderName, StatusCode, header},
     response::{
         IntoResponse,
         sse::{Event, KeepAlive, Sse},
@@ -27,23 +25,21 @@ use trunkline_engine::RunEventView;
 
 use crate::{app::App, response::ApiResult};
 
+/// The id of the last event that a client of a stream has.
+pub(crate) const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The maximum number of open streams.
 pub(crate) const MAX_STREAMS: usize = 128;
 /// The time between two comments that keep an idle stream open.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Streams the events of a run after the one in the header `Last-Event-ID`, or all of them.
-pub(crate) async fn events(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Path(run): Path<String>,
-    headers: HeaderMap,
-) -> ApiResult {
-    let last = headers.get("last-event-id");
+/// Streams the events of a run after the one in the header `Last-Event-ID`, after the one that the query names, or all of
+/// them.
+pub(crate) async fn events(app: Arc<App>, caller: Caller, position: RunPosition, headers: HeaderMap) -> ApiResult {
+    let last = headers.get(LAST_EVENT_ID);
     let after = last.map(|last| last.to_str().ok().and_then(|last| last.trim().parse().ok()));
-    let Some(after) = after.unwrap_or(Some(0)) else {
+    let Some(after) = after.unwrap_or(Some(position.after)) else {
         // A run that does not exist is reported first.
-        app.runtime.find_run(&run).await?;
+        app.runtime.find_run(&position.run).await?;
         let message = "`Last-Event-ID` has to be the id of an event of this stream";
         return Err(Error::new(ErrorKind::InvalidInput, message).into());
     };
@@ -51,7 +47,7 @@ pub(crate) async fn events(
         let error = Error::new(ErrorKind::RateLimited, format!("{MAX_STREAMS} event streams are open already"));
         return Err(error.hint("close a stream, or poll the run instead").into());
     };
-    let mut events = app.runtime.stream::<WatchRun>(&caller, RunPosition { run, after }).await?;
+    let mut events = app.runtime.stream::<WatchRun>(&caller, RunPosition { after, ..position }).await?;
     // The operation has an event that exists, and the end of a run that has ended, ready for the first poll.
     let first = match events.next().now_or_never() {
         // 204 stops a browser from reconnecting (HTML standard, server-sent events).

@@ -2,16 +2,18 @@
 
 use std::{collections::BTreeSet, net::SocketAddr};
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use subtle::ConstantTimeEq;
 use trunkline::token::hash;
-use trunkline_core::Secret;
+use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_rest::Url;
 
 /// What requests are checked against.
 pub(crate) struct Guard {
     /// The names of this server, in lower case.
     hosts: BTreeSet<String>,
+    /// The origins of other servers whose pages may use the API.
+    origins: Vec<HeaderValue>,
     /// The hash of the API token.
     token: [u8; 32],
     /// The token itself: the redactor looks for it as long as the server runs.
@@ -33,7 +35,43 @@ impl Guard {
                 hosts.insert(host);
             }
         }
-        Guard { hosts, token: hash(token.expose()), _secret: token.clone() }
+        Guard { hosts, origins: Vec::new(), token: hash(token.expose()), _secret: token.clone() }
+    }
+
+    /// Accepts pages of these origins.
+    ///
+    /// # Errors
+    ///
+    /// `config` if a URL has more than an origin.
+    pub(crate) fn with_origins(mut self, origins: &[Url]) -> Result<Self> {
+        for url in origins {
+            let origin = url.origin().ascii_serialization();
+            if url.as_str().trim_end_matches('/') != origin {
+                let message = format!("{url} is not an origin");
+                let error = Error::new(ErrorKind::Config, message)
+                    .next(NextStep::SetOption { name: "allow-origin".to_owned() });
+                return Err(
+                    error.hint("an origin has a scheme, a host and a port, and no path: https://builder.example.com")
+                );
+            }
+            self.origins.extend(HeaderValue::try_from(origin));
+        }
+        Ok(self)
+    }
+
+    /// Returns the origins of other servers whose pages may use the API.
+    pub(crate) fn origins(&self) -> &[HeaderValue] {
+        &self.origins
+    }
+
+    /// Returns whether a request comes from a program, from a page of this server, or from a page that may use the API.
+    pub(crate) fn is_allowed_origin(&self, headers: &HeaderMap) -> bool {
+        headers.get_all(header::ORIGIN).iter().all(|origin| {
+            let url = origin.to_str().ok().and_then(|origin| Url::parse(origin).ok());
+            let port = url.as_ref().and_then(Url::port_or_known_default);
+            let own = url.as_ref().and_then(|url| Some(format!("{}:{}", url.host_str()?.to_lowercase(), port?)));
+            own.is_some_and(|own| self.hosts.contains(&own)) || self.origins.contains(origin)
+        })
     }
 
     /// Returns whether a request names exactly one host, and that is this server.
@@ -65,6 +103,43 @@ mod tests {
             headers.append(header::HOST, host.parse().unwrap());
         }
         guard.is_own_host(&uri.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn only_pages_of_this_server_and_of_listed_origins_are_accepted() {
+        let public = "https://flows.example.com".parse().unwrap();
+        let guard = Guard::new(([127, 0, 0, 1], 8700).into(), Some(&public), &Secret::from("t"));
+        let guard = guard.with_origins(&["https://builder.example.com".parse().unwrap()]).unwrap();
+        let is_allowed = |origins: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(header::ORIGIN, origin.parse().unwrap());
+            }
+            guard.is_allowed_origin(&headers)
+        };
+        for origins in [
+            &[][..],
+            &["http://127.0.0.1:8700"],
+            &["http://localhost:8700"],
+            &["https://flows.example.com"],
+            &["https://builder.example.com"],
+        ] {
+            assert!(is_allowed(origins), "{origins:?}");
+        }
+        for origins in [
+            &["https://evil.test"][..],
+            &["null"],
+            &[""],
+            &["http://127.0.0.1:80"],
+            &["https://builder.example.com.evil.test"],
+            &["http://builder.example.com"],
+            &["https://builder.example.com:8443"],
+            &["https://flows.example.com", "https://evil.test"],
+        ] {
+            assert!(!is_allowed(origins), "{origins:?}");
+        }
+        let guard = Guard::new(([127, 0, 0, 1], 8700).into(), None, &Secret::from("t"));
+        assert!(guard.with_origins(&["https://builder.example.com/app".parse().unwrap()]).is_err());
     }
 
     #[test]

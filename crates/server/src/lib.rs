@@ -70,6 +70,8 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
     /// The public URL, for sign-ins and webhooks behind a proxy; `None` if callers use the address it listens on.
     pub public_url: Option<Url>,
+    /// The origins of web pages that may use the API, such as `https://builder.example.com`.
+    pub origins: Vec<Url>,
     /// The token that callers of the API have to send.
     pub token: Secret,
     /// The maximum number of runs at the same time. Runs that wait for a time or a signal do not count.
@@ -94,7 +96,7 @@ impl Server {
     /// cross the network in clear text. `unavailable` if the address cannot be listened on. `store` if the store cannot
     /// be written.
     pub async fn start(runtime: Runtime, options: ServeOptions) -> Result<Server> {
-        let ServeOptions { listen, public_url, token, at_once } = options;
+        let ServeOptions { listen, public_url, origins, token, at_once } = options;
         if !listen.ip().is_loopback() && public_url.as_ref().is_none_or(|url| url.scheme() != "https") {
             return Err(Error::new(ErrorKind::Config, format!("{listen} can be reached from other machines"))
                 .next("listen on 127.0.0.1, or put a TLS proxy in front of the server and pass its https URL")
@@ -116,7 +118,7 @@ impl Server {
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());
         dispatcher.resume_all().await?;
         runtime.redactor().add(&token);
-        let guard = Guard::new(address, public_url.as_ref(), &token);
+        let guard = Guard::new(address, public_url.as_ref(), &token).with_origins(&origins)?;
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let resumption = dispatcher.resumption();
         resumption.start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());

@@ -144,7 +144,7 @@ fn busy() -> Response {
     let error = Error::new(ErrorKind::Unavailable, "all connections of this server are busy")
         .hint("try again later, with fewer requests at the same time");
     let response = ErrorResponse::new(StatusCode::SERVICE_UNAVAILABLE, error).into_response();
-    with_error(response, &Redactor::default())
+    with_error(response, &Redactor::default(), None)
 }
 
 /// The time from the head of a request to the end of its response.

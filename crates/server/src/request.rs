@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{Request, rejection::BytesRejection},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -64,6 +64,18 @@ pub(crate) fn object(body: &[u8]) -> Result<Value, Error> {
         Ok(_) => Err(Error::new(ErrorKind::InvalidInput, "the body is JSON, but not an object")),
         Err(error) => Err(Error::new(error.kind(), format!("the body cannot be read as JSON: {error}"))),
     }
+}
+
+/// The header with the id of a request.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Returns the id of a request: the one that the caller or a proxy has given it, if it can stand in a log, or a new one.
+pub(crate) fn request_id(headers: &HeaderMap) -> String {
+    let is_plain = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    let given = header(headers, REQUEST_ID.as_str()).ok().flatten().filter(is_plain);
+    given.map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
 }
 
 /// Returns the value of a header, or `None` without that header.

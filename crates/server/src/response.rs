@@ -1,14 +1,15 @@
-//! HTTP responses: JSON, errors in the form that the command line prints with `--json`, and HTML pages for browsers.
+//! HTTP responses: JSON, errors as problems (RFC 9457), and HTML pages for browsers.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, json};
-use trunkline_core::{Error, ErrorKind, ForeignText, Redactor, Retry};
+use serde_json::Value;
+use trunkline_core::{Diagnostic, Error, ErrorDetail, ErrorKind, ForeignText, Redactor, Retry};
 
 use crate::next_step::error_json;
 
@@ -40,10 +41,12 @@ impl ErrorResponse {
     }
 }
 
-impl From<Error> for ErrorResponse {
-    fn from(error: Error) -> Self {
-        let status = match error.kind() {
-            ErrorKind::Config | ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+impl ErrorResponse {
+    /// Returns the status that an error has unless its place gives it another one.
+    pub(crate) fn status_of(error: &Error) -> StatusCode {
+        match error.kind() {
+            ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+            ErrorKind::Config => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::Permission => StatusCode::FORBIDDEN,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict | ErrorKind::Auth => StatusCode::CONFLICT,
@@ -52,15 +55,20 @@ impl From<Error> for ErrorResponse {
             ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Store if error.retryable() != Retry::Never => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-        ErrorResponse::new(status, error)
+        }
+    }
+}
+
+impl From<Error> for ErrorResponse {
+    fn from(error: Error) -> Self {
+        ErrorResponse::new(ErrorResponse::status_of(&error), error)
     }
 }
 
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        response.extensions_mut().insert(UnwrittenError(error_body(&self.error)));
+        response.extensions_mut().insert(UnwrittenError(problem(self.status, &self.error)));
         let header = match self.status {
             StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))),
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
@@ -73,19 +81,74 @@ impl IntoResponse for ErrorResponse {
     }
 }
 
-/// Returns the body of an error response. It may have secrets.
-pub(crate) fn error_body(error: &Error) -> Value {
-    json!({ "error": error_json(error) })
+/// A problem (RFC 9457): the body of an error response.
+#[derive(Clone, Serialize, JsonSchema)]
+pub(crate) struct Problem {
+    /// `urn:trunkline:problem:` and the kind.
+    r#type: String,
+    /// The kind in words.
+    title: String,
+    /// The status of the response.
+    status: u16,
+    /// What was tried, on what, and why it failed.
+    detail: String,
+    /// The id of the request, which the log has too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<String>,
+    #[serde(flatten)]
+    #[schemars(with = "ErrorMembers")]
+    error: Value,
+}
+
+/// The other members of a problem.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only its schema is used: the members are written by the error itself")]
+struct ErrorMembers {
+    /// The kind, on which programs decide.
+    kind: ErrorKind,
+    /// Whether to send the same request again; never if absent.
+    retry: Option<Retry>,
+    /// What the user can do next, as one text.
+    hint: Option<String>,
+    /// The same as data: the type of each step, its text, and the request of this API that takes it.
+    next: Option<Vec<Value>>,
+    /// What is wrong with the body or a document in it, with the JSON pointer of each finding.
+    findings: Option<Vec<Diagnostic>>,
+    /// Facts for people, such as the host or the status of a service.
+    context: Option<BTreeMap<String, String>>,
+    /// Everything else that programs decide on.
+    details: Vec<ErrorDetail>,
+}
+
+/// Returns the problem of an error. It may have secrets.
+pub(crate) fn problem(status: StatusCode, error: &Error) -> Problem {
+    let mut shown = error_json(error);
+    if let Some(members) = shown.as_object_mut() {
+        members.shift_remove("message");
+    }
+    let kind = error.kind().as_str();
+    let words = kind.replace('_', " ");
+    Problem {
+        r#type: format!("urn:trunkline:problem:{kind}"),
+        title: words[..1].to_uppercase() + &words[1..],
+        status: status.as_u16(),
+        detail: error.message().to_owned(),
+        request: None,
+        error: shown,
+    }
 }
 
 /// The body of an error response before its secrets are removed.
 #[derive(Clone)]
-struct UnwrittenError(Value);
+struct UnwrittenError(Problem);
 
-/// Writes the body of an error response. Other responses stay as they are.
-pub(crate) fn with_error(mut response: Response, redactor: &Redactor) -> Response {
-    let Some(UnwrittenError(error)) = response.extensions_mut().remove() else { return response };
-    let mut written = response_json(response.status(), &redactor.redact_json(&error));
+/// Writes the body of an error response. Other responses stay as they are. `request` is the id of the request.
+pub(crate) fn with_error(mut response: Response, redactor: &Redactor, request: Option<&str>) -> Response {
+    let Some(UnwrittenError(problem)) = response.extensions_mut().remove() else { return response };
+    let problem = Problem { request: request.map(str::to_owned), ..problem };
+    let shown = redactor.redact_json(&serde_json::to_value(&problem).unwrap_or_default());
+    let mut written = response_json(response.status(), &shown);
+    written.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     written.headers_mut().extend(std::mem::take(response.headers_mut()));
     written
 }

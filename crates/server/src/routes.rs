@@ -1,28 +1,29 @@
 //! The routes of the server. Most routes require the API token, and each of them is one row: an operation, and how its
 //! input is read from the request. The callback of sign-ins, webhooks and `/health` require no token.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
-    http::{StatusCode, header},
-    middleware::{from_fn, from_fn_with_state, map_response, map_response_with_state},
+    extract::{DefaultBodyLimit, Request, State},
+    http::{HeaderValue, Method, StatusCode, header},
+    middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, any, get},
+    routing::{any, get},
 };
-use trunkline::operations::{StreamOperation, run_queries::WatchRun};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use tracing::Instrument;
 use trunkline_core::{Error, ErrorKind};
 
 use crate::{
-    api::{self, ApiRoute},
+    api::{self, ApiRoute, DEPRECATION},
     api_document,
     app::App,
     auth,
     callback::{self, CALLBACK, OUTCOME},
-    events,
+    events::LAST_EVENT_ID,
     listener::HEALTH,
-    request::{MAX_BODY, refuse_codings},
+    request::{MAX_BODY, REQUEST_ID, refuse_codings, request_id},
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
@@ -83,13 +84,11 @@ pub fn api_routes() -> &'static [ApiRoute] {
     ROWS
 }
 
-/// Returns the handlers of rows whose responses have a form of their own.
-fn own_handler(row: &ApiRoute) -> Option<MethodRouter<Arc<App>>> {
-    (row.operation == WatchRun::NAME).then(|| get(events::events))
-}
-
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let with_token = api::router(ROWS, own_handler).route_layer(from_fn_with_state(app.clone(), auth::token));
+    let with_token = api::router(ROWS)
+        .route_layer(from_fn_with_state(app.clone(), auth::token))
+        .route_layer(from_fn_with_state(app.clone(), auth::origin))
+        .route_layer(pages(&app));
     Router::new()
         .route(CALLBACK, get(callback::callback))
         .route(OUTCOME, get(callback::outcome))
@@ -102,14 +101,31 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_codings))
         .layer(from_fn_with_state(app.clone(), auth::host))
-        .layer(map_response_with_state(app.clone(), write_error))
+        .layer(from_fn_with_state(app.clone(), write_error))
         .layer(from_fn(unread_body::read_rest))
         .with_state(app)
 }
 
-/// Writes the error of a response into its body, without secrets.
-async fn write_error(State(app): State<Arc<App>>, response: Response) -> Response {
-    with_error(response, app.runtime.redactor())
+/// Returns the layer that lets web pages of the listed origins read responses (CORS). It answers their preflight requests,
+/// which have no token.
+fn pages(app: &App) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(app.guard.origins().to_vec()))
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, LAST_EVENT_ID, REQUEST_ID])
+        .expose_headers([header::LINK, header::RETRY_AFTER, DEPRECATION, REQUEST_ID])
+        .max_age(Duration::from_secs(600))
+}
+
+/// Gives a request an id, which its log lines and its response have, and writes the error of the response into its body,
+/// without secrets.
+async fn write_error(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", id);
+    let response = next.run(request).instrument(span).await;
+    let mut response = with_error(response, app.runtime.redactor(), Some(&id));
+    response.headers_mut().extend(HeaderValue::try_from(id).map(|id| (REQUEST_ID, id)));
+    response
 }
 
 /// Turns the response of the router for a wrong method into one of ours.

@@ -95,7 +95,7 @@ impl TestApp {
         added.webhook.unwrap()
     }
 
-    /// Returns a request with this body, and with the API token.
+    /// Returns a request with this body, or without one if it is null, and with the API token.
     pub(crate) fn request(method: Method, path: &str, body: &Value) -> Request {
         TestApp::request_with(method, path, body, TOKEN)
     }
@@ -104,7 +104,8 @@ impl TestApp {
     pub(crate) fn request_with(method: Method, path: &str, body: &Value, token: &str) -> Request {
         let request = Request::builder().method(method).uri(path).header(header::HOST, "127.0.0.1:8700");
         let request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        request.header(header::CONTENT_TYPE, "application/json").body(Body::from(body.to_string())).unwrap()
+        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        request.header(header::CONTENT_TYPE, "application/json").body(body).unwrap()
     }
 
     pub(crate) async fn call(&self, request: Request) -> Response {

@@ -168,7 +168,7 @@ impl Diagnostic {
             }
         };
         let kind = if errors.iter().all(|one| one.limit) { ErrorKind::Limit } else { ErrorKind::Config };
-        let error = Error::new(kind, message);
+        let error = Error::new(kind, message).with_findings(found.to_vec());
         Some(if errors.len() == 1 { error.advise(first.next.clone()) } else { error })
     }
 }

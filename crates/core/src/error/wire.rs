@@ -14,7 +14,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{AdviceMembers, Error, ErrorDetail, ErrorKind, Fact, Parts, Retry, pairs};
+use super::{AdviceMembers, Diagnostic, Error, ErrorDetail, ErrorKind, Fact, Parts, Retry, pairs};
 
 fn is_never(retry: &Retry) -> bool {
     *retry == Retry::Never
@@ -38,6 +38,9 @@ struct Written<'a> {
     context: &'a [Fact],
     /// Everything that programs decide on, besides the kind and `retry`.
     details: &'a [ErrorDetail],
+    /// What was found in the document that the error is about.
+    #[serde(skip_serializing_if = "<[Diagnostic]>::is_empty")]
+    findings: &'a [Diagnostic],
 }
 
 #[derive(Deserialize)]
@@ -51,13 +54,15 @@ struct Read {
     #[serde(default, deserialize_with = "pairs::deserialize")]
     context: Vec<Fact>,
     details: Option<Vec<ErrorDetail>>,
+    #[serde(default)]
+    findings: Vec<Diagnostic>,
 }
 
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Parts { kind, message, next, retry, context, details, source: _ } = &*self.0;
+        let Parts { kind, message, next, retry, context, details, findings, source: _ } = &*self.0;
         let advice = AdviceMembers::of(next);
-        Written { kind: *kind, message, advice, retry: *retry, context, details }.serialize(serializer)
+        Written { kind: *kind, message, advice, retry: *retry, context, details, findings }.serialize(serializer)
     }
 }
 
@@ -73,10 +78,10 @@ impl JsonSchema for Error {
 
 impl<'de> Deserialize<'de> for Error {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Read { kind, message, advice, retry, context, details } = Read::deserialize(deserializer)?;
+        let Read { kind, message, advice, retry, context, details, findings } = Read::deserialize(deserializer)?;
         let recorded = |(key, value): &Fact| ErrorDetail::of_recorded_fact(kind, key, value);
         let details = details.unwrap_or_else(|| context.iter().filter_map(recorded).collect());
         let next = advice.into_steps();
-        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, source: None })))
+        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, findings, source: None })))
     }
 }

@@ -40,7 +40,9 @@ use std::sync::LazyLock;
 
 pub use caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
-pub use operation::{AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation};
+pub use operation::{
+    AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation, read,
+};
 
 use operation::{operation_table, streaming};
 

@@ -4,7 +4,7 @@
 use std::{marker::PhantomData, sync::OnceLock};
 
 use futures::{StreamExt, stream::BoxStream};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, SchemaGenerator};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Result, Schema, async_trait, schema_of, written_schema_of};
@@ -101,6 +101,14 @@ pub trait AnyOperation: Send + Sync {
     /// Returns the description.
     fn spec(&self) -> &OperationSpec;
 
+    /// Returns the schemas of the input and of the output, with references to the definitions of these generators. A
+    /// document that describes many operations has each definition once.
+    fn schemas(
+        &self,
+        inputs: &mut SchemaGenerator,
+        outputs: &mut SchemaGenerator,
+    ) -> (schemars::Schema, schemars::Schema);
+
     /// Carries out the operation with an input in JSON.
     ///
     /// # Errors
@@ -180,6 +188,14 @@ impl<O: Operation> AnyOperation for Single<O> {
         })
     }
 
+    fn schemas(
+        &self,
+        inputs: &mut SchemaGenerator,
+        outputs: &mut SchemaGenerator,
+    ) -> (schemars::Schema, schemars::Schema) {
+        (O::Input::json_schema(inputs), outputs.subschema_for::<O::Output>())
+    }
+
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         // Before the input is looked at: what is wrong with it is not for every caller.
         check_role(caller, O::NAME, O::ROLE)?;
@@ -202,6 +218,14 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
         })
     }
 
+    fn schemas(
+        &self,
+        inputs: &mut SchemaGenerator,
+        outputs: &mut SchemaGenerator,
+    ) -> (schemars::Schema, schemars::Schema) {
+        (O::Input::json_schema(inputs), outputs.subschema_for::<O::Item>())
+    }
+
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         check_role(caller, O::NAME, O::ROLE)?;
         let stream = O::open(runtime, caller, read::<O::Input>(self.spec(), &input)?).await?;
@@ -209,8 +233,12 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
     }
 }
 
-/// Reads an input. If it does not fit, its schema says where.
-fn read<T: DeserializeOwned>(spec: &OperationSpec, input: &Value) -> Result<T> {
+/// Reads the input of an operation. If it does not fit, its schema says where.
+///
+/// # Errors
+///
+/// `invalid_input` with a finding for each member that does not fit.
+pub fn read<T: DeserializeOwned>(spec: &OperationSpec, input: &Value) -> Result<T> {
     T::deserialize(input).map_err(|error| {
         let what = format!("the input of {}", spec.name);
         let found = Schema::from(spec.input.clone()).accept(&what, input).err();

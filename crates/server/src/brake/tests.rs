@@ -1,5 +1,5 @@
 use axum::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::test_app::TestApp;
@@ -7,7 +7,7 @@ use crate::test_app::TestApp;
 /// Sends a request from an address. Returns the status, and the value of `Retry-After`.
 async fn call(app: &TestApp, path: &str, token: &str, address: [u8; 4]) -> (u16, Option<u64>) {
     let method = if path.starts_with("/webhooks") { Method::POST } else { Method::GET };
-    let mut request = TestApp::request_with(method, path, &json!({}), token);
+    let mut request = TestApp::request_with(method, path, &Value::Null, token);
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from((address, 1))));
     let response = app.call(request).await;
     let wait = response.headers().get("retry-after").map(|wait| wait.to_str().unwrap().parse().unwrap());

@@ -36,7 +36,7 @@ async fn a_value_that_is_nested_deeply_is_refused_with_the_number_or_read_again(
         for (path, body) in [("/rest/v1/flows/deep/runs", &input), (&webhook, &value), (&signal, &value)] {
             let (status, response) = sent(&app, Method::POST, path, body).await;
             if status != 202 {
-                let message = response["error"]["message"].as_str().unwrap_or_default();
+                let message = response["detail"].as_str().unwrap_or_default();
                 assert!(status == 413 && message.contains(" levels deep"), "{path} {levels}: {status} {response}");
                 refused += 1;
                 continue;

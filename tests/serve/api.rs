@@ -1,0 +1,136 @@
+//! Every route of the API, with requests that it has to refuse.
+
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::Value;
+use trunkline_server::ApiRoute;
+use trunkline_tests::Cli;
+
+use super::Serve;
+
+/// Returns a request to a route whose path parameters name nothing that exists.
+fn request(serve: &Serve, row: &ApiRoute, query: &str) -> RequestBuilder {
+    let path: Vec<_> = row.path.split('/').map(|part| if part.starts_with('{') { "0" } else { part }).collect();
+    let url = serve.url(&format!("{}{query}", path.join("/")));
+    serve.http.request(row.method.parse().unwrap(), url).bearer_auth(&serve.token)
+}
+
+/// Asserts that a response is a problem, and returns its status and its body.
+async fn problem(what: &str, response: Response) -> (u16, Value) {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    assert_eq!(headers["content-type"], "application/problem+json", "{what}: {status}");
+    let problem: Value = response.json().await.unwrap();
+    assert_eq!(problem["status"], status, "{what}: {problem}");
+    assert_eq!(problem["request"], headers["x-request-id"].to_str().unwrap(), "{what}");
+    let kind = problem["kind"].as_str().unwrap();
+    assert_eq!(problem["type"], format!("urn:trunkline:problem:{kind}"), "{what}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{what}: {problem}");
+    (status, problem)
+}
+
+/// Everything that a request could have changed.
+async fn state(serve: &Serve) -> Vec<(u16, Value)> {
+    vec![serve.get("/rest/v1/connections").await, serve.get("/rest/v1/flows").await, serve.get("/rest/v1/runs").await]
+}
+
+#[tokio::test]
+async fn every_route_refuses_bad_requests_with_a_problem_and_changes_nothing() {
+    let cli = Cli::default();
+    let serve = Serve::start(&cli).await;
+    let before = state(&serve).await;
+    let deep = format!("{{\"x\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+    let long = format!("{{\"x\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let mut refused = 0;
+    for row in trunkline_server::api_routes() {
+        let what = format!("{} {}", row.method, row.path);
+        let mut refuse = async |request: RequestBuilder, expected: &[u16]| {
+            let (status, problem) = problem(&what, request.send().await.unwrap()).await;
+            assert!(expected.contains(&status), "{what}: {status} {problem}");
+            refused += 1;
+            problem
+        };
+        let without_token = request(&serve, row, "").build().unwrap();
+        let url = without_token.url().clone();
+        refuse(serve.http.request(row.method.parse().unwrap(), url.clone()), &[401]).await;
+        refuse(serve.http.request(Method::PATCH, url).bearer_auth(&serve.token), &[405]).await;
+        refuse(request(&serve, row, "?nothing=1"), &[400]).await;
+        if row.method == "POST" {
+            let json = || request(&serve, row, "").header("content-type", "application/json");
+            let plain = request(&serve, row, "").header("content-type", "text/plain");
+            refuse(plain.body("{}"), &[415]).await;
+            for body in ["{", "[]", "1", "{\"a\":1,\"a\":1}", "\u{0}"] {
+                refuse(json().body(body), &[400]).await;
+            }
+            refuse(json().body(deep.clone()), &[400, 413]).await;
+            refuse(json().body(long.clone()), &[413]).await;
+            refuse(json().header("content-encoding", "gzip").body("{}"), &[415]).await;
+            // The body of a signal is its payload, which may have any member.
+            if row.operation != "runs.signal" {
+                let problem = refuse(json().body("{\"nothing\":1}"), &[400]).await;
+                assert!(!problem["findings"].as_array().unwrap().is_empty(), "{what}: {problem}");
+            }
+        } else {
+            let problem = refuse(request(&serve, row, "?nothing=1"), &[400]).await;
+            assert!(problem["detail"].as_str().unwrap().contains("nothing"), "{what}: {problem}");
+            refuse(request(&serve, row, "?name=1&name=1"), &[400]).await;
+            refuse(request(&serve, row, "").body("{}"), &[400]).await;
+        }
+    }
+    assert!(refused > 400, "{refused}");
+    assert_eq!(state(&serve).await, before);
+}
+
+#[tokio::test]
+async fn the_description_of_the_api_needs_no_token_and_is_loaded_once() {
+    let cli = Cli::default();
+    let serve = Serve::start(&cli).await;
+    let response = serve.http.get(serve.url("/rest/v1/openapi.json")).send().await.unwrap();
+    let tag = response.headers()["etag"].clone();
+    assert_eq!(
+        (response.status().as_u16(), response.json::<Value>().await.unwrap()),
+        (200, trunkline_server::document())
+    );
+    let again = serve.http.get(serve.url("/rest/v1/openapi.json")).header("if-none-match", tag).send().await.unwrap();
+    assert_eq!((again.status().as_u16(), again.bytes().await.unwrap().len()), (304, 0));
+}
+
+#[tokio::test]
+async fn a_request_has_one_id_in_its_response_and_in_the_log() {
+    let cli = Cli::default();
+    let serve = Serve::start(&cli).await;
+    let id = async |given: &str| {
+        let request = serve.http.get(serve.url("/health")).header("x-request-id", given);
+        request.send().await.unwrap().headers()["x-request-id"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(id("order-4711_a.b").await, "order-4711_a.b");
+    for other in ["", "a b", "\u{e9}", &"a".repeat(65)] {
+        let made = id(other).await;
+        assert!(made.len() == 16 && made != other, "{other}: {made}");
+    }
+    assert_ne!(id("").await, id("").await);
+}
+
+#[tokio::test]
+async fn pages_of_listed_origins_can_use_the_api_and_others_cannot() {
+    let cli = Cli::default();
+    let listed = "https://builder.example.com";
+    let serve = Serve::with(&cli, &["--listen", "127.0.0.1:0", "--allow-origin", listed]).await;
+    let call = |method: &str, origin: &str| {
+        let request = serve.http.request(method.parse().unwrap(), serve.url("/rest/v1/flows"));
+        request.header("origin", origin)
+    };
+    let allowed = call("GET", listed).bearer_auth(&serve.token).send().await.unwrap();
+    assert_eq!(
+        (allowed.status().as_u16(), allowed.headers()["access-control-allow-origin"].as_bytes()),
+        (200, listed.as_bytes())
+    );
+    let preflight = call("OPTIONS", listed).header("access-control-request-method", "POST").send().await.unwrap();
+    assert_eq!(preflight.status(), 200);
+    assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    // A page may also send requests that it cannot read the response of.
+    let refused = call("POST", "https://evil.test").bearer_auth(&serve.token).json(&serde_json::json!({}));
+    let (status, problem) = problem("evil", refused.send().await.unwrap()).await;
+    assert_eq!((status, problem["kind"].as_str()), (403, Some("permission")));
+    let preflight = call("OPTIONS", "https://evil.test").header("access-control-request-method", "POST");
+    assert!(!preflight.send().await.unwrap().headers().contains_key("access-control-allow-origin"));
+    assert_eq!(call("GET", &serve.url("")).bearer_auth(&serve.token).send().await.unwrap().status(), 200);
+}
