@@ -3,6 +3,7 @@
 
 mod access;
 mod api;
+mod api_clients;
 mod challenges;
 mod clock;
 mod corrections;

@@ -27,6 +27,9 @@ use crate::{LONG, project};
 
 /// The command that installs all of them.
 const INSTALL: &str = "npm ci --prefix tests/peers";
+/// The commands that install the ones in Python.
+const INSTALL_PYTHON: &str =
+    "python3 -m venv tests/peers/.venv && tests/peers/.venv/bin/pip install --requirement tests/peers/requirements.txt";
 
 /// A program that is installed and not started yet.
 #[derive(Debug)]
@@ -61,8 +64,17 @@ pub fn missing(why: &str) {
 /// The reason, if the part is missing.
 pub fn find(name: &str) -> Result<Peer, String> {
     let folder = project().join("tests/peers");
+    if name == "schemathesis" {
+        let script = folder.join(".venv/bin/schemathesis");
+        return match script.exists() {
+            true => Ok(Peer { name: name.to_owned(), script }),
+            false => Err(format!("{name} is not installed: run `{INSTALL_PYTHON}`")),
+        };
+    }
     let (script, installed) = match name {
         // A library that our script starts.
+        // A script that was compiled by a test.
+        "node" => (PathBuf::new(), folder.join("node_modules/typescript")),
         "oidc" => (folder.join("oidc.mjs"), folder.join("node_modules/oidc-provider")),
         _ => (folder.join("node_modules/.bin").join(name), folder.join("node_modules/.bin").join(name)),
     };
@@ -77,6 +89,19 @@ pub fn find(name: &str) -> Result<Peer, String> {
 }
 
 impl Peer {
+    /// Returns a command that runs the program, or a script of ours with its interpreter.
+    pub fn command(&self) -> tokio::process::Command {
+        let mut command = match self.name.as_str() {
+            "schemathesis" => tokio::process::Command::new(&self.script),
+            _ => tokio::process::Command::new("node"),
+        };
+        if self.name != "schemathesis" {
+            command.arg(&self.script);
+        }
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
     /// Starts the program in a temporary folder and waits until it has printed its address. The program has to choose a
     /// free port itself.
     ///

@@ -230,13 +230,26 @@ fn list(values: &[&Value]) -> String {
 
 fn collect(validator: &Validator, schema: &Value, document: &Value, found: &mut Vec<Diagnostic>) {
     for error in validator.iter_errors(document) {
-        describe(&error, schema, found);
+        describe(&error, schema, document, found);
     }
     found.dedup();
 }
 
+/// Adds a finding for each member of an object that its schema does not know.
+fn unknown_members(unexpected: &[String], schema: &Value, pointer: &str, found: &mut Vec<Diagnostic>) {
+    let known = lookup(schema, pointer).iter().flat_map(|node| names(node)).collect::<Vec<_>>();
+    // If a branch has an error, the validator reports the members of that branch as unknown: those are skipped.
+    for property in unexpected.iter().filter(|property| !known.contains(&property.as_str())) {
+        let finding = Diagnostic::error(child(pointer, property), format!("{property} is not known here"));
+        found.push(match closest(property, known.iter().copied()) {
+            Some(close) => finding.hint(format!("did you mean {close}?")),
+            None => finding.hint("remove it, or check its spelling"),
+        });
+    }
+}
+
 /// Adds a validation error as a finding in plain words. Values are never quoted, because one of them may be a secret.
-fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnostic>) {
+fn describe(error: &ValidationError<'_>, schema: &Value, document: &Value, found: &mut Vec<Diagnostic>) {
     let pointer = error.instance_path().to_string();
     let name = name_of(&pointer);
     let message = match error.kind() {
@@ -247,16 +260,13 @@ fn describe(error: &ValidationError<'_>, schema: &Value, found: &mut Vec<Diagnos
             return;
         }
         Kind::AdditionalProperties { unexpected } | Kind::UnevaluatedProperties { unexpected } => {
-            let known = lookup(schema, &pointer).iter().flat_map(|node| names(node)).collect::<Vec<_>>();
-            // If a branch has an error, the validator reports the members of that branch as unknown: those are skipped.
-            for property in unexpected.iter().filter(|property| !known.contains(&property.as_str())) {
-                let finding = Diagnostic::error(child(&pointer, property), format!("{property} is not known here"));
-                found.push(match closest(property, known.iter().copied()) {
-                    Some(close) => finding.hint(format!("did you mean {close}?")),
-                    None => finding.hint("remove it, or check its spelling"),
-                });
-            }
-            return;
+            return unknown_members(unexpected, schema, &pointer, found);
+        }
+        // The schema of an object without any members.
+        Kind::FalseSchema if document.pointer(&pointer).is_some_and(Value::is_object) => {
+            let members = document.pointer(&pointer).and_then(Value::as_object).into_iter().flatten();
+            let unexpected: Vec<_> = members.map(|(name, _)| name.clone()).collect();
+            return unknown_members(&unexpected, schema, &pointer, found);
         }
         Kind::Type { kind } => match kind {
             TypeKind::Single(one) => format!("{name} must be {}", article(&one.to_string())),

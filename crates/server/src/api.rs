@@ -6,12 +6,12 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
-    Extension, Router,
-    body::Body as ResponseBody,
-    extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
+    Router,
+    body::{Body as ResponseBody, Bytes},
+    extract::{FromRequest, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter, on},
+    routing::{MethodFilter, MethodRouter},
 };
 use futures::StreamExt;
 use serde_json::Value;
@@ -25,7 +25,6 @@ use crate::{
     app::App,
     detached::detached,
     events::events,
-    request::Body,
     response::{ApiResult, ErrorResponse, problem, response_json},
 };
 
@@ -136,34 +135,39 @@ impl ApiRoute {
 pub(crate) fn router(rows: &'static [ApiRoute]) -> Router<Arc<App>> {
     let mut paths: BTreeMap<&str, MethodRouter<Arc<App>>> = BTreeMap::new();
     for path in rows.iter().map(|row| row.path) {
-        let mut here = MethodRouter::new();
-        let mut methods = Vec::new();
-        // A path such as `/flows/validate` also stands for the flow of that name.
-        for row in rows.iter().filter(|row| row.path == path).chain(rows.iter().filter(|row| is_path(row.path, path))) {
-            if !methods.contains(&row.method) {
-                methods.push(row.method);
-                here = here.merge(handler(row));
-            }
+        let own: Vec<_> = rows.iter().filter(|row| row.path == path).collect();
+        // A path such as `/flows/validate` is also that of the flow with this name, with other methods.
+        let named: Vec<_> = rows.iter().filter(|row| is_path(row.path, path)).collect();
+        let methods = own.iter().map(|row| row.method).collect::<Vec<_>>().join(", ");
+        let mut here = own.into_iter().fold(MethodRouter::new(), |here, row| {
+            here.on(row.filter(), async move |State(app), request| respond(app, &[row], "", request).await)
+        });
+        if !named.is_empty() {
+            here = here.fallback(async move |State(app), request| respond(app, &named, &methods, request).await);
         }
         paths.insert(path, here);
     }
     paths.into_iter().fold(Router::new(), |router, (path, here)| router.route(path, here))
 }
 
-/// Returns the handler of a row.
-fn handler(row: &'static ApiRoute) -> MethodRouter<Arc<App>> {
-    let handler = move |State(app): State<Arc<App>>,
-                        Extension(caller): Extension<Caller>,
-                        uri: Uri,
-                        headers: HeaderMap,
-                        body: Body| async move {
-        let response = carry_out(row, app, caller, ApiRequest { uri, headers, body }).await;
-        response.map_or_else(IntoResponse::into_response, |response| match row.successor {
-            Some(link) => deprecated(response, link),
-            None => response,
-        })
+/// Responds to a request with the operation of the row that has its method. Without one, these methods are allowed.
+async fn respond(app: Arc<App>, rows: &[&'static ApiRoute], allowed: &str, request: Request) -> Response {
+    // axum answers HEAD with the handler of GET.
+    let method = if request.method() == Method::HEAD { "GET" } else { request.method().as_str() };
+    let Some(row) = rows.iter().find(|row| row.method == method) else {
+        return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]).into_response();
     };
-    on(row.filter(), handler)
+    let caller = request.extensions().get::<Caller>().cloned();
+    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let body = Bytes::from_request(request, &()).await;
+    let response = match caller {
+        Some(caller) => carry_out(row, app, caller, ApiRequest { uri, headers, body }).await,
+        None => Err(Error::new(ErrorKind::Internal, "nobody has authenticated the request").into()),
+    };
+    response.map_or_else(IntoResponse::into_response, |response| match row.successor {
+        Some(link) => deprecated(response, link),
+        None => response,
+    })
 }
 
 async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, request: ApiRequest) -> ApiResult {

@@ -188,7 +188,10 @@ fn either(one: Value, other: Value) -> Value {
 
 fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter> {
     let Member { mut schema, is_required } = member;
-    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    let description = schema.as_object_mut().and_then(|schema| schema.shift_remove("description"));
+    if schema["format"] == "uint64" {
+        schema["maximum"] = u64::MAX.into();
+    }
     let parameter_data = ParameterData {
         name: name.to_owned(),
         description: description.and_then(|text| text.as_str().map(str::to_owned)),
@@ -235,8 +238,27 @@ fn success(spec: &OperationSpec, output: Value) -> Outcome {
         }
         (false, _) => ("application/json", "The output."),
     };
-    let content = [(kind.to_owned(), media(output))].into();
+    let schema = if kind == "text/event-stream" { event(output) } else { output };
+    let content = [(kind.to_owned(), media(schema))].into();
     Outcome { description: description.to_owned(), content, ..Outcome::default() }
+}
+
+/// Returns the schema of a server-sent event whose data is JSON of this schema.
+fn event(data: Value) -> Value {
+    let text = |more: Vec<(&str, Value)>| {
+        let members = [("type", Value::from("string"))].into_iter().chain(more);
+        members.map(|(name, value)| (name.to_owned(), value)).collect::<Value>()
+    };
+    let data = text(vec![("contentMediaType", "application/json".into()), ("contentSchema", data)]);
+    Map::from_iter([
+        ("type".to_owned(), "object".into()),
+        (
+            "properties".to_owned(),
+            Map::from_iter([("id".to_owned(), text(Vec::new())), ("data".to_owned(), data)]).into(),
+        ),
+        ("required".to_owned(), vec![Value::from("id"), Value::from("data")].into()),
+    ])
+    .into()
 }
 
 fn error_of(about: &str, error: &Value) -> ReferenceOr<Outcome> {

@@ -59,7 +59,11 @@ pub(crate) fn read_input(
             return Err(invalid(message).hint("put what it takes into the query").into());
         }
         for (name, text) in query {
-            let value = typed(&member(schema, schema, &name), schema, text);
+            let member = member(schema, schema, &name);
+            if member.is_null() || row.parameters().any(|(_, member)| member == name) {
+                return Err(invalid(format!("there is no parameter `{name}` here")).hint("check its spelling").into());
+            }
+            let value = typed(&member, schema, text);
             if input.insert(name.clone(), value).is_some() {
                 return Err(invalid(format!("the parameter `{name}` is given twice")).into());
             }

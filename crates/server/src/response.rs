@@ -107,14 +107,19 @@ struct ErrorMembers {
     /// The kind, on which programs decide.
     kind: ErrorKind,
     /// Whether to send the same request again; never if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
     retry: Option<Retry>,
     /// What the user can do next, as one text.
+    #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
     /// The same as data: the type of each step, its text, and the request of this API that takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<Vec<Value>>,
     /// What is wrong with the body or a document in it, with the JSON pointer of each finding.
+    #[serde(skip_serializing_if = "Option::is_none")]
     findings: Option<Vec<Diagnostic>>,
     /// Facts for people, such as the host or the status of a service.
+    #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<BTreeMap<String, String>>,
     /// Everything else that programs decide on.
     details: Vec<ErrorDetail>,

@@ -37,11 +37,11 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::get("/rest/v1/connections", "connections.list"),
     ApiRoute::post("/rest/v1/connections", "connections.add"),
     ApiRoute::post("/rest/v1/connections/discover", "connections.discover"),
-    ApiRoute::get("/rest/v1/connections/export", "connections.export"),
     ApiRoute::get("/rest/v1/connections/{name}", "connections.get"),
     ApiRoute::delete("/rest/v1/connections/{name}", "connections.remove"),
     ApiRoute::post("/rest/v1/connections/{name}/authorize", "connections.authorize").callback_is("redirect_uri"),
     ApiRoute::post("/rest/v1/connections/{name}/check", "connections.check"),
+    ApiRoute::get("/rest/v1/connections/{name}/export", "connections.export"),
     ApiRoute::post("/rest/v1/connections/{name}/discover", "connections.apply_discovery"),
     ApiRoute::get("/rest/v1/connectors", "connectors.list"),
     ApiRoute::get("/rest/v1/connectors/{name}", "connectors.get"),
@@ -132,7 +132,7 @@ async fn write_error(State(app): State<Arc<App>>, request: Request, next: Next) 
 async fn method_error(response: Response) -> Response {
     match response.status() {
         StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = response.headers().get("allow").cloned();
+            let allowed = response.headers().get(header::ALLOW).cloned();
             let error = Error::new(ErrorKind::InvalidInput, "this URL requires another method");
             let mut response = ErrorResponse::new(StatusCode::METHOD_NOT_ALLOWED, error).into_response();
             response.headers_mut().extend(allowed.map(|allowed| (header::ALLOW, allowed)));

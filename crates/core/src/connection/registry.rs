@@ -203,10 +203,10 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// `invalid_input` if the name does not have that form, and `not_found` if there is no such connector or action.
+    /// `not_found` if there is no such connector or action, or if the name does not have that form.
     pub fn action(&self, name: &str) -> Result<(&Arc<Registered>, &ActionSpec)> {
         let Some((connector, action)) = name.split_once('.') else {
-            return Err(Error::new(ErrorKind::InvalidInput, format!("{name} does not name an action of a connector"))
+            return Err(Error::new(ErrorKind::NotFound, format!("{name} does not name an action of a connector"))
                 .hint("write CONNECTOR.RESOURCE.VERB, such as mediavalet.asset.get"));
         };
         let connector = self.connector(connector)?;

@@ -3,7 +3,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, Result, Stage, hide_url_passwords};
 use trunkline_store::ConnectionSummary;
 
@@ -52,9 +52,9 @@ pub struct ConnectionsToAdd {
 #[serde(untagged)]
 pub enum ConnectionDocuments {
     /// Several documents.
-    Many(Vec<Value>),
+    Many(#[schemars(with = "Vec<Map<String, Value>>")] Vec<Value>),
     /// One document.
-    One(Value),
+    One(#[schemars(with = "Map<String, Value>")] Value),
 }
 
 /// The connections that were added.

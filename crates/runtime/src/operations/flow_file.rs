@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
 use trunkline_flow::Flow;
@@ -19,6 +19,8 @@ pub struct FlowText {
     #[serde(default = "unnamed")]
     pub file: String,
     /// The document: an object, or its text in JSON or YAML. Only findings in a text have a line and a column.
+    #[serde(deserialize_with = "object_or_text")]
+    #[schemars(extend("type" = ["object", "string"]))]
     pub document: Value,
 }
 
@@ -31,6 +33,8 @@ pub struct FlowFile {
     #[serde(default = "unnamed")]
     pub file: String,
     /// The document: an object, or its text in JSON or YAML. Only findings in a text have a line and a column.
+    #[serde(deserialize_with = "object_or_text")]
+    #[schemars(extend("type" = ["object", "string"]))]
     pub document: Value,
     /// The flows that it calls, directly or through others, by their names.
     #[serde(default)]
@@ -45,6 +49,14 @@ pub enum FlowChoice {
     Saved(String),
     /// A flow that is not saved.
     File(FlowFile),
+}
+
+fn object_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    let document = Value::deserialize(deserializer)?;
+    if document.is_object() || document.is_string() {
+        return Ok(document);
+    }
+    Err(D::Error::custom("a document is an object, or a text in JSON or YAML"))
 }
 
 fn unnamed() -> String {

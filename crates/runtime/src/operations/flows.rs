@@ -217,7 +217,7 @@ pub struct WebhookSecret {
     /// The flow.
     pub name: String,
     /// The secret.
-    #[schemars(with = "String", extend("writeOnly" = true, "format" = "password"))]
+    #[schemars(with = "String", extend("writeOnly" = true, "format" = "password", "minLength" = 1))]
     pub secret: Secret,
 }
 

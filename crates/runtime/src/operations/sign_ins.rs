@@ -57,6 +57,7 @@ async fn events(runtime: &Runtime, input: SignInEventQuery) -> Result<Vec<SignIn
 #[serde(deny_unknown_fields)]
 pub struct DiscoveryQuery {
     /// The login server's issuer, such as `https://login.example.com`.
+    #[schemars(url)]
     pub issuer: String,
     /// Whether the issuer may be in a private network or on this machine.
     #[serde(default)]
@@ -103,6 +104,7 @@ pub struct DiscoveryTarget {
     /// The connection.
     pub name: String,
     /// The login server's issuer, such as `https://login.example.com`.
+    #[schemars(url)]
     pub issuer: String,
     /// Whether the issuer may be in a private network or on this machine.
     #[serde(default)]

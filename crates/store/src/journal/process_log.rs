@@ -41,7 +41,7 @@ impl ProcessLog for Store {
         });
         let (first, page) = read.await?;
         let mut entries = Vec::new();
-        for (next, (seq, sealed)) in (first.unwrap_or(1).max(after + 1)..).zip(page) {
+        for ((seq, sealed), next) in page.into_iter().zip(first.unwrap_or(1).max(after.saturating_add(1))..) {
             if seq != next {
                 return Err(damaged(run).with("missing entry", next));
             }
