@@ -137,8 +137,8 @@ impl State {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, path: &Path, mark: Option<CommitMark>, insert: Insert) -> Result<Self> {
-        let (state, queue) = (Arc::new(State::new(path, None, mark)), Arc::<Queue>::default());
+    pub(crate) fn start(connection: Connection, path: &Path, mark: CommitMark, insert: Insert) -> Result<Self> {
+        let (state, queue) = (Arc::new(State::new(path, None, Some(mark))), Arc::<Queue>::default());
         let (of_thread, jobs) = (state.clone(), queue.clone());
         let thread = thread::Builder::new()
             .name("trunkline-store".into())
