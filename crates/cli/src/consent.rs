@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::IsTerminal};
 
 use trunkline::{
     Runtime,
-    core::{ConnectorSpec, Error, ErrorKind, Result},
+    core::{ConnectorSpec, Error, ErrorKind, ForeignText, Result},
     flow::Flow,
     operations::{
         Caller, Empty,
@@ -61,8 +61,12 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
     if draft.active != Some(false) && !unbound.is_empty() {
         let fitting = fitting(runtime, &unbound).await?;
         let agreed = fitting.clone().filter(|fitting| {
-            let pairs: Vec<_> = fitting.iter().map(|(binding, name)| format!("  {binding}={name}")).collect();
-            let question = format!("{} would use these connections:\n{}\nBind them?", flow.name(), pairs.join("\n"));
+            let pairs: Vec<_> = fitting
+                .iter()
+                .map(|(binding, name)| format!("  {}={}", ForeignText(binding), ForeignText(name)))
+                .collect();
+            let pairs = pairs.join("\n");
+            let question = format!("{} would use these connections:\n{pairs}\nBind them?", ForeignText(flow.name()));
             answers.yes(&question) == Some(true)
         });
         match agreed {
@@ -72,7 +76,8 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
     }
     let has_new_trigger = flow.trigger().is_some() && !previous.is_some_and(|one| one.active);
     if draft.active.is_none() && has_new_trigger {
-        draft.active = answers.yes(&format!("The trigger of {} starts runs by itself. Activate it?", flow.name()));
+        let name = ForeignText(flow.name());
+        draft.active = answers.yes(&format!("The trigger of {name} starts runs by itself. Activate it?"));
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ pub(crate) async fn validate(
 ) -> Result<ExitCode> {
     let input = FlowCandidate { flow: sibling_flows::read_flow(file)?, connections };
     let report = runtime.execute::<ValidateFlow>(&Caller::owner(), input).await?;
+    let file = ForeignText(file);
     output.show(&worded(&report), || match (report.errors, report.warnings) {
         (0, 0) => format!("{file} is valid."),
         (0, warnings) => {
@@ -73,11 +74,11 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::Activate(FlowArgument { name }) => {
             let done = runtime.execute::<ActivateFlow>(owner, FlowName { name }).await?;
-            output.show(&done, || format!("{} is active.", done.activated));
+            output.show(&done, || format!("{} is active.", ForeignText(&done.activated)));
         }
         FlowCommand::Deactivate(FlowArgument { name }) => {
             let done = runtime.execute::<DeactivateFlow>(owner, FlowName { name }).await?;
-            let name = &done.deactivated;
+            let name = ForeignText(&done.deactivated);
             output.show(&done, || {
                 format!("{name} is inactive: its trigger starts no runs, `trunkline run {name}` still does.")
             });
@@ -90,7 +91,10 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Remove(FlowArgument { name }) => {
             let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
             output.show(&done, || {
-                format!("Removed {}, with what its trigger remembered. Its runs are still there.", done.removed)
+                format!(
+                    "Removed {}, with what its trigger remembered. Its runs are still there.",
+                    ForeignText(&done.removed)
+                )
             });
         }
     }
@@ -112,7 +116,7 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
         let FlowAdded { added, webhook, .. } = &saved;
-        let SavedFlow { name, version, .. } = added;
+        let (name, version) = (ForeignText(&added.name), &added.version);
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
         if !added.active {
@@ -150,7 +154,7 @@ fn finding(flow: &str, found: &TriggerFinding) -> String {
     let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
     let place = place.as_ref().map(|place| format!(" ({})", ForeignText(place))).unwrap_or_default();
     let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
-    format!("\n{flow}: {items}{}{place}, since {}{hint}", ForeignText(what), time(*since))
+    format!("\n{}: {items}{}{place}, since {}{hint}", ForeignText(flow), ForeignText(what), time(*since))
 }
 
 fn count_of(items: u64) -> String {
@@ -163,7 +167,7 @@ async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Outpu
     let secret = secret.ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")))?;
     let input = WebhookSecret { name, secret };
     let done = runtime.execute::<SetWebhookSecret>(&Caller::owner(), input).await?;
-    output.show(&done, || format!("The secret of {} is saved, encrypted.", done.kept));
+    output.show(&done, || format!("The secret of {} is saved, encrypted.", ForeignText(&done.kept)));
     Ok(())
 }
 
