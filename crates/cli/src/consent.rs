@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, io::IsTerminal};
 
 use trunkline::{
-    Runtime,
+    Runtime, activation_reason,
     core::{ConnectorSpec, Error, ErrorKind, ForeignText, Result},
     flow::Flow,
     operations::{
@@ -45,12 +45,9 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
         return Ok(());
     };
     let name = FlowName { name: flow.name().to_owned() };
-    let previous = match runtime.execute::<GetFlow>(&Caller::owner(), name).await {
-        Ok(previous) if draft.replace => Some(previous.flow),
-        _ => None,
-    };
+    let previous = runtime.execute::<GetFlow>(&Caller::owner(), name).await.ok().filter(|_| draft.replace);
     let is_bound = |binding: &String| {
-        let kept = previous.as_ref().is_some_and(|one| one.connections.contains_key(binding));
+        let kept = previous.as_ref().is_some_and(|one| one.flow.connections.contains_key(binding));
         kept || draft.connections.contains_key(binding)
     };
     // A misspelt binding is reported first.
@@ -74,8 +71,14 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
             None => return Err(not_bound(draft, &flow, &unbound, fitting.unwrap_or_default())),
         }
     }
-    let has_new_trigger = flow.trigger().is_some() && !previous.is_some_and(|one| one.active);
-    if draft.active.is_none() && has_new_trigger {
+    let stays = previous.filter(|one| one.flow.active).is_some_and(|one| {
+        let mut connections = one.flow.connections.clone();
+        connections.retain(|binding, _| flow.connections().contains_key(binding));
+        connections.extend(draft.connections.clone());
+        Flow::from_value(one.document)
+            .is_ok_and(|before| activation_reason(&one.flow, &before, &flow, &connections).is_none())
+    });
+    if draft.active.is_none() && flow.trigger().is_some() && !stays {
         let name = ForeignText(flow.name());
         draft.active = answers.yes(&format!("The trigger of {name} starts runs by itself. Activate it?"));
     }

@@ -13,7 +13,7 @@ use trunkline_engine::{RunEvent, RunStatus};
 use crate::{
     connections::{
         connection_store::{
-            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already, was_changed,
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent, was_changed,
         },
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
@@ -31,14 +31,17 @@ use crate::{
 
 #[async_trait]
 impl ConnectionStore for Store {
-    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: Replacement) -> Result<()> {
         let row = |(connection, settings): &(&Connection, &Schema)| ConnectionRow::new(connection, settings);
         let rows = connections.iter().map(row).collect::<Result<Vec<_>>>()?;
         let seal = self.inner.seal.clone();
         let saved = self.inner.writer.run(move |store| {
-            for row in rows.iter().filter(|_| !replace) {
-                if document(store, &row.name)?.is_some() {
-                    return Err(exists_already(&row.name).into());
+            let is_checked = !matches!(replace, Replacement::Always);
+            for row in rows.iter().filter(|_| is_checked) {
+                if let Some(document) = document(store, &row.name)? {
+                    let sql = "SELECT EXISTS (SELECT 1 FROM vault WHERE connection = ?1)";
+                    let is_signed_in = store.prepare_cached(sql)?.query_row([&row.name], |row| row.get(0))?;
+                    replace.check(&row.name, &(parse(&row.name, &document)?, is_signed_in))?;
                 }
             }
             let manifest = Manifest::read(store)?;

@@ -2,6 +2,8 @@
 //!
 //! A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use trunkline_core::{Result, Secret, async_trait};
 
@@ -40,6 +42,7 @@ impl FlowStore for Store {
                 (None, Some(_)) => return Err(no_flow(&flow.name, &names(store)?).into()),
                 _ => {}
             }
+            check_called(store, &manifest, &flow.called)?;
             pin(store, &flow.version, &document)?;
             store
                 .prepare_cached(
@@ -80,14 +83,15 @@ impl FlowStore for Store {
         flow.ok_or_else(|| no_flow(name, &known))
     }
 
-    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+    async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()> {
         let sql = "UPDATE kept_flows SET active = TRUE, updated_at = ?3,
                           through = CASE WHEN ?2 THEN NULL ELSE through END WHERE name = ?1";
-        let flow = checked.clone();
+        let (flow, called) = (checked.clone(), called.clone());
         self.change_flow(&checked.name, move |store, name| {
             if current(store, name)?.is_some_and(|now| !flow.is_same_flow(&now)) {
                 return Err(was_changed(name).into());
             }
+            check_called(store, &Manifest::read(store)?, &called)?;
             Ok(store.prepare_cached(sql)?.execute(params![name, restart, now()])?)
         })
         .await
@@ -196,6 +200,17 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
 
 fn current(store: &Connection, name: &str) -> rusqlite::Result<Option<SavedFlow>> {
     store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?.query_row([name], saved).optional()
+}
+
+/// Fails unless the flows that another one calls have the versions that it was checked with.
+fn check_called(store: &Connection, manifest: &Manifest, called: &BTreeMap<String, String>) -> WorkResult<()> {
+    for (name, version) in called {
+        manifest.check(store, Record::Flow(name))?;
+        if current(store, name)?.is_none_or(|now| now.version != *version) {
+            return Err(was_changed(name).into());
+        }
+    }
+    Ok(())
 }
 
 fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {

@@ -31,6 +31,7 @@ async fn filled(home: &Home) {
             input: json!({ "folder": 7 }).as_object().unwrap().clone(),
             active: true,
             restart: false,
+            called: BTreeMap::new(),
         };
         store.save_flow(flow, None).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();

@@ -19,6 +19,7 @@ fn flow(name: &str, version: &str, active: bool) -> FlowToSave {
         input: json!({ "folder": version }).as_object().unwrap().clone(),
         active,
         restart: false,
+        called: BTreeMap::new(),
     }
 }
 
@@ -157,7 +158,7 @@ async fn a_row_of_an_earlier_time_is_refused() {
         assert_eq!(act(&store).await.unwrap_err().kind(), ErrorKind::Store, "{what}");
         // Nor does a change of another part make it valid.
         for refused in [
-            store.activate_flow(&idle, false).await,
+            store.activate_flow(&idle, &BTreeMap::new(), false).await,
             store.set_webhook_token("idle", vec![3]).await,
             store.replace("dam", 1, &Secret::from("third"), &SignIn::default()).await.map(drop),
         ] {
