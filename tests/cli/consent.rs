@@ -72,22 +72,24 @@ async fn a_trigger_is_active_if_that_is_named_and_a_new_one_in_place_of_none_is_
 async fn a_new_version_that_starts_by_something_else_is_active_only_if_that_is_named() {
     let cli = Cli::default();
     for name in ["one", "two"] {
-        cli.add(&json!({ "name": name, "connector": "http-v1.0", "authentication": "none",
-            "endpointUrl": "https://api.example.com" }))
-            .await;
+        cli.add(&json!({
+            "name": name, "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",
+            "subscriptionKey": "k", "clientId": "id", "clientSecret": "s"
+        }))
+        .await;
     }
     let flow = |trigger: &Value, more: bool| {
-        let mut connections = json!({ "a": "http" });
-        let mut steps = vec![json!({ "id": "call", "action": "request", "connection": "a", "input": { "path": "/" } })];
+        let mut connections = json!({ "a": "mediavalet" });
+        let mut steps = vec![json!({ "id": "call", "action": "user.current", "connection": "a" })];
         if more {
-            connections["b"] = "http".into();
-            steps.push(json!({ "id": "more", "action": "request", "connection": "b", "input": { "path": "/" } }));
+            connections["b"] = "mediavalet".into();
+            steps.push(json!({ "id": "more", "action": "user.current", "connection": "b" }));
         }
         json!({ "name": "theirs", "connections": connections, "trigger": trigger, "steps": steps }).to_string()
     };
     let schedule = json!({ "schedule": { "cron": "@yearly" } });
-    let poll = json!({ "poll": { "action": "request", "connection": "a", "input": { "path": "/" },
-        "items": "{{ output.body }}", "key": "{{ item.id }}", "every": "1h" } });
+    let poll =
+        json!({ "poll": { "action": "category.list", "connection": "a", "key": "{{ item.id }}", "every": "1h" } });
     let hook = json!({ "webhook": {} });
     let one = &["--connection", "a=one"][..];
     for (before, after, more, reason) in [

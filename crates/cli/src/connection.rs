@@ -47,7 +47,7 @@ pub(crate) async fn connection(
             };
             add(runtime, ConnectionsToAdd { connections, replace, allow_references }, output).await?;
         }
-        ConnectionCommand::List => list(runtime, output).await?,
+        ConnectionCommand::List => return list(runtime, output).await,
         ConnectionCommand::Show { name } => {
             output.json(&runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name }).await?);
         }
@@ -96,7 +96,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
+async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
     let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
     let now = runtime.now();
@@ -104,7 +104,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
         let rows = all.iter().map(|one| list_row(&connectors, one, now));
         table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
     });
-    Ok(())
+    Ok(output.damaged("connections", all.len(), all.iter().filter_map(|one| one.damaged.as_ref())))
 }
 
 async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) -> Result<()> {
@@ -120,7 +120,11 @@ async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) ->
 
 fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
     let sign_in = connection.sign_in.as_ref();
-    let sign_in = sign_in.map_or_else(|| "not yet".to_owned(), |one| state_text(&one.at(now)));
+    let sign_in = match sign_in {
+        _ if connection.damaged.is_some() => "damaged".to_owned(),
+        Some(one) => state_text(&one.at(now)),
+        None => "not yet".to_owned(),
+    };
     let runs = if connection.used_by.len() > 3 {
         format!("{} runs", connection.used_by.len())
     } else {

@@ -195,6 +195,25 @@ mod tests {
         assert_eq!((&saved["active"], &saved["connections"]), (&json!(false), &json!({})));
     }
 
+    /// An active flow that starts by the same stays active without a question; the twin starts by something else.
+    #[tokio::test]
+    async fn another_kind_of_trigger_is_asked_for_again() {
+        let runtime = Runtime::new(Registry::discover().unwrap(), Ports::in_memory());
+        let (daily, hook) = (json!({ "schedule": { "cron": "@daily" } }), json!({ "webhook": {} }));
+        let draft = |trigger: &Value, active: Option<bool>| -> FlowDraft {
+            let document = json!({ "name": "theirs", "trigger": trigger, "steps": [] }).to_string();
+            let flow = json!({ "file": "theirs.json", "document": document });
+            serde_json::from_value(json!({ "flow": flow, "replace": active.is_none(), "active": active })).unwrap()
+        };
+        runtime.execute::<SaveFlow>(&Caller::owner(), draft(&daily, Some(true))).await.unwrap();
+        for (trigger, is_asked) in [(&daily, false), (&hook, true)] {
+            let (mut draft, user) = (draft(trigger, None), User(None, RefCell::default()));
+            complete(&runtime, &mut draft, &user).await.unwrap();
+            let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
+            assert_eq!((!user.1.into_inner().is_empty(), !saved.added.active), (is_asked, is_asked), "{trigger}");
+        }
+    }
+
     /// The sabotage twin: a user that agrees to everything gives the file both.
     #[tokio::test]
     async fn with_the_consent_of_the_user_the_file_gets_both() {

@@ -68,7 +68,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
             add(runtime, draft, output).await?;
         }
-        FlowCommand::List => list(runtime, output).await?,
+        FlowCommand::List => return list(runtime, output).await,
         FlowCommand::Show(FlowArgument { name }) => {
             output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?)
         }
@@ -128,7 +128,7 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
+async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
         let rows = all.iter().map(|summary| {
@@ -145,7 +145,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
         );
         text
     });
-    Ok(())
+    Ok(output.damaged("flows", all.len(), all.iter().filter_map(|one| one.flow.damaged.as_ref())))
 }
 
 /// Returns the lines about something that was found about the trigger of a flow.
@@ -179,7 +179,11 @@ fn webhook_text(path: &str) -> String {
 }
 
 fn activity(flow: &SavedFlow) -> &'static str {
-    if flow.active { "active" } else { "inactive" }
+    match flow.active {
+        _ if flow.damaged.is_some() => "damaged",
+        true => "active",
+        false => "inactive",
+    }
 }
 
 #[cfg(test)]

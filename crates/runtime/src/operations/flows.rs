@@ -139,8 +139,19 @@ pub struct FlowSummary {
 
 async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
     let mut all = Vec::new();
-    for flow in runtime.flows().saved_flows().await? {
-        let document = runtime.journal().flow(&flow.version).await?;
+    for mut flow in runtime.flows().saved_flows().await? {
+        let document = match flow.damaged {
+            None => runtime.journal().flow(&flow.version).await,
+            Some(_) => Ok(Value::Null),
+        };
+        // A document that is damaged does not hide the other flows; a store that does not work is an error.
+        let document = document.or_else(|error| match error.store_fault() {
+            None => {
+                flow.damaged = Some(error.message().to_owned());
+                Ok(Value::Null)
+            }
+            Some(_) => Err(error),
+        })?;
         let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
         all.push(FlowSummary { flow, trigger });
     }

@@ -27,6 +27,9 @@ pub struct ConnectionSummary {
     pub used_by: Vec<ConnectionUse>,
     /// The saved flows that use it.
     pub flows: Vec<FlowUse>,
+    /// What is damaged, with what to do, if it cannot be read: only its name is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A saved flow that uses a connection.
@@ -140,7 +143,7 @@ pub trait ConnectionStore: Send + Sync {
     /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
     async fn connection(&self, name: &str) -> Result<Connection>;
 
-    /// Returns all connections, sorted by name.
+    /// Returns all connections, sorted by name. One that is [damaged](ConnectionSummary::damaged) does not hide the others.
     ///
     /// # Errors
     ///

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, async_trait};
+use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, Timestamp, async_trait};
 use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     encryption::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
     sqlite::{
-        WorkResult,
+        WorkResult, authentication,
         manifest::{self, Manifest, Record},
         now, seal_in, time,
     },
@@ -88,12 +88,27 @@ impl ConnectionStore for Store {
     async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
         let read = self.readers.read("listing the connections", |store| {
             let mut statement = store.prepare_cached(
-                "SELECT name, connector, created_at, connections.updated_at,
-                        vault.connection IS NOT NULL, vault.sign_in
-                 FROM good_connections AS connections LEFT JOIN good_vault AS vault ON vault.connection = connections.name
+                "SELECT name, connector, created_at, connections.updated_at, vault.connection IS NOT NULL, vault.sign_in,
+                     CASE WHEN connections.intact IS NOT TRUE THEN 'connections'
+                          WHEN vault.connection IS NOT NULL AND vault.intact IS NOT TRUE THEN 'vault' END
+                 FROM all_connections AS connections LEFT JOIN all_vault AS vault ON vault.connection = connections.name
                  ORDER BY name",
             )?;
             let summary = |row: &rusqlite::Row<'_>| {
+                if let Some(table) = row.get::<_, Option<String>>(6)? {
+                    let name = authentication::text_of(&row.get(0)?);
+                    let note = authentication::note(&authentication::damaged_row(&table, &name));
+                    return Ok(ConnectionSummary {
+                        name,
+                        connector: String::new(),
+                        created_at: Timestamp::EPOCH,
+                        updated_at: Timestamp::EPOCH,
+                        sign_in: None,
+                        used_by: Vec::new(),
+                        flows: Vec::new(),
+                        damaged: Some(note),
+                    });
+                }
                 Ok(ConnectionSummary {
                     name: row.get(0)?,
                     connector: row.get(1)?,
@@ -106,6 +121,7 @@ impl ConnectionStore for Store {
                         .map(|text| vault_table::read(text.as_deref())),
                     used_by: Vec::new(),
                     flows: Vec::new(),
+                    damaged: None,
                 })
             };
             let mut all = statement.query_map([], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -245,11 +261,12 @@ fn put(store: &rusqlite::Connection, seal: &Seal, row: ConnectionRow) -> WorkRes
     Ok(())
 }
 
-/// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed.
+/// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed. A damaged one cannot.
 fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<ConnectionUse>>> {
     let mut statement = store.prepare_cached(
-        "SELECT runs.id, runs.flow, runs.status, events.event FROM good_runs AS runs JOIN good_events AS events ON run = id AND seq = 1
-         WHERE status IN (?1, ?2) ORDER BY started_at DESC",
+        "SELECT runs.id, runs.flow, runs.status, events.event
+         FROM all_runs AS runs JOIN all_events AS events ON run = id AND seq = 1
+         WHERE status IN (?1, ?2) AND runs.intact AND events.intact ORDER BY started_at DESC",
     )?;
     let mut rows = statement.query([RunStatus::Running.as_str(), RunStatus::Failed.as_str()])?;
     let mut uses: BTreeMap<String, Vec<ConnectionUse>> = BTreeMap::new();
@@ -268,7 +285,8 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
 
 /// Returns the saved flows by the connections they use.
 fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<FlowUse>>> {
-    let mut statement = store.prepare_cached("SELECT name, active, connections FROM good_kept_flows ORDER BY name")?;
+    let mut statement =
+        store.prepare_cached("SELECT name, active, connections FROM all_kept_flows WHERE intact ORDER BY name")?;
     let mut rows = statement.query([])?;
     let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
     while let Some(row) = rows.next()? {

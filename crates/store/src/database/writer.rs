@@ -27,7 +27,7 @@ use trunkline_core::{Error, ErrorKind, Result, RunId, StoreFault};
 use crate::{
     database::Row,
     files::{CommitMark, file_fault},
-    sqlite::{WorkError, WorkResult, execute, fault, fault_of, schema},
+    sqlite::{WorkError, WorkResult, authentication, execute, fault, fault_of, schema},
 };
 
 /// The capacity of the queue in jobs; further callers wait.
@@ -379,7 +379,7 @@ fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlit
     if committed.is_err() && !connection.is_autocommit() {
         let _ = execute(connection, "ROLLBACK");
     }
-    committed
+    committed.map_err(authentication::name_row)
 }
 
 fn write(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {

@@ -31,6 +31,9 @@ pub struct SavedFlow {
     /// What its user has to know about its trigger.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<TriggerFinding>,
+    /// What is damaged, with what to do, if it cannot be read: only its name is known then. It is set in lists only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
     /// When it was first saved.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -118,7 +121,7 @@ pub trait FlowStore: Send + Sync {
     /// with another document. `not_found` if the flow to replace was removed.
     async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()>;
 
-    /// Returns all saved flows, sorted by name.
+    /// Returns all saved flows, sorted by name. One that is [damaged](SavedFlow::damaged) does not hide the others.
     ///
     /// # Errors
     ///

@@ -132,6 +132,7 @@ impl ConnectionStore for MemoryStore {
             updated_at: stored.updated_at,
             sign_in: tables.vault.get(name).map(|(_, sign_in)| sign_in.clone()),
             used_by: runs.remove(name).unwrap_or_default(),
+            damaged: None,
             flows: flows.remove(name).unwrap_or_default(),
         };
         Ok(tables.connections.iter().map(summary).collect())

@@ -57,6 +57,7 @@ impl FlowStore for MemoryStore {
             token_hash: known.as_ref().and_then(|known| known.token_hash.clone()),
             has_secret: known.as_ref().is_some_and(|known| known.has_secret),
             findings: Vec::new(),
+            damaged: None,
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
