@@ -50,7 +50,7 @@ pub(crate) struct CommitMark(File);
 const DIRECTORY: &str = "commits";
 /// The length of the file: 19 digits and a line break.
 const LENGTH: u64 = 20;
-/// A flush of the mark for so many flushes of the store.
+/// The number of commits between two flushes of the mark.
 const FLUSHED: i64 = 256;
 /// Twice what a power failure can undo, because a process can be killed before it flushes the mark, and twice for the
 /// commits of other processes meanwhile.
