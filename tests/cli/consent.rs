@@ -66,6 +66,59 @@ async fn a_trigger_is_active_if_that_is_named_and_a_new_one_in_place_of_none_is_
     assert_eq!(flows(&cli).await[0]["active"], false);
 }
 
+/// An active flow was agreed to with what starts it and what it reaches. A new version with more than that is not active,
+/// and says so. The twin: with the option, it is.
+#[tokio::test]
+async fn a_new_version_that_starts_by_something_else_is_active_only_if_that_is_named() {
+    let cli = Cli::default();
+    for name in ["one", "two"] {
+        cli.add(&json!({
+            "name": name, "connector": "mediavalet-v1.0", "authentication": "oauth2", "flows": "client_credentials",
+            "subscriptionKey": "k", "clientId": "id", "clientSecret": "s"
+        }))
+        .await;
+    }
+    let flow = |trigger: &Value, more: bool| {
+        let mut connections = json!({ "a": "mediavalet" });
+        let mut steps = vec![json!({ "id": "call", "action": "user.current", "connection": "a" })];
+        if more {
+            connections["b"] = "mediavalet".into();
+            steps.push(json!({ "id": "more", "action": "user.current", "connection": "b" }));
+        }
+        json!({ "name": "theirs", "connections": connections, "trigger": trigger, "steps": steps }).to_string()
+    };
+    let schedule = json!({ "schedule": { "cron": "@yearly" } });
+    let poll =
+        json!({ "poll": { "action": "category.list", "connection": "a", "key": "{{ item.id }}", "every": "1h" } });
+    let hook = json!({ "webhook": {} });
+    let one = &["--connection", "a=one"][..];
+    for (before, after, more, reason) in [
+        (&schedule, &json!({ "schedule": { "cron": "@daily" } }), one, None),
+        (&hook, &json!({ "webhook": { "methods": ["PUT"] } }), &[], None),
+        (&schedule, &hook, one, Some("another kind of trigger")),
+        (&hook, &schedule, &[], Some("another kind of trigger")),
+        (&schedule, &poll, one, Some("another kind of trigger")),
+        (&poll, &poll, one, None),
+        (&poll, &poll, &["--connection", "a=two"], Some("watches another connection")),
+        (&schedule, &schedule, &["--connection", "b=two"], Some("connections that it did not use")),
+        (&schedule, &schedule, &["--connection", "b=one"], None),
+    ] {
+        let file = cli.write("theirs.json", &flow(before, false));
+        let replace = ["flow", "add", &file, "--replace", "--json"];
+        let _ = cli.run(&["flow", "remove", "theirs"]).await;
+        cli.run(&["flow", "add", &file, "--connection", "a=one", "--activate"]).await.expect(0);
+        cli.write("theirs.json", &flow(after, more.contains(&"b=one") || more.contains(&"b=two")));
+        let added = cli.run(&[&replace, more].concat()).await.expect(0).json();
+        assert_eq!(added["added"]["active"], reason.is_none(), "{before} {after} {more:?}");
+        let warnings = added["warnings"].to_string();
+        assert_eq!(warnings.contains("not any more"), reason.is_some(), "{warnings}");
+        assert!(warnings.contains(reason.unwrap_or_default()), "{warnings}");
+        assert_eq!(warnings.contains("activate_flow"), reason.is_some(), "{warnings}");
+        let named = cli.run(&[&replace, more, &["--activate"]].concat()).await.expect(0).json();
+        assert_eq!(named["added"]["active"], true, "{before} {after} {more:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_webhook_accepts_no_call_before_it_is_activated() {
     let cli = Cli::default();

@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::json;
-use trunkline_tests::{Cli, Dice, fixture};
+use trunkline_tests::{Cli, Dice, fixture, serve::Serve};
 
 /// Returns a command line whose store has a connection and a run.
 async fn used() -> Cli {
@@ -150,4 +150,49 @@ async fn a_copied_data_directory_starts_nothing_until_it_is_adopted() {
     }
     copy.run(&["store", "adopt"]).await.expect(0);
     copy.run(&run).await.expect(0);
+}
+
+/// A damaged row hides no other entry of a list, and stops no other trigger.
+#[tokio::test]
+async fn a_damaged_entry_is_listed_beside_the_others_and_can_be_removed() {
+    let cli = used().await;
+    for name in ["one", "three", "two"] {
+        let flow = json!({ "name": name, "trigger": { "schedule": { "cron": "@yearly" } }, "steps": [] });
+        cli.run(&["flow", "add", &cli.write("flow.json", &flow.to_string()), "--activate"]).await.expect(0);
+    }
+    let lists = async |code: i32| {
+        let flows = cli.run(&["flow", "list"]).await.expect(code);
+        let json = cli.run(&["flow", "list", "--json"]).await.expect(code).json();
+        (flows, json, cli.run(&["connection", "list"]).await.expect(code))
+    };
+    // The twin: the rows as they were written.
+    let (_, json, _) = lists(0).await;
+    assert_eq!((&json[0]["active"], &json[0]["damaged"]), (&json!(true), &json!(null)));
+    let sqlite = rusqlite::Connection::open(cli.data().join("trunkline.db")).unwrap();
+    let edits = "UPDATE kept_flows SET updated_at = 1 WHERE name = 'one'; UPDATE connections SET connector = 'x';
+        UPDATE flows SET document = '{}' WHERE version = (SELECT version FROM kept_flows WHERE name = 'three')";
+    sqlite.execute_batch(edits).unwrap();
+    drop(sqlite);
+    let (flows, json, connections) = lists(3).await;
+    assert!(flows.stdout.contains("damaged") && flows.stdout.contains("two"), "{flows:?}");
+    assert!(flows.stderr.contains("the row one of the table kept_flows is damaged"), "{flows:?}");
+    assert!(flows.stderr.contains("2 of 3 flows cannot be read"), "{flows:?}");
+    assert!(json[1]["damaged"].as_str().unwrap().contains("of the table flows is damaged"), "{json}");
+    assert!(json[0]["damaged"].is_string() && json[2]["damaged"].is_null() && json[2]["active"] == true, "{json}");
+    assert!(connections.stderr.contains("the row dam of the table connections is damaged"), "{connections:?}");
+    let serve = Serve::start(&cli).await;
+    for _ in 0..100 {
+        if serve.get("/health").await.1["findings"] == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let (status, health) = serve.get("/health").await;
+    assert_eq!((status, &health["findings"]), (200, &json!(2)), "{health}");
+    drop(serve);
+    for name in ["one", "three"] {
+        cli.run(&["flow", "remove", name]).await.expect(0);
+    }
+    cli.run(&["connection", "remove", "dam", "--force"]).await.expect(0);
+    lists(0).await;
 }

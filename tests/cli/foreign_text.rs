@@ -15,10 +15,14 @@ const HOSTILE: [&str; 6] = [
     " \u{3000}=HYPERLINK(\"http://x\")",
 ];
 
+/// A name of a file, a flow, a connection or a signal that would begin lines, also lines that look like ours.
+const NAME: &str = "a\n  next: FORGED\nFORGED \u{1b}[2J\u{202e}";
+
 /// Returns what is wrong with an output of text: characters that control a terminal, and lines that are not ours.
 fn faults(text: &str) -> Vec<String> {
     let shown = ForeignText(text).lines();
-    let lines = text.lines().filter(|line| line.starts_with("FORGED")).map(str::to_owned);
+    let is_forged = |line: &&str| line.trim_start().trim_start_matches("next: ").starts_with("FORGED");
+    let lines = text.lines().filter(is_forged).map(str::to_owned);
     let controls = (shown != text).then(|| format!("{text:?}"));
     lines.chain(controls).collect()
 }
@@ -159,4 +163,73 @@ async fn errors_about_hostile_documents_control_no_terminal() {
             assert_safe(&command.join(" "), &cli.run(command).await);
         }
     }
+}
+
+/// Each command that shows a name in a text of ours, by the place that shows it.
+#[tokio::test]
+async fn names_of_files_flows_connections_and_signals_begin_no_line() {
+    let cli = Cli::default();
+    let folder = cli.home().join(NAME);
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, document: &Value| {
+        let path = folder.join(format!("{name}.json"));
+        std::fs::write(&path, document.to_string()).unwrap();
+        path.to_string_lossy().into_owned()
+    };
+    let fails = json!({ "name": "fails", "steps": [{ "id": "bad", "fail": NAME }] });
+    let waits = json!({ "name": "waits", "input": {}, "log": "all", "steps": [
+        { "id": "pause", "wait": { "signal": "go", "timeout": "50ms" } }] });
+    let open = json!({ "name": "open", "connections": { "a": "http" }, "steps": [] });
+    let warned = json!({ "name": "warned", "trigger": { "webhook": {} }, "steps": [] });
+    let many = json!({ "name": "many", "steps": [{ "id": NAME, "x": 1 }, { "id": "a", NAME: NAME }] });
+    let [fails, waits, open, warned, many] =
+        [("fails", fails), ("waits", waits), ("open", open), ("warned", warned), ("many", many)]
+            .map(|(name, document)| write(name, &document));
+    let connection = write(
+        "connection",
+        &json!({ "name": NAME, "connector": "http-v1.0", "authentication": "none",
+        "endpointUrl": "https://api.example.com" }),
+    );
+    let token = json!({ "name": "token", "connector": "http-v1.0", "authentication": "bearer", "token": { "env": NAME },
+        "endpointUrl": "https://api.example.com" });
+    let token = write("token", &token);
+    let gone = folder.join("gone").to_string_lossy().into_owned();
+    let mut shown = 0;
+    for (place, command) in [
+        ("the error of a `fail` step", &["run", &*fails][..]),
+        ("the last line of a check that found nothing", &["flow", "validate", &waits]),
+        ("the last line of a check with warnings", &["flow", "validate", &warned]),
+        ("the last line of a check with errors", &["flow", "validate", &many]),
+        ("the error of a flow with several errors", &["flow", "add", &many]),
+        ("the error of a flow without its connections", &["flow", "add", &open]),
+        ("the note that says which file is run", &["run", &waits]),
+        ("the error of a file that does not exist", &["run", &gone]),
+        ("the error of a flow that is not saved", &["run", NAME]),
+        ("the error of a document with a reference", &["connection", "add", &token]),
+        ("the note on an added connection", &["connection", "add", &connection]),
+        ("the list of connections", &["connection", "list"]),
+        ("the check of a connection", &["connection", "check", NAME]),
+        ("the note on a removed connection", &["connection", "remove", NAME]),
+        ("the error of a call", &["call", "http.request", "--connection", NAME]),
+        ("the error of a binding", &["run", &open, "--connection", &format!("a={NAME}")]),
+        ("the error of an unknown binding", &["run", &fails, "--connection", &format!("{NAME}=a")]),
+        ("the error of an input", &["run", &fails, "--input", NAME]),
+        ("the error of a folder of connectors", &["connectors", "--connectors", &gone]),
+        ("the error of a run", &["runs", "show", NAME]),
+    ] {
+        let output = cli.run(command).await;
+        assert_safe(place, &output);
+        // What is shown of the name, in one line: the twin of the exact name in JSON below.
+        shown += usize::from([&output.stdout, &output.stderr].iter().any(|text| text.contains("a   next: FORGED")));
+        assert_safe(&format!("{place}, logged"), &cli.run(&[command, &["--log", "debug"]].concat()).await);
+    }
+    assert!(shown >= 12, "void: {shown} outputs have the name");
+    let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
+    let run = runs.as_array().unwrap().iter().find(|run| run["flow"] == "fails").unwrap()["id"].clone();
+    let run = run.as_str().unwrap();
+    for command in [&["runs", "show", run][..], &["runs", "tail", run], &["runs", "signal", run, NAME]] {
+        assert_safe(&command.join(" "), &cli.run(command).await);
+    }
+    let error = cli.run(&["runs", "show", run, "--json"]).await.expect(0).json()["error"]["message"].clone();
+    assert_eq!((error.as_str().unwrap(), faults(NAME).len()), (NAME, 3), "the twin: in JSON, the text is exact");
 }

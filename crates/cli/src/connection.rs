@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline::{
     FinishedSignIn, Provide, Runtime,
-    core::{ConnectorSpec, Error, ErrorKind, ReauthCause, Result, SignInState, Timestamp},
+    core::{ConnectorSpec, Error, ErrorKind, ForeignText, ReauthCause, Result, SignInState, Timestamp},
     operations::{
         Caller, Empty,
         catalogue::{ConnectorSummary, ListConnectors},
@@ -47,14 +47,14 @@ pub(crate) async fn connection(
             };
             add(runtime, ConnectionsToAdd { connections, replace, allow_references }, output).await?;
         }
-        ConnectionCommand::List => list(runtime, output).await?,
+        ConnectionCommand::List => return list(runtime, output).await,
         ConnectionCommand::Show { name } => {
             output.json(&runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name }).await?);
         }
         ConnectionCommand::Check { name } => return check(runtime, name, output).await,
         ConnectionCommand::Authorize { name, port, paste } => {
             let finished = authorize(runtime, name, port, paste, output).await?;
-            output.show(&finished, || format!("{} is signed in.", finished.authorized));
+            output.show(&finished, || format!("{} is signed in.", ForeignText(&finished.authorized)));
         }
         ConnectionCommand::Discover { issuer, into: None } => {
             discover(runtime, DiscoveryQuery { issuer, allow_private_network: private_network }, output).await?;
@@ -81,7 +81,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
     let allowed = ConnectionsToAdd { allow_references: true, ..input.clone() };
     let added = match runtime.execute::<AddConnections>(&Caller::owner(), input).await {
         Err(error) if error.kind() == ErrorKind::Permission => {
-            match output.yes(&format!("{}\nAllow this?", error.message())) {
+            match output.yes(&format!("{}\nAllow this?", ForeignText(error.message()))) {
                 Some(true) => runtime.execute::<AddConnections>(&Caller::owner(), allowed).await?,
                 _ => return Err(error),
             }
@@ -90,13 +90,13 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
     };
     output.warnings(&added.warnings);
     output.show(&added, || {
-        let names = added.added.as_slice().iter();
+        let names = added.added.as_slice().iter().map(|one| ForeignText(one));
         names.map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
     });
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
+async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
     let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
     let now = runtime.now();
@@ -104,7 +104,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
         let rows = all.iter().map(|one| list_row(&connectors, one, now));
         table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
     });
-    Ok(())
+    Ok(output.damaged("connections", all.len(), all.iter().filter_map(|one| one.damaged.as_ref())))
 }
 
 async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) -> Result<()> {
@@ -114,13 +114,17 @@ async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) ->
         let why = describe(error);
         output.warn(&format!("{name} is removed, but its login server did not revoke its tokens: {why}"));
     }
-    output.show(&worded(&removed), || format!("Removed {name}, with its secrets and tokens."));
+    output.show(&worded(&removed), || format!("Removed {}, with its secrets and tokens.", ForeignText(name)));
     Ok(())
 }
 
 fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
     let sign_in = connection.sign_in.as_ref();
-    let sign_in = sign_in.map_or_else(|| "not yet".to_owned(), |one| state_text(&one.at(now)));
+    let sign_in = match sign_in {
+        _ if connection.damaged.is_some() => "damaged".to_owned(),
+        Some(one) => state_text(&one.at(now)),
+        None => "not yet".to_owned(),
+    };
     let runs = if connection.used_by.len() > 3 {
         format!("{} runs", connection.used_by.len())
     } else {
@@ -162,7 +166,7 @@ async fn check(runtime: &Runtime, name: String, output: &Output) -> Result<ExitC
     output.show(&worded(&report), || {
         let rows = report.stages.iter().map(|one| [one.stage, &one.target, one.outcome.as_str()]);
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
-        let works = if report.ok { format!("{} works.", report.connection) } else { String::new() };
+        let works = if report.ok { format!("{} works.", ForeignText(&report.connection)) } else { String::new() };
         format!("{}\n\n{}{works}", table(&["Stage", "Target", "Result"], rows), Output::findings(&report.findings))
     });
     Ok(if report.ok { exit::DONE } else { exit::FAULTS }.into())
@@ -193,7 +197,7 @@ async fn discover_into(runtime: &Runtime, target: DiscoveryTarget, output: &Outp
         let rows = changed.settings.iter().map(|(setting, value)| {
             vec![setting.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]
         });
-        let (table, name) = (table(&["Setting", "Value"], rows), &changed.changed);
+        let (table, name) = (table(&["Setting", "Value"], rows), ForeignText(&changed.changed));
         format!("{table}\nThese settings of {name} were changed. `trunkline connection check {name}` tries it.")
     });
     Ok(())

@@ -4,8 +4,8 @@
 use std::{collections::BTreeMap, io::IsTerminal};
 
 use trunkline::{
-    Runtime,
-    core::{ConnectorSpec, Error, ErrorKind, Result},
+    Runtime, activation_reason,
+    core::{ConnectorSpec, Error, ErrorKind, ForeignText, Result},
     flow::Flow,
     operations::{
         Caller, Empty,
@@ -45,12 +45,9 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
         return Ok(());
     };
     let name = FlowName { name: flow.name().to_owned() };
-    let previous = match runtime.execute::<GetFlow>(&Caller::owner(), name).await {
-        Ok(previous) if draft.replace => Some(previous.flow),
-        _ => None,
-    };
+    let previous = runtime.execute::<GetFlow>(&Caller::owner(), name).await.ok().filter(|_| draft.replace);
     let is_bound = |binding: &String| {
-        let kept = previous.as_ref().is_some_and(|one| one.connections.contains_key(binding));
+        let kept = previous.as_ref().is_some_and(|one| one.flow.connections.contains_key(binding));
         kept || draft.connections.contains_key(binding)
     };
     // A misspelt binding is reported first.
@@ -61,8 +58,12 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
     if draft.active != Some(false) && !unbound.is_empty() {
         let fitting = fitting(runtime, &unbound).await?;
         let agreed = fitting.clone().filter(|fitting| {
-            let pairs: Vec<_> = fitting.iter().map(|(binding, name)| format!("  {binding}={name}")).collect();
-            let question = format!("{} would use these connections:\n{}\nBind them?", flow.name(), pairs.join("\n"));
+            let pairs: Vec<_> = fitting
+                .iter()
+                .map(|(binding, name)| format!("  {}={}", ForeignText(binding), ForeignText(name)))
+                .collect();
+            let pairs = pairs.join("\n");
+            let question = format!("{} would use these connections:\n{pairs}\nBind them?", ForeignText(flow.name()));
             answers.yes(&question) == Some(true)
         });
         match agreed {
@@ -70,9 +71,16 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
             None => return Err(not_bound(draft, &flow, &unbound, fitting.unwrap_or_default())),
         }
     }
-    let has_new_trigger = flow.trigger().is_some() && !previous.is_some_and(|one| one.active);
-    if draft.active.is_none() && has_new_trigger {
-        draft.active = answers.yes(&format!("The trigger of {} starts runs by itself. Activate it?", flow.name()));
+    let stays = previous.filter(|one| one.flow.active).is_some_and(|one| {
+        let mut connections = one.flow.connections.clone();
+        connections.retain(|binding, _| flow.connections().contains_key(binding));
+        connections.extend(draft.connections.clone());
+        Flow::from_value(one.document)
+            .is_ok_and(|before| activation_reason(&one.flow, &before, &flow, &connections).is_none())
+    });
+    if draft.active.is_none() && flow.trigger().is_some() && !stays {
+        let name = ForeignText(flow.name());
+        draft.active = answers.yes(&format!("The trigger of {name} starts runs by itself. Activate it?"));
     }
     Ok(())
 }
@@ -185,6 +193,25 @@ mod tests {
         let (_, saved) = add(json!({ "active": false }), None).await;
         let saved = saved.unwrap();
         assert_eq!((&saved["active"], &saved["connections"]), (&json!(false), &json!({})));
+    }
+
+    /// An active flow that starts by the same stays active without a question; the twin starts by something else.
+    #[tokio::test]
+    async fn another_kind_of_trigger_is_asked_for_again() {
+        let runtime = Runtime::new(Registry::discover().unwrap(), Ports::in_memory());
+        let (daily, hook) = (json!({ "schedule": { "cron": "@daily" } }), json!({ "webhook": {} }));
+        let draft = |trigger: &Value, active: Option<bool>| -> FlowDraft {
+            let document = json!({ "name": "theirs", "trigger": trigger, "steps": [] }).to_string();
+            let flow = json!({ "file": "theirs.json", "document": document });
+            serde_json::from_value(json!({ "flow": flow, "replace": active.is_none(), "active": active })).unwrap()
+        };
+        runtime.execute::<SaveFlow>(&Caller::owner(), draft(&daily, Some(true))).await.unwrap();
+        for (trigger, is_asked) in [(&daily, false), (&hook, true)] {
+            let (mut draft, user) = (draft(trigger, None), User(None, RefCell::default()));
+            complete(&runtime, &mut draft, &user).await.unwrap();
+            let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
+            assert_eq!((!user.1.into_inner().is_empty(), !saved.added.active), (is_asked, is_asked), "{trigger}");
+        }
     }
 
     /// The sabotage twin: a user that agrees to everything gives the file both.

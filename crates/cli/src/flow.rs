@@ -34,6 +34,7 @@ pub(crate) async fn validate(
 ) -> Result<ExitCode> {
     let input = FlowCandidate { flow: sibling_flows::read_flow(file)?, connections };
     let report = runtime.execute::<ValidateFlow>(&Caller::owner(), input).await?;
+    let file = ForeignText(file);
     output.show(&worded(&report), || match (report.errors, report.warnings) {
         (0, 0) => format!("{file} is valid."),
         (0, warnings) => {
@@ -67,17 +68,17 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
             add(runtime, draft, output).await?;
         }
-        FlowCommand::List => list(runtime, output).await?,
+        FlowCommand::List => return list(runtime, output).await,
         FlowCommand::Show(FlowArgument { name }) => {
             output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?)
         }
         FlowCommand::Activate(FlowArgument { name }) => {
             let done = runtime.execute::<ActivateFlow>(owner, FlowName { name }).await?;
-            output.show(&done, || format!("{} is active.", done.activated));
+            output.show(&done, || format!("{} is active.", ForeignText(&done.activated)));
         }
         FlowCommand::Deactivate(FlowArgument { name }) => {
             let done = runtime.execute::<DeactivateFlow>(owner, FlowName { name }).await?;
-            let name = &done.deactivated;
+            let name = ForeignText(&done.deactivated);
             output.show(&done, || {
                 format!("{name} is inactive: its trigger starts no runs, `trunkline run {name}` still does.")
             });
@@ -90,7 +91,10 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Remove(FlowArgument { name }) => {
             let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
             output.show(&done, || {
-                format!("Removed {}, with what its trigger remembered. Its runs are still there.", done.removed)
+                format!(
+                    "Removed {}, with what its trigger remembered. Its runs are still there.",
+                    ForeignText(&done.removed)
+                )
             });
         }
     }
@@ -112,7 +116,7 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
         let FlowAdded { added, webhook, .. } = &saved;
-        let SavedFlow { name, version, .. } = added;
+        let (name, version) = (ForeignText(&added.name), &added.version);
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
         if !added.active {
@@ -124,7 +128,7 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
+async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
         let rows = all.iter().map(|summary| {
@@ -141,7 +145,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
         );
         text
     });
-    Ok(())
+    Ok(output.damaged("flows", all.len(), all.iter().filter_map(|one| one.flow.damaged.as_ref())))
 }
 
 /// Returns the lines about something that was found about the trigger of a flow.
@@ -150,7 +154,7 @@ fn finding(flow: &str, found: &TriggerFinding) -> String {
     let items = items.map(|number| format!("{}, ", count_of(number))).unwrap_or_default();
     let place = place.as_ref().map(|place| format!(" ({})", ForeignText(place))).unwrap_or_default();
     let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
-    format!("\n{flow}: {items}{}{place}, since {}{hint}", ForeignText(what), time(*since))
+    format!("\n{}: {items}{}{place}, since {}{hint}", ForeignText(flow), ForeignText(what), time(*since))
 }
 
 fn count_of(items: u64) -> String {
@@ -163,7 +167,7 @@ async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Outpu
     let secret = secret.ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")))?;
     let input = WebhookSecret { name, secret };
     let done = runtime.execute::<SetWebhookSecret>(&Caller::owner(), input).await?;
-    output.show(&done, || format!("The secret of {} is saved, encrypted.", done.kept));
+    output.show(&done, || format!("The secret of {} is saved, encrypted.", ForeignText(&done.kept)));
     Ok(())
 }
 
@@ -175,7 +179,11 @@ fn webhook_text(path: &str) -> String {
 }
 
 fn activity(flow: &SavedFlow) -> &'static str {
-    if flow.active { "active" } else { "inactive" }
+    match flow.active {
+        _ if flow.damaged.is_some() => "damaged",
+        true => "active",
+        false => "inactive",
+    }
 }
 
 #[cfg(test)]

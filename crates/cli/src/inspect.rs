@@ -178,10 +178,12 @@ fn call_text(entry: &LogEntry) -> String {
     let LogEntry { step, item, attempt, action, connection, .. } = entry;
     let item = item.as_ref().map(|item| format!(" [{item}]")).unwrap_or_default();
     let mut text = format!(
-        "{}Z  {}{}, attempt {attempt}: {action} on {connection}, {}",
+        "{}Z  {}{}, attempt {attempt}: {} on {}, {}",
         time(entry.at),
         ForeignText(step),
         ForeignText(&item),
+        ForeignText(action),
+        ForeignText(connection),
         duration(entry.took)
     );
     let parts = [("input", Some(&entry.input)), ("output", entry.output.as_ref()), ("error", entry.error.as_ref())];

@@ -9,7 +9,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 use trunkline::{
-    core::{Error, ErrorKind, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Result, Secret},
     environment_variable,
     store::{KeySource, Store},
 };
@@ -73,7 +73,10 @@ pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output
         }
         match &key {
             KeySource::File(file) => {
-                text += &format!("\nBack up {}: without it, connections cannot be read.", file.display());
+                text += &format!(
+                    "\nBack up {}: without it, connections cannot be read.",
+                    ForeignText(&file.to_string_lossy())
+                );
             }
             KeySource::Value(_) => {
                 text += &format!("\nFrom now on, start Trunkline with the value of {NEW_KEY} as TRUNKLINE_KEY.");
@@ -83,7 +86,7 @@ pub(crate) async fn key(data: &Path, key: KeySource, command: KeyCommand, output
             text += &format!(
                 "\nThe old key is in {}. This data directory does not need it any more; earlier backups do, and other \
                  data directories may. Delete it when they are gone.",
-                old.display()
+                ForeignText(&old.to_string_lossy())
             );
         }
         text

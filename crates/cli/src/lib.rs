@@ -48,7 +48,7 @@ use futures::TryStreamExt;
 use serde::Serialize;
 use trunkline::{
     ListedItem, Ports, Runtime,
-    core::{Error, ErrorKind, Registry, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Registry, Result, Secret},
     default_data, default_key, environment_variable,
     operations::{
         Caller,
@@ -274,7 +274,9 @@ struct Adopted<'a> {
 
 fn adopt(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
     Store::adopt(data, key)?;
-    output.show(&Adopted { adopted: data }, || format!("{} is the owner of its name now.", data.display()));
+    output.show(&Adopted { adopted: data }, || {
+        format!("{} is the owner of its name now.", ForeignText(&data.to_string_lossy()))
+    });
     Ok(exit::DONE.into())
 }
 

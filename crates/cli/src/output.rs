@@ -147,6 +147,16 @@ impl Output {
         }
     }
 
+    /// Reports the entries of a list that are damaged, and returns the exit code of the list.
+    pub(crate) fn damaged<'a>(self, what: &str, total: usize, damaged: impl Iterator<Item = &'a String>) -> ExitCode {
+        let count = damaged.map(|one| self.warn(one)).count();
+        if count == 0 {
+            return exit::DONE.into();
+        }
+        self.warn(&format!("{count} of {total} {what} cannot be read"));
+        exit::FAULTS.into()
+    }
+
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
         self.note(&worded(&Failure { error }), || format!("error: {}", describe(error)));

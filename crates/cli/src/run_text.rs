@@ -11,7 +11,8 @@ use crate::output::time;
 /// Formats the status of a run and the outcomes of its items.
 pub(crate) fn summary(view: &RunView) -> String {
     let RunView { run, progress } = view;
-    let mut text = format!("run {} of {} (version {}): {}\n", run.id, run.flow, run.version, run.status.as_str());
+    let mut text =
+        format!("run {} of {} (version {}): {}\n", run.id, ForeignText(&run.flow), run.version, run.status.as_str());
     if let Some(retry) = &run.retry {
         text += &format!("this is a rerun of the failed items of run {}\n", retry.run);
     }
@@ -89,9 +90,13 @@ pub(crate) fn wait_text(run: &RunId, step: &StepPath, wait: &Waiting) -> String 
     let (until, step) = (time(wait.until), foreign(step));
     match &wait.signal {
         None => format!("{step} waits until {until} (UTC)"),
-        Some(name) => format!(
-            "{step} waits for the signal {name}, until {until} (UTC) at most: `trunkline runs signal {run} {name}` sends it"
-        ),
+        Some(name) => {
+            let name = ForeignText(name);
+            format!(
+                "{step} waits for the signal {name}, until {until} (UTC) at most: `trunkline runs signal {run} {name}` \
+                 sends it"
+            )
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, process::ExitCode};
 use serde_json::Value;
 use trunkline::{
     RunView, Runtime,
-    core::{ErrorKind, Result},
+    core::{ErrorKind, ForeignText, Result},
     engine::Verdict,
     operations::{
         Caller, Empty, FlowChoice,
@@ -52,7 +52,8 @@ pub(crate) async fn run(
 async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<String>)> {
     let in_file = || {
         let file = read_flow(name)?;
-        let what = flow_name(&file).map(|flow| format!("the flow {flow} in the file {name}"));
+        let what =
+            flow_name(&file).map(|flow| format!("the flow {} in the file {}", ForeignText(&flow), ForeignText(name)));
         Ok((FlowChoice::File(file), what))
     };
     if name == "-" || name.contains(['/', '\\']) {
@@ -60,7 +61,7 @@ async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<Str
     }
     match runtime.execute::<GetFlow>(&Caller::owner(), FlowName { name: name.to_owned() }).await {
         Ok(saved) => {
-            let what = format!("the saved flow {name}, version {}", saved.flow.version);
+            let what = format!("the saved flow {}, version {}", ForeignText(name), saved.flow.version);
             Ok((FlowChoice::Saved(name.to_owned()), Some(what)))
         }
         Err(error) if error.kind() == ErrorKind::NotFound && Path::new(name).exists() => in_file(),
@@ -120,7 +121,7 @@ pub(crate) async fn runs(
         RunsCommand::Signal { id, name, payload } => {
             let input = SignalRequest { run: id, name, payload: json_argument(&payload, "--payload", output)? };
             let sent = runtime.execute::<SignalRun>(owner, input).await?;
-            let (name, id) = (&sent.name, &sent.signalled);
+            let (name, id) = (ForeignText(&sent.name), &sent.signalled);
             output.show(&sent, || match sent.working {
                 true => format!("Sent the signal {name} to run {id}."),
                 false => {

@@ -3,7 +3,10 @@
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use serde::Serialize;
-use trunkline::{Runtime, core::Result};
+use trunkline::{
+    Runtime,
+    core::{ForeignText, Result},
+};
 use trunkline_server::{ApiToken, ServeOptions, Server};
 
 use crate::{
@@ -34,7 +37,9 @@ pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve,
     let server = Server::start(runtime, options).await?;
     let address = format!("http://{}", server.address());
     output.show(&Started { address: &address, token_file: file.as_deref() }, || {
-        let location = file.as_ref().map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| file.display().to_string());
+        let location = file
+            .as_ref()
+            .map_or("TRUNKLINE_API_TOKEN".to_owned(), |file| ForeignText(&file.to_string_lossy()).to_string());
         format!("Trunkline serves at {address}/ until Ctrl-C. The API requires the token in {location}.")
     });
     tokio::select! {

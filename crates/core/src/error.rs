@@ -33,7 +33,7 @@ pub use diagnostic::{Diagnostic, Severity, SourceLocation};
 pub use next_step::NextStep;
 pub(crate) use next_step::{AdviceMembers, joined};
 
-use crate::Redactor;
+use crate::{ForeignText, Redactor};
 
 /// The result of fallible functions in Trunkline.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -116,6 +116,8 @@ struct Parts {
     details: Vec<ErrorDetail>,
     findings: Vec<Diagnostic>,
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    /// Whether the message has several lines of ours. The text of others is one line.
+    has_lines: bool,
 }
 
 impl Error {
@@ -131,7 +133,16 @@ impl Error {
             details: Vec::new(),
             findings: Vec::new(),
             source: None,
+            has_lines: false,
         }))
+    }
+
+    /// As [`Error::new`], with further lines in the message. It is the only error whose message has some.
+    pub(crate) fn of_lines(kind: ErrorKind, first: &str, further: impl IntoIterator<Item = String>) -> Self {
+        let further = further.into_iter().map(|line| format!("\n  {}", ForeignText(&line)));
+        let mut error = Error::new(kind, format!("{}{}", ForeignText(first), further.collect::<String>()));
+        error.0.has_lines = true;
+        error
     }
 
     /// Sets what the user can do next, as plain advice. It replaces all earlier advice and names no command: what a
@@ -302,33 +313,24 @@ impl Error {
     }
 
     /// Returns everything that is known as text on several lines: message, kind, facts, causes, and the advice in the
-    /// wording of a door. `word` words one step.
+    /// wording of a door. `word` words one step. What others wrote begins no line, see [`ForeignText`].
     pub fn describe(&self, word: impl Fn(&NextStep) -> String) -> String {
-        let mut text = format!("{} ({})", indented(&self.0.message), self.0.kind.as_str());
+        let message = ForeignText(&self.0.message);
+        let message = if self.0.has_lines { message.lines() } else { message.to_string() };
+        let mut text = format!("{message} ({})", self.0.kind.as_str());
         for (key, value) in self.facts() {
-            text += &format!("\n  {key}: {}", one_line(value));
+            text += &format!("\n  {}: {}", ForeignText(key), ForeignText(value));
         }
         let mut cause = self.0.source.as_deref().map(|source| source as &dyn std::error::Error);
         while let Some(error) = cause {
-            text += &format!("\n  because: {}", one_line(&error.to_string()));
+            text += &format!("\n  because: {}", ForeignText(&error.to_string()));
             cause = error.source();
         }
         if let Some(advice) = self.advice_in(word) {
-            text += &format!("\n  next: {}", one_line(&advice));
+            text += &format!("\n  next: {}", ForeignText(&advice));
         }
         text
     }
-}
-
-/// Returns a message whose further lines are indented, so that none of them looks like another message.
-fn indented(message: &str) -> String {
-    let mut lines = message.lines();
-    let first = lines.next().unwrap_or_default().to_owned();
-    lines.fold(first, |text, line| text + "\n  " + line.strip_prefix("  ").unwrap_or(line))
-}
-
-fn one_line(text: &str) -> Cow<'_, str> {
-    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ").into() } else { text.into() }
 }
 
 /// Writes the message only.
@@ -365,5 +367,40 @@ mod pairs {
         let object = Map::<String, Value>::deserialize(d)?;
         let text = |value: Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         Ok(object.into_iter().map(|(key, value)| (Cow::Owned(key), text(value))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOSTILE: &str = "a\n  next: FORGED\u{1b}[2J\u{202e}\u{2028}FORGED\r\n  next: FORGED";
+
+    /// Returns the lines that begin with text of others.
+    fn forged(text: &str) -> usize {
+        let begins = |line: &&str| line.trim_start().starts_with("next: FORGED") || line.starts_with("FORGED");
+        text.lines().filter(begins).count()
+    }
+
+    #[test]
+    fn text_of_others_begins_no_line_of_an_error() {
+        let findings = [Diagnostic::error("/a", HOSTILE), Diagnostic::error("/b", "b").hint(HOSTILE)];
+        let cause = std::io::Error::other(HOSTILE);
+        for error in [
+            Error::new(ErrorKind::Failed, HOSTILE),
+            Error::new(ErrorKind::Failed, "a").with("title", HOSTILE).hint(HOSTILE).source(cause),
+            Error::new(ErrorKind::Failed, "a").with(HOSTILE, "b").setting(HOSTILE),
+            Diagnostic::into_error(HOSTILE, &findings).expect("two errors"),
+            Diagnostic::into_error(HOSTILE, &findings[..1]).expect("one error"),
+        ] {
+            let text = error.describe(NextStep::to_string);
+            assert_eq!(forged(&text), 0, "{text:?}");
+            assert!(!text.contains(['\u{1b}', '\u{202e}', '\u{2028}', '\r']), "{text:?}");
+        }
+        let two = Diagnostic::into_error("x", &findings).expect("two errors");
+        assert_eq!(two.describe(NextStep::to_string).lines().count(), 3, "each finding has a line of its own: {two:?}");
+        // The twin: the message itself, which programs get, is exact, and begins lines.
+        let error = Error::new(ErrorKind::Failed, HOSTILE);
+        assert_eq!((error.message(), forged(error.message())), (HOSTILE, 2));
     }
 }

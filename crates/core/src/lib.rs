@@ -61,6 +61,7 @@ mod connection;
 mod connector;
 mod error;
 mod files;
+mod foreign_text;
 mod schema;
 mod schema_defaults;
 mod schema_work;
@@ -85,6 +86,7 @@ pub use error::{
 };
 pub use files::file::{FileRef, FileStream, Position};
 pub use files::staging::{STAGED, Staging};
+pub use foreign_text::ForeignText;
 #[doc(hidden)]
 pub use inventory;
 pub use schema::{Schema, schema_of, written_schema_of};
@@ -93,7 +95,7 @@ pub use secrets::secret::{Secret, SecretSource};
 pub use tokio_util::sync::CancellationToken;
 pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};
-pub use values::foreign_text::ForeignText;
+
 pub use values::ids::{RunId, StepPath};
 pub use values::json_error::{JsonError, MAX_NESTING};
 pub use values::kind::kind_of;

@@ -33,8 +33,8 @@ pub struct SaveOptions {
     pub bindings: BTreeMap<String, String>,
     /// The default input, which the input of a run is laid over; `None` leaves it unchanged.
     pub input: Option<Map<String, Value>>,
-    /// Whether the trigger of the flow starts runs. Without it, a trigger that replaces an active one is active, and every
-    /// other one is not.
+    /// Whether the trigger of the flow starts runs. Without it, a flow that replaces an active one is active if it starts by
+    /// the same ([`activation_reason`]), and every other one is not.
     pub active: Option<bool>,
     /// Replace the flow of this name.
     pub replace: bool,
@@ -59,7 +59,7 @@ impl Runtime {
         self.accept(flow, &connections).await?;
         let active = match options.active {
             Some(active) => active,
-            None => self.stays_active(flow, previous.as_ref()).await?,
+            None => self.stays_active(flow, previous.as_ref(), &connections).await?,
         };
         if options.active != Some(false) {
             self.check_bindings(flow, &connections).await?;
@@ -74,7 +74,8 @@ impl Runtime {
             None => false,
         };
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
-        let new = FlowToSave { name, version, document, connections, input, active, restart };
+        let called = called_versions(flow);
+        let new = FlowToSave { name, version, document, connections, input, active, restart, called };
         self.flows().save_flow(new, replaced).await?;
         self.flows().saved_flow(flow.name()).await
     }
@@ -88,31 +89,51 @@ impl Runtime {
         }
     }
 
-    /// Returns whether a flow is active if that is not chosen: if it replaces an active trigger, or if it has none to
-    /// activate. An active flow without a trigger says nothing about a trigger that is new.
-    async fn stays_active(&self, flow: &Flow, previous: Option<&SavedFlow>) -> Result<bool> {
+    /// Returns whether a flow is active if that is not chosen: if it replaces an active one and starts by the same, see
+    /// [`activation_reason`], or if it has no trigger to activate.
+    async fn stays_active(
+        &self,
+        flow: &Flow,
+        previous: Option<&SavedFlow>,
+        connections: &BTreeMap<String, String>,
+    ) -> Result<bool> {
         let Some(previous) = previous else { return Ok(flow.trigger().is_none()) };
-        let had_trigger = async || match self.flow_of(previous).await {
-            Ok(previous) => Ok(previous.trigger().is_some()),
+        if !previous.active || flow.trigger().is_none() {
+            return Ok(previous.active);
+        }
+        match self.flow_of(previous).await {
+            Ok(before) => Ok(activation_reason(previous, &before, flow, connections).is_none()),
             Err(error) if error.kind() == ErrorKind::Config => Ok(false),
             Err(error) => Err(error),
-        };
-        Ok(previous.active && (flow.trigger().is_none() || had_trigger().await?))
+        }
     }
 
     /// Returns what a user has to know before a flow is saved: that its trigger begins again with a first look at its
-    /// list, although it has looked at one before.
+    /// list, although it has looked at one before; and that it is not active any more, if `active` is not chosen.
     ///
     /// # Errors
     ///
     /// `store` if the saved flows or the journal cannot be read.
-    pub async fn trigger_warning(
+    pub async fn trigger_warnings(
         &self,
         flow: &Flow,
         bindings: &BTreeMap<String, String>,
-    ) -> Result<Option<Diagnostic>> {
-        let connections = bindings_to_save(flow, self.previous(flow).await?.as_ref(), bindings.clone());
-        self.first_look_warning(flow, &connections).await
+        active: Option<bool>,
+    ) -> Result<Vec<Diagnostic>> {
+        let previous = self.previous(flow).await?;
+        let connections = bindings_to_save(flow, previous.as_ref(), bindings.clone());
+        let mut warnings = Vec::from_iter(self.first_look_warning(flow, &connections).await?);
+        if let (None, Some(previous)) = (active, previous.filter(|one| one.active))
+            && !self.stays_active(flow, Some(&previous), &connections).await?
+        {
+            let before = self.flow_of(&previous).await.ok();
+            let reason = before.and_then(|before| activation_reason(&previous, &before, flow, &connections));
+            let reason = reason.unwrap_or("the flow that is replaced cannot be read");
+            let message = format!("the flow was active, and is not any more: {reason}");
+            let step = NextStep::ActivateFlow { flow: flow.name().to_owned() };
+            warnings.push(Diagnostic::warning("/trigger", message).next(step));
+        }
+        Ok(warnings)
     }
 
     /// Links a flow with the saved flows that it calls.
@@ -196,12 +217,13 @@ impl Runtime {
             return self.flows().deactivate_flow(name).await;
         }
         let (saved, flow) = self.saved_flow(name).await?;
-        self.accept(&self.link(&flow).await?, &saved.connections).await?;
+        let flow = self.link(&flow).await?;
+        self.accept(&flow, &saved.connections).await?;
         self.check_bindings(&flow, &saved.connections).await?;
         check_secret(&flow, saved.has_secret)?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
-        self.flows().activate_flow(&saved, restart).await
+        self.flows().activate_flow(&saved, &called_versions(&flow), restart).await
     }
 
     /// Removes a saved flow and the deduplication keys of its trigger. Its runs stay.
@@ -350,6 +372,35 @@ impl Runtime {
         }
         Ok(())
     }
+}
+
+/// Returns why a flow that replaces an active one has to be activated again: what starts it, or what it reaches, is not
+/// what its user has agreed to. `before` is the document of the active one, and `connections` are those of the new one.
+pub fn activation_reason(
+    previous: &SavedFlow,
+    before: &Flow,
+    flow: &Flow,
+    connections: &BTreeMap<String, String>,
+) -> Option<&'static str> {
+    let kind = |flow: &Flow| flow.trigger().map(std::mem::discriminant);
+    let polled = |flow: &Flow, connections: &BTreeMap<String, String>| match flow.trigger() {
+        Some(Trigger::Poll(poll)) => connections.get(&poll.action().binding).cloned(),
+        _ => None,
+    };
+    if kind(before) != kind(flow) {
+        return Some("another kind of trigger starts it");
+    }
+    if polled(before, &previous.connections) != polled(flow, connections) {
+        return Some("its trigger watches another connection");
+    }
+    let known: BTreeSet<_> = previous.connections.values().collect();
+    let has_more = connections.values().any(|name| !known.contains(name));
+    has_more.then_some("it uses connections that it did not use before")
+}
+
+/// Returns the versions of the flows that a flow calls, by their names.
+fn called_versions(flow: &Flow) -> BTreeMap<String, String> {
+    flow.linked().iter().map(|(name, called)| (name.clone(), called.version().to_owned())).collect()
 }
 
 /// Returns the bindings that a flow is saved with: those that are given, and those of the flow that it replaces.

@@ -29,7 +29,7 @@ pub use connectors::{registry, with_folder};
 pub use environment::environment_variable;
 pub use export::{Exported, Provide};
 pub use feeds::FeedMemory;
-pub use flows::{Cause, SaveOptions};
+pub use flows::{Cause, SaveOptions, activation_reason};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use runs::ItemPage;

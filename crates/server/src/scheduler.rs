@@ -52,6 +52,8 @@ struct State {
     incomplete: HashMap<String, u64>,
     /// The flows whose last check failed for the first time, in a way that may be a hiccup of the service.
     unconfirmed: HashSet<String>,
+    /// The flows that are damaged and were logged.
+    damaged: HashSet<String>,
 }
 
 impl Scheduler {
@@ -87,12 +89,19 @@ impl Scheduler {
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
         let all = self.runtime.flows().saved_flows().await?;
-        self.health.set_findings(all.iter().filter(|one| one.active && !one.findings.is_empty()).count());
+        let is_found = |one: &&SavedFlow| one.damaged.is_some() || one.active && !one.findings.is_empty();
+        self.health.set_findings(all.iter().filter(is_found).count());
+        for (name, damaged) in all.iter().filter_map(|one| Some((&one.name, one.damaged.as_ref()?))) {
+            if self.lock().damaged.insert(name.clone()) {
+                tracing::error!(flow = name, "its trigger starts no runs: {damaged}");
+            }
+        }
         for saved in all.into_iter().filter(|one| one.active) {
             let name = saved.name.clone();
             let flow = match self.runtime.flow_of(&saved).await {
                 Ok(flow) => flow,
-                Err(error) if error.kind() == ErrorKind::Store => return Err(error),
+                Err(error) if error.store_fault().is_some() => return Err(error),
+                // A document that is damaged stops no other trigger.
                 Err(error) => {
                     self.report(&name, Findings::of(&error), false).await?;
                     continue;

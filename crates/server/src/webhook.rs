@@ -219,20 +219,31 @@ fn other_method(webhook: &Webhook) -> Response {
     response
 }
 
-/// Returns what a run that has ended responds to the sender. The error of a failed run is shown only by the API.
+/// Returns what a run that has ended responds to the sender. The error of a failed run is shown only by the API, but for a
+/// limit: the same call would reach it again.
 fn response_of(app: &App, flow: &str, ended: &Run) -> ApiResult {
     let output = match (&ended.output, ended.status) {
         (Some(output), RunStatus::Succeeded | RunStatus::Partial) => output,
-        _ => {
-            let error = Error::new(ErrorKind::Internal, "the run has no response").hint("send the call again later");
-            return Err(error.into());
-        }
+        _ => return Err(no_response(ended.error.as_ref()).into()),
     };
     // A service that the run called may have returned what it was sent.
     webhook_response::of_output(&app.runtime.redactor().redact_json(output)).map_err(|error| {
         tracing::error!(flow, run = %ended.id, "a webhook call has no response: {error}");
         error.into()
     })
+}
+
+/// Returns the error that the sender gets when a run has ended without a response. What is said of a limit in a step may
+/// name what a sender does not know.
+fn no_response(error: Option<&Error>) -> Error {
+    match error.filter(|error| error.kind() == ErrorKind::Limit) {
+        Some(limit) => {
+            let reason = if limit.step().is_none() { limit.message() } else { "a step has reached a limit" };
+            Error::new(ErrorKind::Limit, format!("the run has no response: {reason}"))
+                .hint("send a smaller call; the operator of this server sees the error of the run")
+        }
+        None => Error::new(ErrorKind::Internal, "the run has no response").hint("send the call again later"),
+    }
 }
 
 /// Returns the error that the sender gets when no run is started. Errors that the sender can act on stay; others are

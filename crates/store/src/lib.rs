@@ -55,7 +55,9 @@ pub mod store_suite;
 #[cfg(feature = "sqlite")]
 mod vault;
 
-pub use connections::connection_store::{ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent};
+pub use connections::connection_store::{
+    ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent,
+};
 #[cfg(feature = "sqlite")]
 pub use database::Store;
 #[cfg(feature = "sqlite")]

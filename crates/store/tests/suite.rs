@@ -1,13 +1,14 @@
 //! The stores of this crate have the behaviours that every store must have, and the suite finds stores that do not.
 #![allow(clippy::unwrap_used)]
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, Secret};
 use trunkline_engine::journal_suite;
 use trunkline_store::{
-    ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, SavedFlow, SignInEvent, TriggerFinding,
+    ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, Replacement, SavedFlow, SignInEvent,
+    TriggerFinding,
     store_suite::{TestedStore, run},
 };
 
@@ -66,6 +67,8 @@ enum Gap {
     Change,
     Replacement,
     Activation,
+    Consent,
+    Called,
 }
 
 /// A store with a gap.
@@ -91,14 +94,15 @@ fn conflict() -> Error {
 
 #[trunkline_core::async_trait]
 impl ConnectionStore for LooksFirst {
-    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: Replacement) -> Result<()> {
         let known = self.0.connections().await?;
         let is_known = |(one, _): &(&Connection, &Schema)| known.iter().any(|known| known.name == one.name);
-        if connections.iter().any(is_known) && !replace {
+        if connections.iter().any(is_known) && matches!(replace, Replacement::Never) {
             return Err(conflict());
         }
-        let is_gap = self.waits(Gap::Addition).await;
-        self.0.save_connections(connections, replace || is_gap).await
+        let gap = if matches!(replace, Replacement::Never) { Gap::Addition } else { Gap::Consent };
+        let is_gap = self.waits(gap).await;
+        self.0.save_connections(connections, if is_gap { Replacement::Always } else { replace }).await
     }
 
     async fn replace_connection(&self, previous: &Connection, new: &Connection, settings: &Schema) -> Result<()> {
@@ -134,7 +138,10 @@ impl ConnectionStore for LooksFirst {
 
 #[trunkline_core::async_trait]
 impl FlowStore for LooksFirst {
-    async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()> {
+    async fn save_flow(&self, mut flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()> {
+        if self.1 == Gap::Called {
+            flow.called.clear();
+        }
         let Some(looked) = previous else { return self.0.save_flow(flow, None).await };
         if !looked.is_unchanged(&self.0.saved_flow(&flow.name).await?) {
             return Err(conflict());
@@ -146,15 +153,15 @@ impl FlowStore for LooksFirst {
         self.0.save_flow(flow, previous).await
     }
 
-    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+    async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()> {
         if !checked.is_same_flow(&self.0.saved_flow(&checked.name).await?) {
             return Err(conflict());
         }
         if self.waits(Gap::Activation).await {
             let now = self.0.saved_flow(&checked.name).await?;
-            return self.0.activate_flow(&now, restart).await;
+            return self.0.activate_flow(&now, called, restart).await;
         }
-        self.0.activate_flow(checked, restart).await
+        self.0.activate_flow(checked, called, restart).await
     }
 
     async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
@@ -198,4 +205,6 @@ fn the_suite_finds_a_store_that_looks_first_and_writes_later() {
     assert!(!passes(|| LooksFirst::store(Gap::Change)), "the second change of a connection undoes the first");
     assert!(!passes(|| LooksFirst::store(Gap::Replacement)), "the second replacement of a flow undoes the first");
     assert!(!passes(|| LooksFirst::store(Gap::Activation)), "a flow that was not checked is active");
+    assert!(!passes(|| LooksFirst::store(Gap::Consent)), "a sign-in gets another host than was agreed to");
+    assert!(!passes(|| LooksFirst::store(Gap::Called)), "a flow calls one that was not checked");
 }

@@ -159,17 +159,16 @@ impl Diagnostic {
     pub fn into_error(what: &str, found: &[Diagnostic]) -> Option<Error> {
         let errors: Vec<_> = found.iter().filter(|finding| finding.severity == Severity::Error).collect();
         let first = errors.first()?;
-        let message = match errors.len() {
-            1 => format!("{what}: {first}"),
+        let kind = if errors.iter().all(|one| one.limit) { ErrorKind::Limit } else { ErrorKind::Config };
+        let error = match errors.len() {
+            1 => Error::new(kind, format!("{what}: {first}")).advise(first.next.clone()),
             many => {
                 let hint = |one: &Diagnostic| one.advice().map_or_else(String::new, |hint| format!(" -- {hint}"));
-                let lines: Vec<_> = errors.iter().map(|one| format!("\n  {one}{}", hint(one))).collect();
-                format!("{what} has {many} errors:{}", lines.concat())
+                let lines = errors.iter().map(|one| format!("{one}{}", hint(one)));
+                Error::of_lines(kind, &format!("{what} has {many} errors:"), lines)
             }
         };
-        let kind = if errors.iter().all(|one| one.limit) { ErrorKind::Limit } else { ErrorKind::Config };
-        let error = Error::new(kind, message).with_findings(found.to_vec());
-        Some(if errors.len() == 1 { error.advise(first.next.clone()) } else { error })
+        Some(error.with_findings(found.to_vec()))
     }
 }
 

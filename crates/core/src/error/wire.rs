@@ -60,7 +60,7 @@ struct Read {
 
 impl Serialize for Error {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Parts { kind, message, next, retry, context, details, findings, source: _ } = &*self.0;
+        let Parts { kind, message, next, retry, context, details, findings, source: _, has_lines: _ } = &*self.0;
         let advice = AdviceMembers::of(next);
         Written { kind: *kind, message, advice, retry: *retry, context, details, findings }.serialize(serializer)
     }
@@ -82,6 +82,6 @@ impl<'de> Deserialize<'de> for Error {
         let recorded = |(key, value): &Fact| ErrorDetail::of_recorded_fact(kind, key, value);
         let details = details.unwrap_or_else(|| context.iter().filter_map(recorded).collect());
         let next = advice.into_steps();
-        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, findings, source: None })))
+        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, findings, source: None, has_lines: false })))
     }
 }

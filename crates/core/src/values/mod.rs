@@ -3,7 +3,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod digest;
-pub(crate) mod foreign_text;
 pub(crate) mod ids;
 pub(crate) mod json_error;
 pub(crate) mod kind;

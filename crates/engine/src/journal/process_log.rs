@@ -4,14 +4,15 @@
 //! The log is not part of a run's state: it is bounded, the oldest entries are dropped first, no step waits until an
 //! entry is on disk, and a resumed run reads nothing from it. It contains no secrets: neither values that this process
 //! knows to be secret, nor members that a schema marks `writeOnly` or `password` or whose names say so, nor the query
-//! of a URL.
+//! of a URL. A service may return what it was sent: values of such members of an input are not in the output or the error
+//! of the call either.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{ActionSpec, Error, Redactor, StepPath, Timestamp};
+use trunkline_core::{ActionSpec, Error, Redactor, Secret, StepPath, Timestamp};
 
 use crate::run::time::milliseconds;
 
@@ -89,6 +90,8 @@ impl LogEntry {
     /// Returns the entry for a call that has ended, redacted and cut as [this module](self) says.
     pub(crate) fn new(attempt: LoggedAttempt<'_>, call: &LoggedCall<'_>, result: Result<&Value, &Error>) -> LogEntry {
         let json = |error: &Error| serde_json::to_value(error).unwrap_or_else(|_| error.to_string().into());
+        let (input, output) = call.spec.map(|spec| (&spec.input, &spec.output)).unzip();
+        let known = Redactors { host: call.redactor, sent: secrets_of(call.input, input) };
         LogEntry {
             path: attempt.step.clone(),
             step: attempt.step.as_str().to_owned(),
@@ -98,18 +101,62 @@ impl LogEntry {
             took: milliseconds(attempt.took),
             action: call.action.to_owned(),
             connection: call.connection.to_owned(),
-            input: redacted(call.input, call.spec.map(|spec| &spec.input), call.redactor),
-            output: result.ok().map(|output| redacted(output, call.spec.map(|spec| &spec.output), call.redactor)),
-            error: result.err().map(|error| redacted(&json(error), None, call.redactor)),
+            input: redacted(call.input, input, &known),
+            output: result.ok().map(|value| redacted(value, output, &known)),
+            error: result.err().map(|error| redacted(&json(error), None, &known)),
         }
     }
 }
 
+/// What a call must not show: the secrets that its host knows, and those that it was sent.
+struct Redactors<'a> {
+    host: &'a Redactor,
+    sent: Redactor,
+}
+
+impl Redactors<'_> {
+    fn redact(&self, text: &str) -> String {
+        self.sent.redact(&self.host.redact(text)).into_owned()
+    }
+}
+
+/// Returns the secrets in an input, by the names and the schemas of its members.
+fn secrets_of(input: &Value, schema: Option<&Value>) -> Redactor {
+    fn visit(value: &Value, schemas: &[&Value], name: &str, is_secret: bool, found: &Redactor) {
+        let is_secret = is_secret || is_masked(value, schemas, name);
+        let add = |text: &str| found.add(&Secret::from(text));
+        match value {
+            Value::Array(all) => {
+                let items = items_of(schemas);
+                all.iter().for_each(|one| visit(one, &items, name, is_secret, found));
+            }
+            Value::Object(all) => {
+                all.iter().for_each(|(name, one)| visit(one, &member_of(schemas, name), name, is_secret, found));
+            }
+            Value::String(text) if is_secret => {
+                add(text);
+                // The token without its scheme, such as `Bearer`.
+                text.split_once(' ').iter().for_each(|(_, token)| add(token));
+            }
+            Value::Number(number) if is_secret => add(&number.to_string()),
+            _ => {}
+        }
+    }
+    let found = Redactor::default();
+    visit(input, &expanded(schema), "", false, &found);
+    found
+}
+
 /// Returns a value without secrets and cut to [`LOG_VALUE`] bytes.
-fn redacted(value: &Value, schema: Option<&Value>, redactor: &Redactor) -> Value {
-    let mut schemas = Vec::new();
-    schema.into_iter().for_each(|schema| expand(schema, &mut schemas));
-    redact_value(value, &schemas, redactor, "", &mut LOG_VALUE.clone())
+fn redacted(value: &Value, schema: Option<&Value>, known: &Redactors<'_>) -> Value {
+    redact_value(value, &expanded(schema), known, "", &mut LOG_VALUE.clone())
+}
+
+/// Returns schemas with those that they combine.
+fn expanded<'a>(schemas: impl IntoIterator<Item = &'a Value>) -> Vec<&'a Value> {
+    let mut all = Vec::new();
+    schemas.into_iter().for_each(|schema| expand(schema, &mut all));
+    all
 }
 
 /// Adds a schema, and the schemas that it combines, to `all`.
@@ -132,25 +179,31 @@ fn names_a_secret(name: &str) -> bool {
     NAMES.iter().any(|secret| plain.contains(secret))
 }
 
-fn redact_value(value: &Value, schemas: &[&Value], redactor: &Redactor, name: &str, left: &mut usize) -> Value {
-    if schemas.iter().any(|schema| is_secret(schema))
+/// Returns whether a value is not shown, by its schemas and by the name of its member.
+fn is_masked(value: &Value, schemas: &[&Value], name: &str) -> bool {
+    schemas.iter().any(|schema| is_secret(schema))
         || (names_a_secret(name) && !matches!(value, Value::Null | Value::Bool(_)))
-    {
+}
+
+/// Returns the schemas of a member.
+fn member_of<'a>(schemas: &[&'a Value], name: &str) -> Vec<&'a Value> {
+    let property = |schema: &&'a Value| schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
+    expanded(schemas.iter().filter_map(property))
+}
+
+/// Returns the schemas of the items of a list.
+fn items_of<'a>(schemas: &[&'a Value]) -> Vec<&'a Value> {
+    expanded(schemas.iter().filter_map(|schema| schema.get("items")))
+}
+
+fn redact_value(value: &Value, schemas: &[&Value], known: &Redactors<'_>, name: &str, left: &mut usize) -> Value {
+    if is_masked(value, schemas, name) {
         return MASK.into();
     }
-    let below = |name: &str| {
-        let mut below = Vec::new();
-        for schema in schemas {
-            let property = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
-            property.into_iter().for_each(|property| expand(property, &mut below));
-        }
-        below
-    };
     match value {
-        Value::String(text) => truncate(&without_signatures(&redactor.redact(text)), left).into(),
+        Value::String(text) => truncate(&without_signatures(&known.redact(text)), left).into(),
         Value::Array(all) => {
-            let mut items = Vec::new();
-            schemas.iter().filter_map(|schema| schema.get("items")).for_each(|schema| expand(schema, &mut items));
+            let items = items_of(schemas);
             let mut some = Vec::new();
             for (number, one) in all.iter().enumerate() {
                 if *left == 0 {
@@ -158,7 +211,7 @@ fn redact_value(value: &Value, schemas: &[&Value], redactor: &Redactor, name: &s
                     break;
                 }
                 use_up(left, 3);
-                some.push(redact_value(one, &items, redactor, name, left));
+                some.push(redact_value(one, &items, known, name, left));
             }
             some.into()
         }
@@ -169,15 +222,16 @@ fn redact_value(value: &Value, schemas: &[&Value], redactor: &Redactor, name: &s
                     some.insert("…".into(), format!("and {} more", all.len() - number).into());
                     break;
                 }
-                let key = truncate(&without_signatures(&redactor.redact(name)), left);
+                let key = truncate(&without_signatures(&known.redact(name)), left);
                 use_up(left, 6);
-                some.insert(key, redact_value(one, &below(name), redactor, name, left));
+                some.insert(key, redact_value(one, &member_of(schemas, name), known, name, left));
             }
             some.into()
         }
         other => {
             use_up(left, 8);
-            other.clone()
+            let text = other.to_string();
+            if known.sent.redact(&text) == text { other.clone() } else { MASK.into() }
         }
     }
 }
@@ -241,6 +295,41 @@ mod tests {
     use super::*;
     use serde_json::json;
     use trunkline_core::Secret;
+
+    fn redacted(value: &Value, schema: Option<&Value>, host: &Redactor) -> Value {
+        super::redacted(value, schema, &Redactors { host, sent: Redactor::default() })
+    }
+
+    /// Returns the logged output and error of a call, for a service that returns what it was sent.
+    fn echoed(input: Value) -> String {
+        let schema = json!({ "properties": { "pin": { "format": "password" },
+            "list": { "items": { "oneOf": [{ "properties": { "code": { "writeOnly": true } } }] } } } });
+        let redactor = Redactor::default();
+        let known = Redactors { host: &redactor, sent: secrets_of(&input, Some(&schema)) };
+        let text = serde_json::to_string(&input).unwrap();
+        let output = json!({ "echo": text, "numbers": [87_654_321], "canary-password": 1 });
+        let error = serde_json::to_value(Error::new(trunkline_core::ErrorKind::InvalidInput, text)).unwrap();
+        [super::redacted(&output, None, &known), super::redacted(&error, None, &known)]
+            .map(|one| one.to_string())
+            .concat()
+    }
+
+    #[test]
+    fn what_a_call_was_sent_as_a_secret_is_not_logged_where_a_service_returns_it() {
+        let long = "x".repeat(2 * LOG_VALUE);
+        let text = echoed(
+            json!({ "body": "seen", "headers": { "Authorization": "Bearer canary-token", "x-api-key": ["canary-key"] },
+            "password": "canary-password", "clientSecret": { "deep": "canary-deep" }, "pin": "canary-pin",
+            "list": [{ "code": "canary-code" }], "token": 87_654_321, "long": long, "aToken": "canary-behind-the-cut" }),
+        );
+        assert!(!text.contains("canary") && !text.contains("87654321"), "{text}");
+        assert!(text.contains("seen"), "{text}");
+        // The twin: the same values under other names are not secret. And a short one would be found in ordinary words.
+        let text = echoed(json!({ "a": "canary-token", "b": ["canary-password", 87_654_321], "token": "short" }));
+        for shown in ["canary-token", "canary-password", "87654321", "short"] {
+            assert!(text.contains(shown), "{shown}: {text}");
+        }
+    }
 
     #[test]
     fn secrets_are_not_logged() {

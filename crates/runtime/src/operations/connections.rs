@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, Result, Stage, hide_url_passwords};
-use trunkline_store::ConnectionSummary;
+use trunkline_store::{ConnectionSummary, Replacement};
 
 use super::{Empty, consent, operation_table};
 use crate::{Exported, Removal, Runtime};
@@ -101,11 +101,12 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
     if !input.allow_references {
         consent::without_references(runtime.registry(), &documents)?;
     }
-    if input.replace {
-        consent::no_sign_in_for_others(runtime, &documents).await?;
-    }
+    let replace = match input.replace {
+        true => Replacement::AsSeen(consent::no_sign_in_for_others(runtime, &documents).await?),
+        false => Replacement::Never,
+    };
     let warnings = documents.iter().flat_map(|document| consent::other_hosts(runtime.registry(), document)).collect();
-    let mut names = runtime.save_connections(documents, input.replace).await?;
+    let mut names = runtime.save_connections(documents, replace).await?;
     let added = match (is_list, names.pop()) {
         (false, Some(name)) => AddedNames::One(name),
         (_, last) => {

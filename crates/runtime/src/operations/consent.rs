@@ -101,22 +101,27 @@ pub(super) fn without_references(registry: &Registry, documents: &[Value]) -> Re
         .next(NextStep::SetOption { name: "allow-references".to_owned() }))
 }
 
-/// Fails if a document would send the sign-in of the connection that it replaces to another host.
-pub(super) async fn no_sign_in_for_others(runtime: &Runtime, documents: &[Value]) -> Result<()> {
+/// Fails if a document would send the sign-in of the connection that it replaces to another host. Returns the connections
+/// that were looked at, each with its document and whether it is signed in: only as such they may be replaced.
+pub(super) async fn no_sign_in_for_others(
+    runtime: &Runtime,
+    documents: &[Value],
+) -> Result<BTreeMap<String, (Value, bool)>> {
+    let mut seen = BTreeMap::new();
     let saved = runtime.connections().connections().await?;
     for document in documents {
         let Some(name) = document["name"].as_str() else { continue };
-        if !saved.iter().any(|one| one.name == name && one.sign_in.is_some()) {
-            continue;
-        }
-        let known = hosts(runtime.registry(), &runtime.connections().masked_connection(name).await?);
-        let new: Vec<_> = hosts(runtime.registry(), document).difference(&known).cloned().collect();
-        if !new.is_empty() {
+        let Some(one) = saved.iter().find(|one| one.name == name) else { continue };
+        let (known, is_signed_in) = (runtime.connections().masked_connection(name).await?, one.sign_in.is_some());
+        let hosts = |document| hosts(runtime.registry(), document);
+        let new: Vec<_> = hosts(document).difference(&hosts(&known)).cloned().collect();
+        if is_signed_in && !new.is_empty() {
             let message =
                 format!("connection {name} is signed in, and its sign-in would be sent to {}", new.join(", "));
             return Err(Error::new(ErrorKind::Conflict, message)
                 .hint("remove the connection first, which also revokes its tokens, and add it again"));
         }
+        seen.insert(name.to_owned(), (known, is_signed_in));
     }
-    Ok(())
+    Ok(seen)
 }

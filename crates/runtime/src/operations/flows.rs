@@ -88,8 +88,9 @@ pub struct FlowDraft {
     /// The default input, which the input of a run is laid over. Without it, a flow that is replaced keeps its own.
     #[serde(default)]
     pub input: Option<Map<String, Value>>,
-    /// Whether its trigger starts runs. Without it, a trigger that replaces an active one is active, and every other one is
-    /// not. With `false`, connections may be missing.
+    /// Whether its trigger starts runs. Without it, a flow that replaces an active one is active if its trigger is of the
+    /// same kind and watches the same connection, and if it uses no further connection. Every other one is not. With `false`,
+    /// connections may be missing.
     #[serde(default)]
     pub active: Option<bool>,
     /// Replace the flow of this name.
@@ -114,7 +115,7 @@ async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
     let flow = text.parse().map_err(|found| text.error(&found))?;
     let flow = runtime.link(&flow).await?;
     let mut warnings = text.check(runtime, &flow, &bindings).await?;
-    warnings.extend(runtime.trigger_warning(&flow, &bindings).await?);
+    warnings.extend(runtime.trigger_warnings(&flow, &bindings, active).await?);
     let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, active, replace }).await?;
     let webhook = match flow.trigger() {
         Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
@@ -138,8 +139,19 @@ pub struct FlowSummary {
 
 async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
     let mut all = Vec::new();
-    for flow in runtime.flows().saved_flows().await? {
-        let document = runtime.journal().flow(&flow.version).await?;
+    for mut flow in runtime.flows().saved_flows().await? {
+        let document = match flow.damaged {
+            None => runtime.journal().flow(&flow.version).await,
+            Some(_) => Ok(Value::Null),
+        };
+        // A document that is damaged does not hide the other flows; a store that does not work is an error.
+        let document = document.or_else(|error| match error.store_fault() {
+            None => {
+                flow.damaged = Some(error.message().to_owned());
+                Ok(Value::Null)
+            }
+            Some(_) => Err(error),
+        })?;
         let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
         all.push(FlowSummary { flow, trigger });
     }

@@ -4,7 +4,7 @@ use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use trunkline_core::{Effect, Result, async_trait};
-use trunkline_engine::{LogPage, RunEventView, RunStatus, RunSummary, Timeline, Watch};
+use trunkline_engine::{LogPage, RunEvent, RunEventView, RunStatus, RunSummary, Timeline, Watch};
 
 use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
 use crate::{ItemPage, Redacted, RunView, Runtime};
@@ -61,9 +61,13 @@ pub struct ItemQuery {
 async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>> {
     let ItemQuery { run, status, step, from } = input;
     let run = runtime.find_run(&run).await?;
-    // Those of all connections: reading which ones a run has takes as long as reading the run.
-    let known = runtime.connections().connections().await?;
-    learn_secrets(runtime, known.iter().map(|one| &one.name)).await;
+    // The first events say which connections the run has; the run as a whole is not read.
+    let (_, events) = runtime.journal().events(&run, 0).await?;
+    for (_, event) in events {
+        if let RunEvent::Started { connections, .. } = event {
+            learn_secrets(runtime, connections.values()).await;
+        }
+    }
     let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
     Ok(Redacted::new(page, runtime.redactor()))
 }

@@ -24,7 +24,7 @@ use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 #[cfg(feature = "sqlite")]
 use trunkline_store::KeySource;
-use trunkline_store::{ConnectionStore, FlowStore};
+use trunkline_store::{ConnectionStore, FlowStore, Replacement};
 use uuid::Uuid;
 
 use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
@@ -182,12 +182,12 @@ impl Runtime {
     ///
     /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
-        self.save_connections(documents, true).await
+        self.save_connections(documents, Replacement::Always).await
     }
 
-    /// Like [`Runtime::add_connections`]. Without `replace`, the error is `conflict` if there is a connection of one of
-    /// the names.
-    pub(crate) async fn save_connections(&self, documents: Vec<Value>, replace: bool) -> Result<Vec<String>> {
+    /// Like [`Runtime::add_connections`]. The error is `conflict` if there is a connection of one of the names that is not
+    /// to be replaced.
+    pub(crate) async fn save_connections(&self, documents: Vec<Value>, replace: Replacement) -> Result<Vec<String>> {
         let checked = self.checked(documents)?;
         let with_settings = |connection| Ok((connection, self.settings_of(connection)?));
         let all = checked.iter().map(with_settings).collect::<Result<Vec<_>>>()?;

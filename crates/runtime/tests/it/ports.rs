@@ -17,6 +17,10 @@ use trunkline::{
     },
     engine::RunStatus,
     flow::Flow,
+    operations::{
+        Caller,
+        run_queries::{ItemQuery, ListItems},
+    },
     rest::HttpResponse,
     store::MemoryStore,
 };
@@ -219,4 +223,42 @@ async fn staging_and_clock_are_replaced() {
     let run = handle.wait().await.unwrap();
     assert_eq!((run.status, run.started_at.as_millis()), (RunStatus::Succeeded, 7_000));
     assert!(staging.0.load(Ordering::SeqCst) > 0, "the end of a run clears its copies");
+}
+
+/// The sources of the secrets that were asked for.
+#[derive(Default)]
+struct Asked(std::sync::Mutex<Vec<String>>);
+
+impl SecretResolver for Asked {
+    fn secret(&self, source: &SecretSource) -> Result<Secret> {
+        self.0.lock().unwrap().push(format!("{source:?}"));
+        Ok("canary of all".into())
+    }
+}
+
+/// A page of items is shown without the secrets of its run's connections. No other connection is opened for it.
+#[tokio::test]
+async fn a_page_of_items_opens_only_the_connections_of_its_run() {
+    let asked = Arc::new(Asked::default());
+    let runtime = runtime(&Ports { secrets: asked.clone(), ..ports(FakeTransport::new(fine)) });
+    for name in ["ONE", "TWO", "THREE"] {
+        let mut connection = shop("");
+        connection["name"] = name.into();
+        connection["token"] = json!({ "env": name });
+        runtime.add_connection(connection).await.unwrap();
+    }
+    let flow = json!({ "name": "items", "connections": { "a": "http" }, "steps": [
+        { "id": "each", "each": "{{ input.names }}", "key": "{{ item }}", "steps": [{ "id": "no", "fail": "{{ item }}" }] }
+    ] });
+    let flow = Flow::from_value(flow).unwrap_or_else(|found| panic!("{found:?}"));
+    let bound = BTreeMap::from([("a".to_owned(), "ONE".to_owned())]);
+    let run = runtime.start(&flow, json!({ "names": ["canary of all"] }), bound).await.unwrap();
+    let (id, _) = (run.id().to_string(), run.wait().await.unwrap());
+    asked.0.lock().unwrap().clear();
+    let query: ItemQuery = serde_json::from_value(json!({ "run": id })).unwrap();
+    let page = runtime.execute::<ListItems>(&Caller::owner(), query).await.unwrap();
+    let page = serde_json::to_value(&page).unwrap();
+    assert!(page["items"][0]["key"] == "***", "{page}");
+    let asked = asked.0.lock().unwrap().join(" ");
+    assert!(asked.contains("ONE") && !asked.contains("TWO") && !asked.contains("THREE"), "{asked}");
 }

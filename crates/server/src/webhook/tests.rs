@@ -122,3 +122,31 @@ fn a_cloud_event_has_its_own_delivery_id() {
     });
     assert_eq!(cloud_event(&none, &mediavalet).unwrap().as_deref(), Some("5b1c e1"));
 }
+
+/// An output that is larger than its limit is not an error of the server: the sender learns the limit with its number.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_beyond_a_limit_is_a_limit_error_with_the_number() {
+    let app = TestApp::new(Brake::default());
+    let large = json!({ "body": ["{{ input.body.text ~ input.body.text }}"] });
+    let set = json!([{ "id": "large", "set": { "text": "{{ input.body.text ~ input.body.text }}" } }]);
+    let fails = json!([{ "id": "no", "fail": "{{ input.body.text | length }} is for the operator" }]);
+    for (name, steps, output, status, words) in [
+        ("output", json!([]), &large, 413, "1048576"),
+        ("step", set, &json!({ "body": ["{{ steps.large.text }}"] }), 413, "a step has reached a limit"),
+        // The twin: any other failure stays an error of the server, without its reason.
+        ("other", fails, &json!({}), 500, "the run has no response"),
+    ] {
+        let flow = json!({ "name": name, "trigger": { "webhook": { "answer": "response" } }, "steps": steps,
+            "output": output });
+        let webhook = app.save(&flow).await.webhook.unwrap();
+        let body = json!({ "text": "x".repeat(600_000) });
+        let (found, response) = sent(&app, Method::POST, &webhook, &body).await;
+        let error = &response["error"];
+        assert_eq!(found, status, "{name}: {error}");
+        assert_eq!(error["kind"], if status == 413 { "limit" } else { "internal" }, "{name}: {error}");
+        assert!(error["message"].as_str().unwrap().contains(words), "{name}: {error}");
+        assert!(!error.to_string().contains("for the operator"), "{name}: {error}");
+        let (found, response) = sent(&app, Method::POST, &webhook, &json!({ "text": "x" })).await;
+        assert_eq!(found == 200, status == 413, "a small one is a response: {response}");
+    }
+}

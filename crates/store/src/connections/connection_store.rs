@@ -1,5 +1,7 @@
 //! The port through which a host stores connections.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,6 +27,9 @@ pub struct ConnectionSummary {
     pub used_by: Vec<ConnectionUse>,
     /// The saved flows that use it.
     pub flows: Vec<FlowUse>,
+    /// What is damaged, with what to do, if it cannot be read: only its name is known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
 }
 
 /// A saved flow that uses a connection.
@@ -61,6 +66,30 @@ pub struct SignInEvent {
     pub state: SignInState,
 }
 
+/// Which connections [`ConnectionStore::save_connections`] replaces.
+#[derive(Clone, Debug)]
+pub enum Replacement {
+    /// None: those that exist are a conflict.
+    Never,
+    /// All of the same names, whatever they are now.
+    Always,
+    /// Those that still are as the caller has looked at them: each with its document, without secrets, and whether it is
+    /// signed in. All others are a conflict.
+    AsSeen(BTreeMap<String, (Value, bool)>),
+}
+
+impl Replacement {
+    /// Fails unless the connection of this name, which exists, may be replaced.
+    pub(crate) fn check(&self, name: &str, now: &(Value, bool)) -> Result<()> {
+        match self {
+            Replacement::Never => Err(exists_already(name)),
+            Replacement::Always => Ok(()),
+            Replacement::AsSeen(seen) if seen.get(name) == Some(now) => Ok(()),
+            Replacement::AsSeen(_) => Err(was_changed(name)),
+        }
+    }
+}
+
 /// Stores connections and their secrets.
 ///
 /// The implementation is also the [`Vault`](trunkline_core::Vault) of these connections, which removes the tokens of a
@@ -73,8 +102,8 @@ pub struct SignInEvent {
 /// Besides the errors that it lists, each method may return `store` if the storage cannot be read or written.
 #[async_trait]
 pub trait ConnectionStore: Send + Sync {
-    /// Adds connections, each with the schema of its connector's settings. With `replace`, a connection of the same name
-    /// is replaced: its tokens in the vault stay, and so does the time at which it was added.
+    /// Adds connections, each with the schema of its connector's settings. `replace` says which connections of the same
+    /// names are replaced: the tokens of one in the vault stay, and so does the time at which it was added.
     ///
     /// The schema says which settings are secrets. Each secret is protected at rest; a reference to an environment
     /// variable or a file stays as it is.
@@ -84,9 +113,9 @@ pub trait ConnectionStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// `conflict` if there is a connection of one of the names, unless `replace` is set; `config` if a secret is the mask
+    /// `conflict` if there is a connection of one of the names that is not to be replaced; `config` if a secret is the mask
     /// `***`, or neither a text nor a reference; `store` if it cannot be written. Nothing is stored then.
-    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()>;
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: Replacement) -> Result<()>;
 
     /// Saves a connection in place of `previous`, the one of the same name as the caller has read it. The comparison,
     /// which includes the secrets, and the writing are one transaction.
@@ -104,7 +133,7 @@ pub trait ConnectionStore: Send + Sync {
     ///
     /// As [`ConnectionStore::save_connections`].
     async fn put_connection(&self, connection: &Connection, settings: &Schema) -> Result<()> {
-        self.save_connections(&[(connection, settings)], true).await
+        self.save_connections(&[(connection, settings)], Replacement::Always).await
     }
 
     /// Returns a connection as it was saved, with its secrets.
@@ -114,7 +143,7 @@ pub trait ConnectionStore: Send + Sync {
     /// `not_found` if there is no such connection, `store` if it cannot be read or decrypted.
     async fn connection(&self, name: &str) -> Result<Connection>;
 
-    /// Returns all connections, sorted by name.
+    /// Returns all connections, sorted by name. One that is [damaged](ConnectionSummary::damaged) does not hide the others.
     ///
     /// # Errors
     ///

@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
-use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, async_trait};
+use trunkline_core::{Connection, Error, ErrorKind, Result, RunId, Schema, Secret, Timestamp, async_trait};
 use trunkline_engine::{RunEvent, RunStatus};
 
 use crate::{
     connections::{
         connection_store::{
-            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already, was_changed,
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent, was_changed,
         },
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
@@ -22,7 +22,7 @@ use crate::{
     encryption::{AssociatedData, Seal, Sealed},
     lookup::not_found::no_connection,
     sqlite::{
-        WorkResult,
+        WorkResult, authentication,
         manifest::{self, Manifest, Record},
         now, seal_in, time,
     },
@@ -31,14 +31,17 @@ use crate::{
 
 #[async_trait]
 impl ConnectionStore for Store {
-    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: Replacement) -> Result<()> {
         let row = |(connection, settings): &(&Connection, &Schema)| ConnectionRow::new(connection, settings);
         let rows = connections.iter().map(row).collect::<Result<Vec<_>>>()?;
         let seal = self.inner.seal.clone();
         let saved = self.inner.writer.run(move |store| {
-            for row in rows.iter().filter(|_| !replace) {
-                if document(store, &row.name)?.is_some() {
-                    return Err(exists_already(&row.name).into());
+            let is_checked = !matches!(replace, Replacement::Always);
+            for row in rows.iter().filter(|_| is_checked) {
+                if let Some(document) = document(store, &row.name)? {
+                    let sql = "SELECT EXISTS (SELECT 1 FROM vault WHERE connection = ?1)";
+                    let is_signed_in = store.prepare_cached(sql)?.query_row([&row.name], |row| row.get(0))?;
+                    replace.check(&row.name, &(parse(&row.name, &document)?, is_signed_in))?;
                 }
             }
             let manifest = Manifest::read(store)?;
@@ -85,12 +88,27 @@ impl ConnectionStore for Store {
     async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
         let read = self.readers.read("listing the connections", |store| {
             let mut statement = store.prepare_cached(
-                "SELECT name, connector, created_at, connections.updated_at,
-                        vault.connection IS NOT NULL, vault.sign_in
-                 FROM good_connections AS connections LEFT JOIN good_vault AS vault ON vault.connection = connections.name
+                "SELECT name, connector, created_at, connections.updated_at, vault.connection IS NOT NULL, vault.sign_in,
+                     CASE WHEN connections.intact IS NOT TRUE THEN 'connections'
+                          WHEN vault.connection IS NOT NULL AND vault.intact IS NOT TRUE THEN 'vault' END
+                 FROM all_connections AS connections LEFT JOIN all_vault AS vault ON vault.connection = connections.name
                  ORDER BY name",
             )?;
             let summary = |row: &rusqlite::Row<'_>| {
+                if let Some(table) = row.get::<_, Option<String>>(6)? {
+                    let name = authentication::text_of(&row.get(0)?);
+                    let note = authentication::note(&authentication::damaged_row(&table, &name));
+                    return Ok(ConnectionSummary {
+                        name,
+                        connector: String::new(),
+                        created_at: Timestamp::EPOCH,
+                        updated_at: Timestamp::EPOCH,
+                        sign_in: None,
+                        used_by: Vec::new(),
+                        flows: Vec::new(),
+                        damaged: Some(note),
+                    });
+                }
                 Ok(ConnectionSummary {
                     name: row.get(0)?,
                     connector: row.get(1)?,
@@ -103,6 +121,7 @@ impl ConnectionStore for Store {
                         .map(|text| vault_table::read(text.as_deref())),
                     used_by: Vec::new(),
                     flows: Vec::new(),
+                    damaged: None,
                 })
             };
             let mut all = statement.query_map([], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -242,11 +261,12 @@ fn put(store: &rusqlite::Connection, seal: &Seal, row: ConnectionRow) -> WorkRes
     Ok(())
 }
 
-/// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed.
+/// Returns the unfinished runs by the connections they use. A failed run counts: it can be resumed. A damaged one cannot.
 fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<ConnectionUse>>> {
     let mut statement = store.prepare_cached(
-        "SELECT runs.id, runs.flow, runs.status, events.event FROM good_runs AS runs JOIN good_events AS events ON run = id AND seq = 1
-         WHERE status IN (?1, ?2) ORDER BY started_at DESC",
+        "SELECT runs.id, runs.flow, runs.status, events.event
+         FROM all_runs AS runs JOIN all_events AS events ON run = id AND seq = 1
+         WHERE status IN (?1, ?2) AND runs.intact AND events.intact ORDER BY started_at DESC",
     )?;
     let mut rows = statement.query([RunStatus::Running.as_str(), RunStatus::Failed.as_str()])?;
     let mut uses: BTreeMap<String, Vec<ConnectionUse>> = BTreeMap::new();
@@ -265,7 +285,8 @@ fn uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<C
 
 /// Returns the saved flows by the connections they use.
 fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, Vec<FlowUse>>> {
-    let mut statement = store.prepare_cached("SELECT name, active, connections FROM good_kept_flows ORDER BY name")?;
+    let mut statement =
+        store.prepare_cached("SELECT name, active, connections FROM all_kept_flows WHERE intact ORDER BY name")?;
     let mut rows = statement.query([])?;
     let mut uses: BTreeMap<String, Vec<FlowUse>> = BTreeMap::new();
     while let Some(row) = rows.next()? {

@@ -27,7 +27,7 @@ use trunkline_core::{Error, ErrorKind, Result, RunId, StoreFault};
 use crate::{
     database::Row,
     files::{CommitMark, file_fault},
-    sqlite::{WorkError, WorkResult, execute, fault, fault_of, schema},
+    sqlite::{WorkError, WorkResult, authentication, execute, fault, fault_of, schema},
 };
 
 /// The capacity of the queue in jobs; further callers wait.
@@ -137,8 +137,8 @@ impl State {
 }
 
 impl Writer {
-    pub(crate) fn start(connection: Connection, path: &Path, mark: Option<CommitMark>, insert: Insert) -> Result<Self> {
-        let (state, queue) = (Arc::new(State::new(path, None, mark)), Arc::<Queue>::default());
+    pub(crate) fn start(connection: Connection, path: &Path, mark: CommitMark, insert: Insert) -> Result<Self> {
+        let (state, queue) = (Arc::new(State::new(path, None, Some(mark))), Arc::<Queue>::default());
         let (of_thread, jobs) = (state.clone(), queue.clone());
         let thread = thread::Builder::new()
             .name("trunkline-store".into())
@@ -379,7 +379,7 @@ fn commit(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlit
     if committed.is_err() && !connection.is_autocommit() {
         let _ = execute(connection, "ROLLBACK");
     }
-    committed
+    committed.map_err(authentication::name_row)
 }
 
 fn write(connection: &Connection, works: Vec<Work>, insert: &Insert) -> rusqlite::Result<()> {

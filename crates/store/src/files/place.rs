@@ -13,7 +13,7 @@ use std::{
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
-use crate::files::{private_dir, private_file};
+use crate::files::{private_dir, private_file, sync_dir};
 
 /// Returns a text for the place of a file.
 pub(crate) fn place(path: &Path) -> io::Result<String> {
@@ -32,31 +32,62 @@ pub(crate) fn place(path: &Path) -> io::Result<String> {
     Ok(HEXLOWER.encode(&digest.finalize()[..16]))
 }
 
-/// The number of the last commit, in a file beside the store. It is written after the commit is on disk, without a
-/// flush of its own: so it is never ahead of a store from which nothing was lost.
+/// Returns whether a file has further names, as a copy of its directory with hard links gives it.
+pub(crate) fn is_shared(path: &Path) -> io::Result<bool> {
+    let metadata = fs::metadata(path)?;
+    #[cfg(unix)]
+    let names = std::os::unix::fs::MetadataExt::nlink(&metadata);
+    #[cfg(not(unix))]
+    let names = u64::from(metadata.is_file());
+    Ok(names > 1)
+}
+
+/// The number of the last commit, in a file beside the store. It is written after the commit is on disk: so it is never
+/// ahead of a store from which nothing was lost. It is flushed when it is made and at every [`FLUSHED`]th commit: so it
+/// is never [`BEHIND`] or more behind, also after a power failure.
 pub(crate) struct CommitMark(File);
 
 const DIRECTORY: &str = "commits";
+/// The length of the file: 19 digits and a line break.
+const LENGTH: u64 = 20;
+/// The number of commits between two flushes of the mark.
+const FLUSHED: i64 = 256;
+/// Twice what a power failure can undo, because a process can be killed before it flushes the mark, and twice for the
+/// commits of other processes meanwhile.
+pub(crate) const BEHIND: i64 = 4 * FLUSHED;
 
 impl CommitMark {
-    /// Opens the mark of a data directory, or makes one.
-    pub(crate) fn open(dir: &Path) -> io::Result<CommitMark> {
-        let dir = dir.join(DIRECTORY);
-        private_dir(&dir)?;
-        private_file().read(true).create(true).truncate(false).open(dir.join("last")).map(CommitMark)
+    /// Opens the mark of a data directory, if it has one, and reads its number. There is none if the file has another
+    /// content than [`CommitMark::write`] gives it.
+    pub(crate) fn open(dir: &Path) -> io::Result<Option<(CommitMark, Option<i64>)>> {
+        let file = match private_file().read(true).open(dir.join(DIRECTORY).join("last")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        let mut text = Vec::new();
+        (&file).take(LENGTH + 1).read_to_end(&mut text)?;
+        let digits = str::from_utf8(&text).ok().and_then(|text| text.strip_suffix('\n'));
+        let digits = digits.filter(|digits| digits.len() == 19 && digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let commits = digits.and_then(|digits| digits.parse().ok()).filter(|commits| *commits > 0);
+        Ok(Some((CommitMark(file), commits)))
     }
 
-    /// Returns the number, or 0 if there is none.
-    pub(crate) fn read(&self) -> io::Result<i64> {
-        let (mut file, mut text) = (&self.0, String::new());
-        file.seek(SeekFrom::Start(0))?;
-        file.take(20).read_to_string(&mut text)?;
-        Ok(text.trim().parse().unwrap_or_default())
+    /// Makes the mark of a data directory, also in place of another one.
+    pub(crate) fn make(dir: &Path, commits: i64) -> io::Result<CommitMark> {
+        let dir = dir.join(DIRECTORY);
+        private_dir(&dir)?;
+        let mark = private_file().read(true).create(true).truncate(false).open(dir.join("last")).map(CommitMark)?;
+        mark.write(commits)?;
+        mark.0.set_len(LENGTH)?;
+        mark.0.sync_all()?;
+        sync_dir(&dir)?;
+        Ok(mark)
     }
 
     pub(crate) fn write(&self, commits: i64) -> io::Result<()> {
         let mut file = &self.0;
         file.seek(SeekFrom::Start(0))?;
-        file.write_all(format!("{commits:019}\n").as_bytes())
+        file.write_all(format!("{commits:019}\n").as_bytes())?;
+        if commits % FLUSHED == 0 { file.sync_data() } else { Ok(()) }
     }
 }

@@ -31,6 +31,9 @@ pub struct SavedFlow {
     /// What its user has to know about its trigger.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<TriggerFinding>,
+    /// What is damaged, with what to do, if it cannot be read: only its name is known then. It is set in lists only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub damaged: Option<String>,
     /// When it was first saved.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -88,6 +91,8 @@ pub struct FlowToSave {
     pub active: bool,
     /// Whether its trigger starts as if it had never checked, because it watches something else than before.
     pub restart: bool,
+    /// The versions of the saved flows that it calls, directly or through others, as it was checked with them.
+    pub called: BTreeMap<String, String>,
 }
 
 /// Stores flows under their names, for triggers and for callers that start them by name.
@@ -112,11 +117,11 @@ pub trait FlowStore: Send + Sync {
     /// # Errors
     ///
     /// `conflict` if a flow of this name exists and there is no `previous`, if the one that exists is not
-    /// [unchanged](SavedFlow::is_unchanged), or if its version exists with another document. `not_found` if the flow to
-    /// replace was removed.
+    /// [unchanged](SavedFlow::is_unchanged), if a flow that it calls has another version now, or if its version exists
+    /// with another document. `not_found` if the flow to replace was removed.
     async fn save_flow(&self, flow: FlowToSave, previous: Option<&SavedFlow>) -> Result<()>;
 
-    /// Returns all saved flows, sorted by name.
+    /// Returns all saved flows, sorted by name. One that is [damaged](SavedFlow::damaged) does not hide the others.
     ///
     /// # Errors
     ///
@@ -130,14 +135,15 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn saved_flow(&self, name: &str) -> Result<SavedFlow>;
 
-    /// Activates the trigger of a flow, as the caller has checked it. With `restart`, the trigger starts as if it had
+    /// Activates the trigger of a flow, as the caller has checked it with these versions of the flows that it calls. With `restart`, the trigger starts as if it had
     /// never checked: what came while it was inactive is not made up for. The comparison and the writing are one
     /// transaction.
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no flow of this name, `conflict` if it is not the [same](SavedFlow::is_same_flow).
-    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()>;
+    /// `not_found` if there is no flow of this name, `conflict` if it is not the [same](SavedFlow::is_same_flow), or if a
+    /// flow that it calls has another version now.
+    async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()>;
 
     /// Deactivates the trigger of a flow, whatever the flow is now.
     ///

@@ -2,8 +2,11 @@
 //!
 //! A flow that is replaced keeps its name, the address of its webhook, and the deduplication keys of its trigger.
 
+use std::collections::BTreeMap;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use trunkline_core::{Result, Secret, async_trait};
+use serde_json::Map;
+use trunkline_core::{Error, Result, Secret, Timestamp, async_trait};
 
 use crate::{
     database::Store,
@@ -12,7 +15,7 @@ use crate::{
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{
-        WorkError, WorkResult,
+        WorkError, WorkResult, authentication,
         manifest::{self, Manifest, Record},
         now, seal_in, time,
     },
@@ -40,6 +43,7 @@ impl FlowStore for Store {
                 (None, Some(_)) => return Err(no_flow(&flow.name, &names(store)?).into()),
                 _ => {}
             }
+            check_called(store, &manifest, &flow.called)?;
             pin(store, &flow.version, &document)?;
             store
                 .prepare_cached(
@@ -58,12 +62,15 @@ impl FlowStore for Store {
 
     async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
         let read = self.readers.read("listing the flows", |store| {
-            let mut statement = store.prepare_cached(&format!("{SELECT} ORDER BY name"))?;
+            let mut statement = store.prepare_cached(&format!("{} ORDER BY name", select("all")))?;
             let flows = statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()?;
             let manifest = Manifest::read(store).map_err(WorkError::into_sqlite)?;
-            let check = |flow: &SavedFlow| manifest.check(store, Record::Flow(&flow.name));
-            flows.iter().try_for_each(check).map_err(WorkError::into_sqlite)?;
-            Ok(flows)
+            let checked = |flow: SavedFlow| match manifest.check(store, Record::Flow(&flow.name)) {
+                Err(WorkError::Sqlite(error)) => Err(error),
+                Err(WorkError::Refused(error)) if flow.damaged.is_none() => Ok(damaged(flow.name, &error)),
+                _ => Ok(flow),
+            };
+            flows.into_iter().map(checked).collect()
         });
         read.await
     }
@@ -80,14 +87,15 @@ impl FlowStore for Store {
         flow.ok_or_else(|| no_flow(name, &known))
     }
 
-    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
+    async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()> {
         let sql = "UPDATE kept_flows SET active = TRUE, updated_at = ?3,
                           through = CASE WHEN ?2 THEN NULL ELSE through END WHERE name = ?1";
-        let flow = checked.clone();
+        let (flow, called) = (checked.clone(), called.clone());
         self.change_flow(&checked.name, move |store, name| {
             if current(store, name)?.is_some_and(|now| !flow.is_same_flow(&now)) {
                 return Err(was_changed(name).into());
             }
+            check_called(store, &Manifest::read(store)?, &called)?;
             Ok(store.prepare_cached(sql)?.execute(params![name, restart, now()])?)
         })
         .await
@@ -99,11 +107,17 @@ impl FlowStore for Store {
     }
 
     async fn remove_flow(&self, name: &str) -> Result<()> {
-        self.change_flow(name, |store, name| {
-            forget(store, name)?;
-            Ok(store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([name])?)
-        })
-        .await
+        let name = name.to_owned();
+        // Not checked: a damaged flow can be removed too.
+        let removed = self.inner.writer.run(move |store| {
+            let manifest = Manifest::read(store)?;
+            forget(store, &name)?;
+            match store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([&name])? {
+                0 => Err(no_flow(&name, &names(store)?).into()),
+                _ => Ok(manifest.save(store, &[Record::Flow(&name)])?),
+            }
+        });
+        removed.await
     }
 
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
@@ -167,12 +181,42 @@ impl Store {
     }
 }
 
-const SELECT: &str = "SELECT name, version, active, connections, input, through, token_hash,
-                             sealed IS NOT NULL, created_at, updated_at, coalesce(findings, '[]')
-                      FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON webhooks.flow = name
-                      LEFT JOIN good_findings AS findings ON findings.flow = name";
+/// Selects flows from the views that fail at a damaged row (`good`) or from those that do not (`all`).
+fn select(views: &str) -> String {
+    format!(
+        "SELECT name, version, active, connections, input, through, token_hash, sealed IS NOT NULL, created_at, updated_at,
+             coalesce(findings, '[]'),
+             CASE WHEN kept_flows.intact IS NOT TRUE THEN 'kept_flows'
+                  WHEN webhooks.flow IS NOT NULL AND webhooks.intact IS NOT TRUE THEN 'webhooks'
+                  WHEN findings.flow IS NOT NULL AND findings.intact IS NOT TRUE THEN 'findings' END
+         FROM {views}_kept_flows AS kept_flows LEFT JOIN {views}_webhooks AS webhooks ON webhooks.flow = name
+         LEFT JOIN {views}_findings AS findings ON findings.flow = name"
+    )
+}
+
+/// Returns what is known of a flow that is damaged.
+fn damaged(name: String, error: &Error) -> SavedFlow {
+    SavedFlow {
+        name,
+        version: String::new(),
+        active: false,
+        connections: BTreeMap::new(),
+        input: Map::new(),
+        through: None,
+        token_hash: None,
+        has_secret: false,
+        findings: Vec::new(),
+        damaged: Some(authentication::note(error)),
+        created_at: Timestamp::EPOCH,
+        updated_at: Timestamp::EPOCH,
+    }
+}
 
 fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
+    if let Some(table) = row.get::<_, Option<String>>(11)? {
+        let name = authentication::text_of(&row.get(0)?);
+        return Ok(damaged(name.clone(), &authentication::damaged_row(&table, &name)));
+    }
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
         let text: String = row.get(column)?;
         serde_json::from_str(&text).map_err(|error| {
@@ -191,11 +235,23 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
         created_at: time(row.get(8)?),
         updated_at: time(row.get(9)?),
         findings: json(row, 10)?,
+        damaged: None,
     })
 }
 
 fn current(store: &Connection, name: &str) -> rusqlite::Result<Option<SavedFlow>> {
-    store.prepare_cached(&format!("{SELECT} WHERE name = ?1"))?.query_row([name], saved).optional()
+    store.prepare_cached(&format!("{} WHERE name = ?1", select("good")))?.query_row([name], saved).optional()
+}
+
+/// Fails unless the flows that another one calls have the versions that it was checked with.
+fn check_called(store: &Connection, manifest: &Manifest, called: &BTreeMap<String, String>) -> WorkResult<()> {
+    for (name, version) in called {
+        manifest.check(store, Record::Flow(name))?;
+        if current(store, name)?.is_none_or(|now| now.version != *version) {
+            return Err(was_changed(name).into());
+        }
+    }
+    Ok(())
 }
 
 fn names(store: &Connection) -> rusqlite::Result<Vec<String>> {

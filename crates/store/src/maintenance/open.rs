@@ -11,7 +11,7 @@ use trunkline_core::Result;
 use crate::{
     database::{Inner, Pending, Store, Writer},
     encryption::{KeySource, Ring},
-    files::{CommitMark, make_data_directory},
+    files::make_data_directory,
     journal::inserts,
     maintenance::owner,
     sqlite::{Opened, Readers, authentication, completeness, fault, open_writer, schema},
@@ -49,17 +49,12 @@ impl Store {
                     .and_then(|()| completeness::in_order(&connection));
                 checked.map_err(|error| fault("checking the store", &path, error))?;
                 let seal = Arc::new(seal);
-                // An operator who runs commands on a full disk can do without the mark.
-                let mark = CommitMark::open(dir).inspect_err(|error| {
-                    tracing::warn!("the number of the last commit cannot be written beside the store: {error}");
-                });
-                let mark = mark.ok();
-                let writer = match owner::refusal(&connection, &path, mark.as_ref())? {
-                    None => {
+                let writer = match owner::claim(&connection, &path, dir)? {
+                    Ok(mark) => {
                         sweep(dir, &connection).map_err(|error| fault("checking the store", &path, error))?;
                         Writer::start(connection, &path, mark, inserts(seal.clone(), pending.clone()))?
                     }
-                    Some(refusal) => {
+                    Err(refusal) => {
                         tracing::error!("{refusal:?}");
                         // What is left of a damaged log stays as it is.
                         let _ = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);

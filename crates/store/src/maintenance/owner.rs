@@ -4,7 +4,7 @@
 //! restored backup, and a store whose last commits a disk has lost are noticed when they are opened. They can be read,
 //! and every change fails, until an operator has decided which one goes on.
 
-use std::{path::Path, thread, time::Duration};
+use std::{io, path::Path, thread, time::Duration};
 
 use rusqlite::Connection;
 use trunkline_core::{Error, ErrorKind, Result};
@@ -12,7 +12,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 use crate::{
     database::Store,
     encryption::{KeySource, Ring},
-    files::{CommitMark, file_fault, make_data_directory, place},
+    files::{BEHIND, CommitMark, file_fault, is_shared, make_data_directory, place},
     sqlite::{Opened, fault, open_writer, schema},
 };
 
@@ -36,6 +36,9 @@ impl Store {
         let ring = Ring::read(key, Some(&path))?;
         meta.check(&ring, &path)?;
         make_data_directory(dir, &path)?;
+        if let Some(refusal) = hard_link(&path)? {
+            return Err(refusal);
+        }
         let mut connection = match open_writer(&path)? {
             Opened::ToWrite(connection) => connection,
             Opened::ToRead(refusal) => return Err(refusal),
@@ -45,47 +48,94 @@ impl Store {
         let here = place(&path).map_err(failed)?;
         let commits =
             schema::set_place(&connection, &here).map_err(|error| fault("adopting the store", &path, error))?;
-        CommitMark::open(dir).and_then(|mark| mark.write(commits)).map_err(failed)
+        CommitMark::make(dir, commits).map(drop).map_err(failed)
     }
 }
 
-/// Returns why nothing may be changed in a store, if something keeps it from being the only one or the last one.
-pub(crate) fn refusal(store: &Connection, path: &Path, mark: Option<&CommitMark>) -> Result<Option<Error>> {
-    let failed = |error| fault("reading the store", path, error);
+/// Returns the mark of the last commit, or why nothing may be changed in a store: something keeps it from being the only
+/// one or the last one.
+pub(crate) fn claim(store: &Connection, path: &Path, dir: &Path) -> Result<std::result::Result<CommitMark, Error>> {
+    if let Some(refusal) = hard_link(path)? {
+        return Ok(Err(refusal));
+    }
     // In this order, because other processes may commit in between; and again, because the mark may be read while one
-    // of them writes it.
+    // of them writes or makes it.
     let read = || -> Result<_> {
-        let marked = mark.map_or(Ok(0), CommitMark::read).unwrap_or_default();
-        let (made_for, commits) = schema::place_and_commits(store).map_err(failed)?;
-        Ok((made_for, commits, marked))
+        let mark = CommitMark::open(dir);
+        let (made_for, commits) =
+            schema::place_and_commits(store).map_err(|error| fault("reading the store", path, error))?;
+        Ok((made_for, commits, mark))
     };
-    let (mut made_for, mut commits, mut marked) = read()?;
+    let (mut made_for, mut commits, mut mark) = read()?;
     for _ in 0..3 {
-        if commits < marked {
+        if lost(commits, &mark).is_some() {
             thread::sleep(Duration::from_millis(20));
-            (made_for, commits, marked) = read()?;
+            (made_for, commits, mark) = read()?;
         }
     }
     let here = place(path).map_err(|error| file_fault("reading the place of the store", path, error))?;
-    let refused =
-        |message: &str, hint: &str| Some(Error::new(ErrorKind::Store, message).hint(hint).with("file", path.display()));
     if made_for.is_none_or(|place| place != here) {
-        return Ok(refused(
+        return Ok(Err(refusal(
             "this data directory is a copy of another one, or was moved or restored: nothing is changed in it, because \
              both would use the same refresh tokens and deliveries",
             "if the original is still in use, leave this one alone: it can be read. If not, make this one the owner with \
              the command `store adopt`",
-        ));
+            path,
+        )));
     }
-    if commits < marked {
-        return Ok(refused(
-            &format!(
+    if let Some(lost) = lost(commits, &mark) {
+        return Ok(Err(refusal(
+            &lost,
+            "restore the last backup, or go on with the store as it is with the command `store adopt`; look first at what \
+             runs did last: calls of lost commits may be made again, and connections may need a new sign-in",
+            path,
+        )));
+    }
+    let failed = |error| file_fault("opening the number of the last commit (commits/last)", path, error);
+    Ok(match mark {
+        Ok(Some((mark, Some(_)))) => Ok(mark),
+        Ok(_) => CommitMark::make(dir, commits).map_err(failed),
+        Err(error) => Err(failed(error)),
+    })
+}
+
+/// Returns what may be lost of a store with this number of commits, by its mark. A store without a mark is a new one, or
+/// of a version that had none, which has one commit now.
+fn lost(commits: i64, mark: &io::Result<Option<(CommitMark, Option<i64>)>>) -> Option<String> {
+    let found = match mark {
+        Err(_) => return None,
+        Ok(None | Some((_, None))) if commits <= 1 => return None,
+        Ok(Some((_, Some(marked)))) if commits < *marked => {
+            return Some(format!(
                 "the store has {commits} commits, but {marked} were acknowledged: the end of its log is damaged, or its \
                  file was replaced by an earlier one"
-            ),
-            "restore the last backup, or go on without the lost commits with the command `store adopt`; look first at \
-             what runs did last: calls of the lost commits may be made again, and connections may need a new sign-in",
-        ));
-    }
-    Ok(None)
+            ));
+        }
+        Ok(Some((_, Some(marked)))) if commits - marked < BEHIND => return None,
+        Ok(None) => "is missing".to_owned(),
+        Ok(Some((_, None))) => "is empty or damaged".to_owned(),
+        Ok(Some((_, Some(marked)))) => format!("has the number {marked}, which is too low"),
+    };
+    Some(format!(
+        "the store has {commits} commits, but the file commits/last beside it, which has the number of the last one, {found}: \
+         so the end of the log may have been lost, or the store replaced by an earlier one, and nothing is changed in it"
+    ))
+}
+
+/// Refuses a store whose file is in two directories: each would have a log of its own for it.
+fn hard_link(path: &Path) -> Result<Option<Error>> {
+    let shared = is_shared(path).map_err(|error| file_fault("reading the place of the store", path, error))?;
+    Ok(shared.then(|| {
+        refusal(
+            "this data directory is a copy of another one, or has one, that was made with hard links (`cp -al`): both have \
+             the same database file, and nothing is changed in it",
+            "remove the other directory if it is not needed; or copy the database to a file of its own (`cp trunkline.db \
+             new && mv new trunkline.db`) and make it the owner with the command `store adopt`",
+            path,
+        )
+    }))
+}
+
+fn refusal(message: &str, hint: &str, path: &Path) -> Error {
+    Error::new(ErrorKind::Store, message).hint(hint).with("file", path.display())
 }

@@ -9,7 +9,7 @@ use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
 use crate::{
     connections::{
         connection_store::{
-            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, SignInEvent, exists_already, was_changed,
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent, was_changed,
         },
         in_use::{bound, must_be_unused},
         secrets::mask,
@@ -84,13 +84,15 @@ impl MemoryStore {
 
 #[async_trait]
 impl ConnectionStore for MemoryStore {
-    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: bool) -> Result<()> {
+    async fn save_connections(&self, connections: &[(&Connection, &Schema)], replace: Replacement) -> Result<()> {
         let masked = connections.iter().map(|(connection, settings)| Ok(mask(connection, settings)?.document));
         let masked = masked.collect::<Result<Vec<_>>>()?;
         let mut tables = self.lock().await;
-        let known = |(connection, _): &&(&Connection, &Schema)| tables.connections.contains_key(&connection.name);
-        if let Some((known, _)) = connections.iter().find(known).filter(|_| !replace) {
-            return Err(exists_already(&known.name));
+        for (connection, _) in connections {
+            if let Some(known) = tables.connections.get(&connection.name) {
+                let is_signed_in = tables.vault.contains_key(&connection.name);
+                replace.check(&connection.name, &(known.masked.clone(), is_signed_in))?;
+            }
         }
         connections.iter().zip(masked).for_each(|((connection, _), masked)| tables.put(connection, masked));
         Ok(())
@@ -130,6 +132,7 @@ impl ConnectionStore for MemoryStore {
             updated_at: stored.updated_at,
             sign_in: tables.vault.get(name).map(|(_, sign_in)| sign_in.clone()),
             used_by: runs.remove(name).unwrap_or_default(),
+            damaged: None,
             flows: flows.remove(name).unwrap_or_default(),
         };
         Ok(tables.connections.iter().map(summary).collect())

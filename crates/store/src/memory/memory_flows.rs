@@ -1,5 +1,7 @@
 //! Saved flows in memory.
 
+use std::collections::BTreeMap;
+
 use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
@@ -18,6 +20,14 @@ impl Tables {
         Ok(change(flow))
     }
 
+    /// Fails unless the flows that another one calls have the versions that it was checked with.
+    fn check_called(&self, called: &BTreeMap<String, String>) -> Result<()> {
+        let is_other = |(name, version): &(&String, &String)| {
+            self.flows.get(*name).is_none_or(|stored| stored.saved.version != **version)
+        };
+        called.iter().find(is_other).map_or(Ok(()), |(name, _)| Err(was_changed(name)))
+    }
+
     fn flow_names(&self) -> Vec<String> {
         self.flows.keys().cloned().collect()
     }
@@ -34,6 +44,7 @@ impl FlowStore for MemoryStore {
             (None, Some(_)) => return Err(no_flow(&flow.name, &tables.flow_names())),
             _ => {}
         }
+        tables.check_called(&flow.called)?;
         self.runs.keep_version(&flow.version, &flow.document).await?;
         let now = Timestamp::now();
         let saved = SavedFlow {
@@ -46,6 +57,7 @@ impl FlowStore for MemoryStore {
             token_hash: known.as_ref().and_then(|known| known.token_hash.clone()),
             has_secret: known.as_ref().is_some_and(|known| known.has_secret),
             findings: Vec::new(),
+            damaged: None,
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
@@ -64,8 +76,10 @@ impl FlowStore for MemoryStore {
         found.ok_or_else(|| no_flow(name, &tables.flow_names()))
     }
 
-    async fn activate_flow(&self, checked: &SavedFlow, restart: bool) -> Result<()> {
-        self.lock().await.change_flow(&checked.name, |flow| {
+    async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()> {
+        let mut tables = self.lock().await;
+        tables.check_called(called)?;
+        tables.change_flow(&checked.name, |flow| {
             if !checked.is_same_flow(&flow.saved) {
                 return Err(was_changed(&checked.name));
             }

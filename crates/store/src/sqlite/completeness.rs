@@ -38,7 +38,7 @@ const END: i64 = i64::MAX;
 pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
     let mut statement = store.prepare_cached(
         "SELECT CAST(event AS INTEGER) FROM events WHERE run = ?1 AND seq = ?2
-         AND authentic(sum, 'events', run, seq, kind, event, NULL)",
+         AND sound(sum = mac('events', run, seq, kind, event, NULL), 'events', run, seq)",
     )?;
     let end = statement.query_row(params![run.as_str(), END], |row| row.get(0)).optional()?;
     end.ok_or_else(|| corrupt(Some("the last row of the run is missing".to_owned())))

@@ -132,7 +132,7 @@ impl Readers {
         // A connection that failed is not returned to the pool.
         let connection = self.take()?;
         execute(&connection, "BEGIN")?;
-        let value = read(&connection)?;
+        let value = read(&connection).map_err(authentication::name_row)?;
         execute(&connection, "ROLLBACK")?;
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
         Ok(value)

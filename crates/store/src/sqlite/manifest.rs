@@ -150,7 +150,7 @@ pub(crate) fn check(store: &Connection, record: Record<'_>) -> rusqlite::Result<
 }
 
 fn changed(what: String) -> Error {
-    let message = format!("{what} was changed, or put back from an earlier time, by something other than Trunkline");
+    let message = format!("something other than Trunkline has changed {what}, or has put back an earlier version");
     Error::new(ErrorKind::Store, message).hint(
         "find out what wrote to the store; then remove it and add it again, or restore the last backup of the data \
          directory",

@@ -45,7 +45,9 @@ pub async fn run<F: AsyncFn() -> TestedStore>(fresh: F) {
     suite_at_once::of_two_flows_of_a_name_one_is_saved(fresh().await).await;
     suite_at_once::of_two_replacements_of_a_flow_one_succeeds(fresh().await).await;
     suite_at_once::a_flow_that_was_replaced_is_not_activated(fresh().await).await;
+    suite_at_once::a_flow_whose_called_flow_was_replaced_is_neither_saved_nor_activated(fresh().await).await;
     suite_at_once::of_two_changes_of_a_connection_one_succeeds(fresh().await).await;
+    suite_at_once::a_connection_is_replaced_only_as_it_was_looked_at(fresh().await).await;
     suite_at_once::a_removal_and_a_use_exclude_each_other(fresh().await).await;
     suite_at_once::of_two_removals_one_succeeds(fresh().await).await;
     suite_at_once::one_event_starts_one_run(fresh().await).await;

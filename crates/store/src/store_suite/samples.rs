@@ -54,6 +54,7 @@ pub(super) fn flow(name: &str, version: &str, connections: &[(&str, &str)], acti
         input: json!({ "z": 7, "a": "Ä" }).as_object().unwrap().clone(),
         active,
         restart: false,
+        called: BTreeMap::new(),
     }
 }
 

@@ -2,11 +2,13 @@
 //!
 //! Each behaviour is tried in several rounds, with both callers on threads of their own if the runtime has several.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, json};
 use trunkline_core::{ErrorKind, Result, RunId, Secret, SignIn};
 use trunkline_engine::TriggerEvent;
 
-use crate::flows::flow_store::FlowToSave;
+use crate::{connections::connection_store::Replacement, flows::flow_store::FlowToSave};
 
 use super::samples::{TestedStore, add, connection, document, flow, kind, settings, started};
 
@@ -24,7 +26,7 @@ pub(super) async fn of_two_additions_of_a_name_one_succeeds(store: TestedStore) 
         let name = format!("dam{round}");
         let add = |secret: &'static str| {
             let (store, one) = (store.connections.clone(), connection(&name, secret));
-            tokio::spawn(async move { store.save_connections(&[(&one, &settings())], false).await })
+            tokio::spawn(async move { store.save_connections(&[(&one, &settings())], Replacement::Never).await })
         };
         let (one, other) = tokio::join!(add("one"), add("other"));
         let (one, other) = (one.unwrap(), other.unwrap());
@@ -41,9 +43,9 @@ pub(super) async fn a_list_of_connections_is_added_as_a_whole_or_not_at_all(stor
         let add = |names: [&str; 2]| {
             let (store, all) = (store.connections.clone(), names.map(|name| connection(name, "s3cret")));
             let settings = settings();
-            tokio::spawn(
-                async move { store.save_connections(&all.each_ref().map(|one| (one, &settings)), false).await },
-            )
+            tokio::spawn(async move {
+                store.save_connections(&all.each_ref().map(|one| (one, &settings)), Replacement::Never).await
+            })
         };
         let (one, other) = tokio::join!(add([&a, &b]), add([&c, &b]));
         let (one, other) = (one.unwrap(), other.unwrap());
@@ -56,7 +58,7 @@ pub(super) async fn a_list_of_connections_is_added_as_a_whole_or_not_at_all(stor
     bad.settings["clientSecret"] = json!("***");
     let settings = settings();
     let list = [(&good, &settings), (&bad, &settings)];
-    assert_eq!(kind(store.connections.save_connections(&list, true).await), ErrorKind::Config);
+    assert_eq!(kind(store.connections.save_connections(&list, Replacement::Always).await), ErrorKind::Config);
     assert_eq!(kind(store.connections.connection("good").await), ErrorKind::NotFound);
 }
 
@@ -113,7 +115,7 @@ pub(super) async fn a_flow_that_was_replaced_is_not_activated(store: TestedStore
         flows.save_flow(flow(&name, "v1", &[], false), None).await.unwrap();
         let looked = flows.saved_flow(&name).await.unwrap();
         let (store, checked) = (flows.clone(), looked.clone());
-        let activation = tokio::spawn(async move { store.activate_flow(&checked, false).await });
+        let activation = tokio::spawn(async move { store.activate_flow(&checked, &BTreeMap::new(), false).await });
         let (store, unchecked) = (flows.clone(), flow(&name, "v2", &[], false));
         let replacement = tokio::spawn(async move { store.save_flow(unchecked, Some(&looked)).await });
         let (activation, replacement) = tokio::join!(activation, replacement);
@@ -123,12 +125,60 @@ pub(super) async fn a_flow_that_was_replaced_is_not_activated(store: TestedStore
     }
     flows.save_flow(flow("copy", "v1", &[("source", "dam")], false), None).await.unwrap();
     let looked = flows.saved_flow("copy").await.unwrap();
-    flows.activate_flow(&looked, false).await.unwrap();
-    flows.activate_flow(&looked, false).await.unwrap();
+    flows.activate_flow(&looked, &BTreeMap::new(), false).await.unwrap();
+    flows.activate_flow(&looked, &BTreeMap::new(), false).await.unwrap();
     let active = flows.saved_flow("copy").await.unwrap();
     flows.save_flow(flow("copy", "v1", &[("source", "other")], false), Some(&active)).await.unwrap();
-    assert_eq!(kind(flows.activate_flow(&looked, false).await), ErrorKind::Conflict, "its connections were checked");
+    assert_eq!(
+        kind(flows.activate_flow(&looked, &BTreeMap::new(), false).await),
+        ErrorKind::Conflict,
+        "its connections were checked"
+    );
     flows.deactivate_flow("copy").await.unwrap();
+}
+
+/// A flow is checked with the flows that it calls, so it is not saved or activated with others.
+pub(super) async fn a_flow_whose_called_flow_was_replaced_is_neither_saved_nor_activated(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("called", "v1", &[], false), None).await.unwrap();
+    let with = |version: &str| BTreeMap::from([("called".to_owned(), version.to_owned())]);
+    let calls = |called: &str| FlowToSave { called: with(called), ..flow("calls", "v0", &[], false) };
+    let before = flows.saved_flow("called").await.unwrap();
+    flows.save_flow(flow("called", "v2", &[], false), Some(&before)).await.unwrap();
+    assert_eq!(kind(flows.save_flow(calls("v1"), None).await), ErrorKind::Conflict);
+    flows.save_flow(calls("v2"), None).await.unwrap();
+    let saved = flows.saved_flow("calls").await.unwrap();
+    assert_eq!(kind(flows.activate_flow(&saved, &with("v1"), false).await), ErrorKind::Conflict);
+    flows.activate_flow(&saved, &with("v2"), false).await.unwrap();
+    flows.deactivate_flow("calls").await.unwrap();
+    flows.remove_flow("called").await.unwrap();
+    assert_eq!(kind(flows.activate_flow(&saved, &with("v2"), false).await), ErrorKind::Conflict, "it is gone");
+}
+
+/// What a document gets by replacing a connection was agreed to for that connection as it was.
+pub(super) async fn a_connection_is_replaced_only_as_it_was_looked_at(store: TestedStore) {
+    let connections = &store.connections;
+    add(&store, "dam").await;
+    let look = async |is_signed_in: bool| {
+        let document = connections.masked_connection("dam").await.unwrap();
+        Replacement::AsSeen(BTreeMap::from([("dam".to_owned(), (document, is_signed_in))]))
+    };
+    let (new, settings) = (connection("dam", "new"), settings());
+    let replace = async |seen: &Replacement| connections.save_connections(&[(&new, &settings)], seen.clone()).await;
+    let seen = look(false).await;
+    assert!(store.vault.replace("dam", 0, &Secret::from("tokens"), &SignIn::default()).await.unwrap());
+    assert_eq!(kind(replace(&seen).await), ErrorKind::Conflict, "it was signed in meanwhile");
+    let seen = look(true).await;
+    let mut other = connection("dam", "s3cret");
+    other.settings.insert("endpointUrl".into(), "https://elsewhere.test".into());
+    connections.put_connection(&other, &settings).await.unwrap();
+    assert_eq!(kind(replace(&seen).await), ErrorKind::Conflict, "it has another host meanwhile");
+    let nothing = Replacement::AsSeen(BTreeMap::new());
+    assert_eq!(kind(replace(&nothing).await), ErrorKind::Conflict, "it was added meanwhile");
+    replace(&look(true).await).await.unwrap();
+    assert_eq!(connections.connection("dam").await.unwrap().settings["clientSecret"], "new");
+    connections.remove_connection("dam", false).await.unwrap();
+    replace(&nothing).await.unwrap();
 }
 
 pub(super) async fn of_two_changes_of_a_connection_one_succeeds(store: TestedStore) {

@@ -1,5 +1,7 @@
 //! Connections: what is stored, what is shown, and what is removed.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use trunkline_core::{Connection, ErrorKind, NextStep, Secret, SignIn, Timestamp};
 use trunkline_engine::RunStatus;
@@ -138,6 +140,6 @@ pub(super) async fn a_connection_of_an_active_flow_is_not_removed(store: TestedS
     assert_eq!(connections.connections().await.unwrap()[0].flows, used(false));
     connections.remove_connection("dam", false).await.unwrap();
     add(&store, "dam").await;
-    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), false).await.unwrap();
+    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), &BTreeMap::new(), false).await.unwrap();
     connections.remove_connection("dam", true).await.unwrap();
 }

@@ -1,5 +1,7 @@
 //! Saved flows: what is stored, what stays when a flow is replaced, and what is removed with it.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
@@ -69,7 +71,7 @@ pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
     let missing = SavedFlow { name: "copi".into(), ..flows.saved_flow("copy").await.unwrap() };
     for missing in [
         flows.saved_flow("copi").await.map(drop),
-        flows.activate_flow(&missing, false).await,
+        flows.activate_flow(&missing, &BTreeMap::new(), false).await,
         flows.save_flow(flow("copi", "v1", &[], true), Some(&missing)).await,
         flows.deactivate_flow("copi").await,
         flows.remove_flow("copi").await,
@@ -119,7 +121,7 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     assert_eq!(through().await, at(8), "a replaced flow does not start from the beginning");
     flows.deactivate_flow("copy").await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (false, at(8)));
-    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), true).await.unwrap();
+    flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), &BTreeMap::new(), true).await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
 }
 

@@ -10,7 +10,7 @@ use trunkline_engine::{
     EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunIndex, RunStatus, TriggerDeduplication,
     TriggerEvent,
 };
-use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store};
+use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store, TriggerFinding};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];
@@ -31,6 +31,7 @@ async fn filled(home: &Home) {
             input: json!({ "folder": 7 }).as_object().unwrap().clone(),
             active: true,
             restart: false,
+            called: BTreeMap::new(),
         };
         store.save_flow(flow, None).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
@@ -72,10 +73,18 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
     fn text<T: std::fmt::Debug>(result: Result<T>) -> Read {
         result.map(|value| format!("{value:?}"))
     }
+    // An entry of a list that is damaged is an error of that entry.
+    fn listed<T: std::fmt::Debug>(result: Result<Vec<T>>, damaged: fn(&T) -> &Option<String>) -> Read {
+        let all = result?;
+        match all.iter().find_map(|one| damaged(one).clone()) {
+            Some(reason) => Err(Error::new(ErrorKind::Store, reason)),
+            None => text(Ok(all)),
+        }
+    }
     let mut all: Vec<(String, Read)> = vec![
-        ("connections".into(), text(store.connections().await)),
+        ("connections".into(), listed(store.connections().await, |one| &one.damaged)),
         ("sign-in events".into(), text(store.sign_in_events(None, 0).await)),
-        ("saved flows".into(), text(store.saved_flows().await)),
+        ("saved flows".into(), listed(store.saved_flows().await, |one| &one.damaged)),
         ("runs".into(), text(store.runs().await)),
         ("taken".into(), text(store.not_taken("copy", "", KEYS.map(str::to_owned).to_vec()).await)),
     ];
@@ -101,7 +110,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
         let known = if all.iter().any(|(what, read)| *what == format!("events of {name}") && read.is_err()) {
             &[][..]
         } else {
-            &["0", "14", "59"]
+            &["0", "7", "14", "59"]
         };
         for key in known {
             all.push((format!("item {key} of {name}"), text(store.item(&run, &"files".into(), key).await)));
@@ -225,4 +234,74 @@ async fn without_the_macs_of_rows_wrong_values_would_be_read_silently() {
     sqlite.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
     look(&fs::read(home.database()).unwrap(), &home, &good, "new MACs", &mut effects).await;
     assert!(effects.silent.len() > 2, "{effects:?}");
+}
+
+/// A change of a row by hand, with the name of the row.
+const EDITS: [(&str, &str, &str); 12] = [
+    ("connections", "dam", "SET document = replace(document, 'dam.test', 'evil.test') WHERE name = 'dam'"),
+    ("vault", "dam", "SET version = 7 WHERE connection = 'dam'"),
+    ("sign_ins", "1", "SET at = 1 WHERE id = 1"),
+    ("flows", "copy v1", "SET document = '{}' WHERE version = 'copy v1'"),
+    ("kept_flows", "copy", "SET connections = '{}' WHERE name = 'copy'"),
+    ("webhooks", "copy", "SET token_hash = x'00' WHERE flow = 'copy'"),
+    ("findings", "copy", "SET findings = '[' WHERE flow = 'copy'"),
+    ("runs", "a1", "SET status = 'running' WHERE id = 'a1'"),
+    ("events", "a1 2", "SET event = '{}' WHERE run = 'a1' AND seq = 2"),
+    ("items", "a1 files 14", "SET outcome = '{}' WHERE run = 'a1' AND key = '14'"),
+    ("taken", "copy  k7", "SET at = 1 WHERE key = 'k7'"),
+    ("done_once", "copy {} files 7", "SET unknown = 1 WHERE key = '7'"),
+];
+
+/// A row that was changed by hand is named with its table and what to do, and hides no other entry of a list.
+#[tokio::test]
+async fn a_damaged_row_is_named_and_hides_no_others() {
+    let home = Home::new();
+    filled(&home).await;
+    let finding = TriggerFinding {
+        what: "left out".into(),
+        hint: None,
+        place: None,
+        items: None,
+        since: Timestamp::from_millis(1),
+        seen: Timestamp::from_millis(1),
+    };
+    home.open().unwrap().set_findings("copy", vec![finding]).await.unwrap();
+    let mark = home.data().join("commits/last");
+    let (file, commits) = (fs::read(home.database()).unwrap(), fs::read(&mark).unwrap());
+    let undo = || {
+        fs::write(home.database(), &file).unwrap();
+        fs::write(&mark, &commits).unwrap();
+    };
+    for (table, row, change) in EDITS {
+        undo();
+        assert_eq!(home.sqlite().execute(&format!("UPDATE {table} {change}"), []).unwrap_or(0), 1, "{table}");
+        let store = home.open().unwrap();
+        let said = format!("the row {row} of the table {table} is damaged");
+        let found: Vec<Error> = everything(&store).await.into_iter().filter_map(|(_, read)| read.err()).collect();
+        assert!(found.iter().any(|error| error.message().contains(&said)), "{table}: {found:#?}");
+        assert!(found.iter().all(|error| error.kind() == ErrorKind::Store), "{table}: {found:#?}");
+        let (connections, flows) = (store.connections().await.unwrap(), store.saved_flows().await.unwrap());
+        let names: Vec<_> = connections.iter().map(|one| one.name.as_str()).collect();
+        assert_eq!(names, ["dam", "other", "third"], "{table}");
+        assert_eq!(flows.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["copy", "other"], "{table}");
+        let damaged = connections.iter().filter(|one| one.damaged.is_some()).count()
+            + flows.iter().filter(|one| one.damaged.is_some() && !one.active).count();
+        let is_listed = ["connections", "vault", "kept_flows", "webhooks", "findings"].contains(&table);
+        assert_eq!(damaged, usize::from(is_listed), "{table}");
+        // What the advice says is possible.
+        if is_listed {
+            store.remove_flow("copy").await.unwrap();
+            store.remove_connection("dam", true).await.unwrap();
+            let left = (store.connections().await.unwrap(), store.saved_flows().await.unwrap());
+            assert!(left.0.iter().all(|one| one.damaged.is_none()) && left.1.iter().all(|one| one.damaged.is_none()));
+        }
+    }
+    // The twin: with its MAC, the changed row is taken for what it says.
+    undo();
+    let sqlite = home.sqlite_with_key();
+    let sql = "UPDATE sign_ins SET at = 1, sum = mac('sign_ins', id, connection, 1, sign_in) WHERE id = 1";
+    assert_eq!(sqlite.execute(sql, []).unwrap(), 1);
+    drop(sqlite);
+    let events = home.open().unwrap().sign_in_events(None, 0).await.unwrap();
+    assert_eq!(events[0].at, Timestamp::from_millis(1));
 }

@@ -1,6 +1,8 @@
 //! Saved flows: what a saved flow has, what stays when it is replaced, and the connections it uses.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
+
 use crate::support::{Home, connection, settings};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, NextStep, Secret};
@@ -17,6 +19,7 @@ fn flow(version: &str, connections: &[(&str, &str)], active: bool) -> FlowToSave
         input: json!({ "folder": 7 }).as_object().unwrap().clone(),
         active,
         restart: false,
+        called: BTreeMap::new(),
     }
 }
 
@@ -125,7 +128,7 @@ async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
     store.remove_connection("dam", false).await.unwrap();
 
     store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
-    store.activate_flow(&store.saved_flow("copy").await.unwrap(), false).await.unwrap();
+    store.activate_flow(&store.saved_flow("copy").await.unwrap(), &BTreeMap::new(), false).await.unwrap();
     store.remove_connection("dam", true).await.unwrap();
     assert!(store.connections().await.unwrap().is_empty());
 }

@@ -111,8 +111,8 @@ async fn a_backup_in_place_of_the_file_is_noticed() {
         drop(store);
         fs::write(home.database(), backup).unwrap();
         if !with_mark {
-            // The sabotage twin: without the mark of the last commit, the old token is spent again.
-            fs::remove_file(mark(&home)).unwrap();
+            // The sabotage twin: with a mark of that time, the old token is spent again.
+            fs::write(mark(&home), of_first_commit()).unwrap();
             assert!(spend(&home.open().unwrap()).await[0].is_ok());
             continue;
         }
@@ -124,6 +124,85 @@ async fn a_backup_in_place_of_the_file_is_noticed() {
 
 fn mark(home: &Home) -> PathBuf {
     home.data().join("commits/last")
+}
+
+/// The content of a mark from the time of the first commit.
+fn of_first_commit() -> String {
+    format!("{:019}\n", 1)
+}
+
+/// A damage of the mark, and what is said of it.
+type Mark = (&'static str, fn(&Path));
+
+const BAD_MARKS: [Mark; 8] = [
+    ("is missing", |mark| fs::remove_file(mark).unwrap()),
+    ("is missing", |mark| fs::remove_dir_all(mark.parent().unwrap()).unwrap()),
+    ("is empty or damaged", |mark| fs::write(mark, "").unwrap()),
+    ("is empty or damaged", |mark| fs::write(mark, [0; 20]).unwrap()),
+    ("is empty or damaged", |mark| fs::write(mark, "7\n").unwrap()),
+    ("is empty or damaged", |mark| fs::write(mark, format!("{:019}\n", 0)).unwrap()),
+    ("is empty or damaged", |mark| fs::write(mark, [of_first_commit(), of_first_commit()].concat()).unwrap()),
+    ("which is too low", |mark| fs::write(mark, of_first_commit()).unwrap()),
+];
+
+/// Without its mark, a store could have lost commits, or be an earlier one: nothing is changed until it is adopted.
+#[tokio::test]
+async fn a_store_whose_mark_is_missing_damaged_or_too_low_is_refused_until_it_is_adopted() {
+    let home = Home::new();
+    drop(filled(&home).await);
+    home.sqlite().execute("UPDATE meta SET value = 2000 WHERE name = 'commits'", []).unwrap();
+    fs::write(mark(&home), format!("{:019}\n", 1999)).unwrap();
+    // The twin: a process that is killed between a commit and its mark leaves one that is a little behind.
+    home.open().unwrap().probe().await.unwrap();
+    for (what, damage) in BAD_MARKS {
+        damage(&mark(&home));
+        refused(&home.open().unwrap(), what).await;
+        refused(&home.open().unwrap(), what).await;
+        adopt(&home);
+        home.open().unwrap().probe().await.unwrap();
+    }
+    // What cannot be opened is not taken for missing either.
+    fs::remove_dir_all(mark(&home).parent().unwrap()).unwrap();
+    fs::write(mark(&home).parent().unwrap(), "").unwrap();
+    let error = home.open().unwrap().probe().await.unwrap_err();
+    assert!(error.message().contains("commits/last"), "{error:?}");
+}
+
+/// A store that has only its tables has no mark: it is made when the store is opened, and so is that of a store that
+/// an earlier version made (see `samples`).
+#[tokio::test]
+async fn a_new_store_gets_a_mark_before_its_first_commit() {
+    let home = Home::new();
+    drop(home.open().unwrap());
+    assert_eq!(fs::read_to_string(mark(&home)).unwrap(), of_first_commit());
+    fs::remove_file(mark(&home)).unwrap();
+    drop(filled(&home).await);
+    home.open().unwrap().probe().await.unwrap();
+}
+
+/// Both directories have one file, but each has a log of its own.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_copy_by_hard_links_is_called_a_copy() {
+    let home = Home::new();
+    drop(filled(&home).await);
+    let copy = home.path().join("copy");
+    fs::create_dir_all(copy.join("commits")).unwrap();
+    for file in ["trunkline.db", "commits/last"] {
+        fs::hard_link(home.data().join(file), copy.join(file)).unwrap();
+    }
+    let open = || Store::open(&copy, KeySource::File(home.key())).unwrap();
+    refused(&open(), "is a copy").await;
+    refused(&home.open().unwrap(), "is a copy").await;
+    let error = Store::adopt(&copy, KeySource::File(home.key())).unwrap_err();
+    assert!(error.message().contains("hard links"), "{error:?}");
+    fs::copy(copy.join("trunkline.db"), copy.join("new")).unwrap();
+    fs::rename(copy.join("new"), copy.join("trunkline.db")).unwrap();
+    // The twin: the original is alone with its file again.
+    home.open().unwrap().probe().await.unwrap();
+    refused(&open(), "is a copy").await;
+    Store::adopt(&copy, KeySource::File(home.key())).unwrap();
+    open().probe().await.unwrap();
 }
 
 #[tokio::test]
@@ -185,8 +264,8 @@ async fn a_damaged_end_of_the_log_is_not_taken_for_one_that_was_never_written() 
             let written = killed(&home).await;
             damage(&home.data().join("trunkline.db-wal"));
             if !with_mark {
-                // The sabotage twin: without the mark, acknowledged events are missing and nothing says so.
-                fs::remove_file(mark(&home)).unwrap();
+                // The sabotage twin: with an earlier mark, acknowledged events are missing and nothing says so.
+                fs::write(mark(&home), of_first_commit()).unwrap();
                 let store = home.open().unwrap();
                 assert!(keys(&store, &RunId::from("a1")).await.len() < written, "{what}");
                 store.probe().await.unwrap();

@@ -1,7 +1,10 @@
 //! Trigger events: their deduplication keys are recorded with the run in one transaction, or not at all.
 #![allow(clippy::unwrap_used)]
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::support::{Home, started};
 use serde_json::json;
@@ -31,6 +34,7 @@ async fn kept(store: &Store) {
         input: Default::default(),
         active: true,
         restart: false,
+        called: BTreeMap::new(),
     };
     let earlier = store.saved_flow("copy").await.ok();
     store.save_flow(flow, earlier.as_ref()).await.unwrap();
@@ -99,7 +103,7 @@ async fn events_that_start_no_run_are_recorded_too() {
     kept(&store).await;
     store.deactivate_flow("copy").await.unwrap();
     assert_eq!(through(&store).await, Some(6));
-    store.activate_flow(&store.saved_flow("copy").await.unwrap(), true).await.unwrap();
+    store.activate_flow(&store.saved_flow("copy").await.unwrap(), &BTreeMap::new(), true).await.unwrap();
     assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (None, 0));
     store.remove_flow("copy").await.unwrap();
     assert_eq!(new(&store, &["x", "y"]).await.len(), 2);
