@@ -8,7 +8,20 @@ use std::{
 
 use serde_json::Value;
 
-use crate::typing::schema_algebra::Shape;
+use crate::{
+    typing::schema_algebra::{Shape, described, list_of, object_of, of_kinds},
+    values::json_kinds::Kinds,
+};
+
+/// Returns the shape of the items that failed, as steps after an `each` and failure handlers see them.
+pub(crate) fn failed_items() -> Value {
+    let text = |name: &str| (name.to_owned(), of_kinds(Kinds::TEXT));
+    let members = ["step", "key", "label", "status", "reason"].map(text);
+    described(
+        list_of(object_of(members.into_iter().collect())),
+        "The first 100 items that failed or whose outcome is unknown.",
+    )
+}
 
 /// What is known about the output of a step.
 #[derive(Clone)]
