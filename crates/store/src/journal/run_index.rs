@@ -161,10 +161,13 @@ impl RunIndex for Store {
     }
 
     async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
+        // A run whose end is queued has ended.
+        self.flushed().await?;
         let (flow, keys) = (flow.to_owned(), if keys.is_empty() { None } else { Some(text(&keys)?) });
         let forget = self.inner.writer.run(move |store| {
-            let mut active =
-                store.prepare_cached("SELECT id FROM good_runs WHERE flow = ?1 AND status = ?2 LIMIT 1")?;
+            // With `flow = ?1`, SQLite would put ?1 in place of the column where the MAC is checked, for all rows.
+            let active = "SELECT id FROM good_runs WHERE +flow = ?1 AND +status = ?2 LIMIT 1";
+            let mut active = store.prepare_cached(active)?;
             let active = active.query_row([&*flow, RunStatus::Running.as_str()], |row| row.get::<_, String>(0));
             if let Some(run) = active.optional()? {
                 return Err(RememberedItem::in_use(&flow, &RunId::from(run)).into());

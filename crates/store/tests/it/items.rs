@@ -98,19 +98,3 @@ async fn an_item_of_a_year_of_nightly_runs_is_found_in_50_milliseconds() {
         assert!(began.elapsed().as_millis() < 50, "{name}: {:?}", began.elapsed());
     }
 }
-
-#[tokio::test]
-async fn debug_forget() {
-    let home = Home::new();
-    let store = home.open().unwrap();
-    println!("empty {:?}", store.forget("other", &[]).await);
-    let run = accepted(&store, "a1").await;
-    println!("other {:?}", store.forget("other", &[]).await.map_err(|e| format!("{e:?}")));
-    println!("keys {:?}", store.forget("other", &["a".into()]).await.map_err(|e| format!("{e:?}")));
-    let end =
-        RunEvent::Finished { status: trunkline_engine::RunStatus::Partial, error: None, at: Timestamp::from_millis(9) };
-    store.append(&run, vec![end], Flush::Now).await.unwrap();
-    println!("after {:?}", store.forget("copy", &[]).await.map_err(|e| format!("{e:?}")));
-    println!("runs {:?}", store.runs().await.map_err(|e| format!("{e:?}")));
-    panic!("show");
-}
