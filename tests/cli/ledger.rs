@@ -94,6 +94,8 @@ async fn items_are_found_in_all_runs_and_what_is_remembered_of_them_is_reset() {
         shown.lines().count() == 2 && shown.contains(id) && shown.contains("(file a) -> {\"id\":\"made-a\"}"),
         "{shown}"
     );
+    let quoted = cli.run(&["runs", "find", "1000", "--prefix", "--json"]).await.expect(0).json();
+    assert_eq!(quoted["items"][0]["key"], json!("\"100034\""), "{quoted}");
     let none = cli.run(&["runs", "find", "100035"]).await.expect(0).stdout;
     assert!(none.contains("no item") && none.contains("100035"), "{none}");
     assert_eq!(cli.run(&["runs", "find", "", "--json"]).await.expect(1).error()["kind"], "invalid_input");

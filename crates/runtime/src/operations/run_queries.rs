@@ -100,7 +100,11 @@ async fn find(runtime: &Runtime, input: ItemSearch) -> Result<Redacted<FoundItem
         let error = Error::new(ErrorKind::InvalidInput, "an empty text finds no items");
         return Err(error.hint("give the key of an item, its label, or an id of what it has become"));
     }
-    let keys = key_forms(vec![key]);
+    let mut keys = key_forms(vec![key]);
+    if prefix {
+        // The quoted form goes on, too.
+        keys[0].pop();
+    }
     let mut items = runtime.journal().find_items(&keys, prefix, MOST_FOUND + 1).await?;
     let more = items.len() > MOST_FOUND;
     items.truncate(MOST_FOUND);
