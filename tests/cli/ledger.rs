@@ -144,7 +144,7 @@ async fn flow_outputs_prints_what_each_step_yields() {
     }
     let yields = cli.run(&["flow", "outputs", &file, "--json"]).await.expect(0).json();
     assert_eq!((&yields[0]["step"], &yields[0]["does"]), (&json!("all"), &json!("each")));
-    assert_eq!(yields[0]["schema"]["properties"]["collected"]["items"]["type"], json!(["string"]));
+    assert_eq!(yields[0]["schema"]["properties"]["collected"]["items"]["type"], "string");
     let faulty = cli.write("faulty.json", "{");
     assert_eq!(cli.run(&["flow", "outputs", &faulty, "--json"]).await.expect(1).error()["kind"], "config");
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
-    check::{StepYield, called_flows::CalledFlows},
+    check::{called_flows::CalledFlows, step_yield::StepYield},
     document::Flow,
     expression::Template,
     steps::{

@@ -8,8 +8,8 @@ mod granted_scopes;
 mod inputs;
 mod literal_braces;
 mod open_schema;
-mod outputs;
 mod retried_creates;
+mod step_yield;
 
 pub use granted_scopes::GrantedScopes;
-pub use outputs::{StepYield, YieldedValue};
+pub use step_yield::{StepYield, YieldedValue};
