@@ -58,7 +58,7 @@ pub(crate) enum RunsCommand {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
-    /// Find items of all runs: what has become of one, or where it comes from
+    /// Find items of all runs, such as the asset that a file has become
     ///
     /// Shows the newest 500 items with this key, this label, or this id in their `result`.
     Find {

@@ -1,9 +1,13 @@
 //! Items that are found by their names, and items that are remembered across runs.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use trunkline_core::{ErrorKind, StepPath};
 
-use super::*;
-use crate::run::ItemNote;
+use super::sample::*;
+use crate::{
+    journal::{Flush, Journal},
+    run::{ItemNote, ItemOutcome, RunEvent, RunStatus},
+};
 
 pub(super) async fn items_are_found_by_key_label_and_result(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 1).await, accepted(journal, "a2", 2).await);
@@ -93,7 +97,7 @@ pub(super) async fn remembered_items_are_listed_and_forgotten(journal: &impl Jou
     assert_eq!(list(&["b".into(), "x".into()], 10).await, [item("b", false)]);
     assert_eq!(journal.remembered("other", &[], None, 10).await.unwrap(), []);
     // Nothing is forgotten while a run can remember more.
-    assert_eq!(kind(journal.forget("copy", &[]).await), ErrorKind::Conflict);
+    assert_eq!(journal.forget("copy", &[]).await.unwrap_err().kind(), ErrorKind::Conflict);
     journal.append(&run, vec![finished(RunStatus::Partial, 3)], Flush::Later).await.unwrap();
     assert_eq!(journal.forget("other", &[]).await.unwrap(), 0);
     assert_eq!(journal.forget("copy", &["a".into(), "c".into(), "x".into()]).await.unwrap(), 1);
