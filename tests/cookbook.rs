@@ -33,10 +33,20 @@ async fn nightly_copy_uploads_each_file_once_over_two_runs() {
     let copied = ledger["done"].as_u64().unwrap();
     assert!(copied > 0 && count(&ledger["skipped"]) > 0, "{first}");
     assert_eq!(copied + count(&ledger["skipped"]), FILES, "{first}");
-    assert_eq!(first["output"], json!({ "copied": copied, "skipped": FILES - copied, "failed": 0 }));
+    assert_eq!(first["output"], json!({ "copied": copied, "skipped": FILES - copied, "failed": 0, "not_copied": "" }));
+    // Which asset did a file become, and which file does an asset come from?
+    let run = first["id"].as_str().unwrap();
+    let done = cli.run(&["runs", "items", run, "--status", "done", "--json"]).await.expect(0).stdout;
+    let item: Value = serde_json::from_str(done.lines().next().unwrap()).unwrap();
+    let [key, asset] = ["key", "result"].map(|name| item[name].as_str().unwrap().trim_matches('"').to_owned());
+    for name in [&key, &asset] {
+        let found = cli.run(&["runs", "find", name, "--json"]).await.expect(0).json();
+        assert_eq!((&found["items"][0]["run"], &found["items"][0]["result"]), (&first["id"], &json!(asset)), "{found}");
+        assert_eq!(found["items"][0]["label"], item["label"]);
+    }
 
     let second = cli.run(&["run", "nightly-copy", "--json"]).await.expect(0).json();
-    assert_eq!(second["output"], json!({ "copied": 0, "skipped": FILES, "failed": 0 }));
+    assert_eq!(second["output"], json!({ "copied": 0, "skipped": FILES, "failed": 0, "not_copied": "" }));
     let report = sandbox.report();
     assert_eq!((report.uploaded, report.duplicates, report.digest_mismatches), (copied, 0, 0), "{report:?}");
     let found = assets(&cli, "").await;

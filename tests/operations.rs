@@ -17,16 +17,18 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 12] = [
+const READING: [&str; 14] = [
     "check",
     "discover",
     "events",
     "export",
+    "find",
     "get",
     "items",
     "list",
     "list_items",
     "log",
+    "outputs",
     "timeline",
     "validate",
     "watch",

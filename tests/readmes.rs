@@ -7,6 +7,7 @@ use std::{env, fs};
 use serde_json::{Value, json};
 use trunkline as _;
 use trunkline_core::{Registered, Registry};
+use trunkline_flow::Flow;
 use trunkline_tests::project;
 
 /// A derived part of a README, between two comments.
@@ -162,6 +163,43 @@ fn the_tables_of_every_readme_are_those_of_the_registry() {
         }
         assert_eq!(readme, renewed, "{name}: run `UPDATE=1 cargo test -p trunkline-tests --test project readmes`");
     }
+}
+
+/// What each kind of step yields, from the types of the check.
+fn step_outputs() -> String {
+    let each = json!({ "id": "copy", "each": [{ "id": 1 }], "key": "{{ item.id }}", "collect": "{{ item.id }}",
+        "steps": [{ "id": "named", "set": { "name": "{{ item.id | string }}" } }] });
+    let steps = json!([each, { "id": "pause", "wait": { "signal": "approved" } }, { "id": "other", "call": "other" }]);
+    let flow = Flow::from_value(json!({ "name": "sample", "steps": steps })).unwrap();
+    let called = json!({ "name": "other", "steps": [{ "id": "one", "set": { "n": 1 } }], "output": { "n": 1 } });
+    let flow = flow.link(&|_| Flow::from_value(called.clone()).ok()).unwrap();
+    let mut text = String::from("\n| step | expression | type | is |\n| --- | --- | --- | --- |\n");
+    for one in flow.outputs(&Registry::discover().unwrap()) {
+        for value in one.values {
+            let about = value.about.unwrap_or_default();
+            text += &format!("| `{}` | `{}` | {} | {about} |\n", one.does, value.expression, value.kind);
+        }
+    }
+    text + "\n"
+}
+
+#[test]
+fn the_table_of_step_outputs_is_that_of_the_check() {
+    let (path, name) = (project().join("docs/flows.md"), "step outputs");
+    let begin =
+        format!("<!-- {name}: written by `UPDATE=1 cargo test -p trunkline-tests --test project readmes` -->\n");
+    let page = fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(&begin).unwrap();
+    let (_, after) = rest.split_once(&format!("<!-- end of {name} -->")).unwrap();
+    let table = step_outputs();
+    let renewed = format!("{before}{begin}{table}<!-- end of {name} -->{after}");
+    if env::var_os("UPDATE").is_some() {
+        fs::write(&path, renewed).unwrap();
+        return;
+    }
+    assert_eq!(page, renewed, "run `UPDATE=1 cargo test -p trunkline-tests --test project readmes`");
+    // The twin: a type that differs is found.
+    assert!(table.contains("| a list |") && page != renewed.replace("| a list |", "| a text |"));
 }
 
 /// The twin: a README with another setting differs from the derived one, and each kind of setting has its row.

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
-use trunkline_tests::{Cli, fixture, milliseconds};
+use trunkline_tests::{Cli, finish, fixture, milliseconds, until};
 use wiremock::{Mock, MockServer, Request, ResponseTemplate, matchers::any};
 
 /// Returns a flow in which these items fail.
@@ -41,7 +41,7 @@ async fn items_are_listed_for_people_programs_and_spreadsheets() {
 
     let failed = cli.run(&["runs", "items", &id[..11], "--status", "failed", "--csv"]).await.expect(0).stdout;
     let records: Vec<_> = failed.split("\r\n").collect();
-    assert_eq!(records[0], "step,key,status,reason,kind,hint,failed_step,at");
+    assert_eq!(records[0], "step,key,status,reason,kind,hint,failed_step,at,label,result");
     assert!(
         records[1].starts_with("all,\"'=1+1\",failed,\"'=no =1+1, \"\"sorry\"\"\",failed,,all/=1+1/bad,"),
         "{failed}"
@@ -58,6 +58,95 @@ async fn items_are_listed_for_people_programs_and_spreadsheets() {
     cli.run(&["runs", "items", "zzz"]).await.expect(1);
     cli.run(&["runs", "items", id, "--csv", "--json"]).await.expect(2);
     cli.run(&["runs", "items", id, "--status", "odd"]).await.expect(2);
+}
+
+/// Returns a flow that remembers its items, calls each by a label, and makes an id of its key.
+fn remembering(failing: &[&str]) -> String {
+    let mut document: Value = serde_json::from_str(&flow(failing)).unwrap();
+    let more = json!({ "once": "{{ item }}", "label": "file {{ item }}", "result": { "id": "made-{{ item }}" },
+        "collect": "{{ item }}" });
+    document["steps"][0].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document["output"] = json!({ "failed": "{{ steps.all.failures | map('label') | join(', ') }}" });
+    document.to_string()
+}
+
+#[tokio::test]
+async fn items_are_found_in_all_runs_and_what_is_remembered_of_them_is_reset() {
+    let cli = Cli::default();
+    let names = json!({ "names": ["a", "100034", "b"] }).to_string();
+    let file = cli.write("flow.json", &remembering(&["b"]));
+    let run = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(run["output"]["failed"], "file b", "a message can name what failed");
+    for name in ["100034", "file 100034", "made-100034"] {
+        let found = cli.run(&["runs", "find", name, "--json"]).await.expect(0).json();
+        let item = &found["items"][0];
+        assert_eq!(
+            (&item["run"], &item["flow"], &found["more"]),
+            (&json!(id), &json!("names"), &json!(false)),
+            "{found}"
+        );
+        assert_eq!((&item["key"], &item["status"]), (&json!("\"100034\""), &json!("done")));
+        assert_eq!((&item["label"], &item["result"]["id"]), (&json!("file 100034"), &json!("made-100034")));
+    }
+    let shown = cli.run(&["runs", "find", "made-", "--prefix"]).await.expect(0).stdout;
+    assert!(
+        shown.lines().count() == 2 && shown.contains(id) && shown.contains("(file a) -> {\"id\":\"made-a\"}"),
+        "{shown}"
+    );
+    let quoted = cli.run(&["runs", "find", "1000", "--prefix", "--json"]).await.expect(0).json();
+    assert_eq!(quoted["items"][0]["key"], json!("\"100034\""), "{quoted}");
+    let none = cli.run(&["runs", "find", "100035"]).await.expect(0).stdout;
+    assert!(none.contains("no item") && none.contains("100035"), "{none}");
+    assert_eq!(cli.run(&["runs", "find", "", "--json"]).await.expect(1).error()["kind"], "invalid_input");
+    let csv = cli.run(&["runs", "items", id, "--status", "done", "--csv"]).await.expect(0).stdout;
+    assert!(csv.contains("file a") && csv.contains("made-a"), "{csv}");
+
+    let remembered = lines(&cli.run(&["once", "show", "names", "--json"]).await.expect(0).stdout);
+    assert_eq!((remembered.len(), &remembered[0]["run"]), (2, &json!(id)), "{remembered:?}");
+    let one = cli.run(&["once", "show", &file, "100034"]).await.expect(0).stdout;
+    assert!(one.contains("done in run") && one.lines().count() == 1, "{one}");
+    cli.run(&["once", "reset", "names"]).await.expect(2);
+    cli.run(&["once", "reset", "names", "a", "--all"]).await.expect(2);
+    let reset = cli.run(&["once", "reset", "names", "100034", "b", "--json"]).await.expect(0).json();
+    assert_eq!(reset, json!({ "forgotten": 1, "unknown": [] }), "b has failed, and is not remembered");
+    let again = cli.run(&["run", &file, "--input", &names, "--json"]).await.expect(4).json();
+    assert_eq!((&again["ledger"]["all"]["done"], &again["output"]["failed"]), (&json!(1), &json!("file b")), "{again}");
+    let all = cli.run(&["once", "reset", &file, "--all"]).await.expect(0).stdout;
+    assert!(all.starts_with("2 items"), "{all}");
+
+    // A run that waits is active.
+    let mut waiting: Value = serde_json::from_str(&remembering(&[])).unwrap();
+    waiting["steps"].as_array_mut().unwrap().push(json!({ "id": "pause", "wait": { "signal": "go" } }));
+    let file = cli.write("flow.json", &waiting.to_string());
+    let run = cli.start(&["run", &file, "--input", &names, "--json"]);
+    let active = until("the run waits", async || {
+        let list = cli.run(&["runs", "--json"]).await.expect(0).json();
+        let id = list[0]["id"].as_str()?.to_owned();
+        let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
+        (shown["waiting"]["pause"]["signal"] == "go").then_some(id)
+    })
+    .await;
+    let error = cli.run(&["once", "reset", "names", "--all", "--json"]).await.expect(1).error();
+    assert_eq!(error["kind"], "conflict");
+    assert!(error["message"].as_str().unwrap().contains(&active), "{error}");
+    cli.run(&["runs", "signal", &active, "go"]).await.expect(0);
+    finish(run).await.expect(0);
+}
+
+#[tokio::test]
+async fn flow_outputs_prints_what_each_step_yields() {
+    let cli = Cli::default();
+    let file = cli.write("flow.json", &remembering(&[]));
+    let shown = cli.run(&["flow", "outputs", &file]).await.expect(0).stdout;
+    for value in ["steps.all.collected[]", "steps.all.failures[].label", "true or false"] {
+        assert!(shown.contains(value), "{value}: {shown}");
+    }
+    let yields = cli.run(&["flow", "outputs", &file, "--json"]).await.expect(0).json();
+    assert_eq!((&yields[0]["step"], &yields[0]["does"]), (&json!("all"), &json!("each")));
+    assert_eq!(yields[0]["schema"]["properties"]["collected"]["items"]["type"], "string");
+    let faulty = cli.write("faulty.json", "{");
+    assert_eq!(cli.run(&["flow", "outputs", &faulty, "--json"]).await.expect(1).error()["kind"], "config");
 }
 
 #[tokio::test]

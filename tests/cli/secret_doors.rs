@@ -34,12 +34,14 @@ fn flow() -> Value {
     json!({
         "name": "echoes", "connections": { "api": "http" }, "log": "all", "overlap": "parallel",
         "trigger": { "webhook": { "answer": "result" } },
-        "steps": [step("first"), { "id": "all", "each": [1, 2], "key": "{{ item }}", "steps": [
+        "steps": [step("first"), { "id": "all", "each": [1, 2, 3], "key": "{{ item }}",
+            "label": "{{ steps.first.body.echo }}", "result": "{{ steps.second.body.list }}",
+            "collect": "{{ steps.second.body }}", "steps": [
             step("second"),
             { "id": "no", "if": "{{ item == 1 }}", "skip": "{{ steps.second.body.echo }}" },
-            { "id": "bad", "fail": "{{ steps.second.body.echo }}" }
+            { "id": "bad", "if": "{{ item == 2 }}", "fail": "{{ steps.second.body.echo }}" }
         ] }],
-        "output": { "echo": "{{ steps.first.body }}" }
+        "output": { "echo": "{{ steps.first.body }}", "all": "{{ steps.all }}" }
     })
 }
 
@@ -73,6 +75,7 @@ async fn a_service_that_echoes_its_request_shows_no_secret_through_any_door() {
         &["runs", "show", &id],
         &["runs", "items", &id],
         &["runs", "items", &id, "--csv"],
+        &["runs", "find", "3"],
         &["runs", "tail", &id],
         &["runs", "log", &id],
         &["connection", "export", "--all"],
@@ -83,6 +86,11 @@ async fn a_service_that_echoes_its_request_shows_no_secret_through_any_door() {
             seen.push((format!("the errors of {command:?} {more:?}"), output.stderr));
         }
     }
+    // Labels and results are recorded in plain text.
+    let kept = std::fs::read_dir(cli.data()).unwrap().filter_map(|file| std::fs::read(file.unwrap().path()).ok());
+    let kept: Vec<_> = kept.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
+    assert!(kept.iter().any(|text| text.contains(&format!("\"label\":\"{PLAIN}"))), "the label is there");
+    seen.extend(kept.into_iter().map(|text| ("a file of the data directory".to_owned(), text)));
     let serve = Serve::start(&cli).await;
     for part in ["", "/items", "/events", "/timeline", "/log"] {
         let url = serve.url(&format!("/rest/v1/runs/{id}{part}"));

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, Item, ItemOutcome, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunEvent,
-    RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+    EventLog, FlowVersions, Flush, Item, ItemOutcome, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims,
+    RunEvent, RunIndex, RunStatus, RunSummary, TriggerDeduplication, TriggerEvent,
 };
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +23,12 @@ enum Record {
     Event(RunId, RunEvent),
     Taken(TakenKey, RunId),
     Forgotten(String),
+    /// What is remembered of items of this flow with these keys, or of all if there are none.
+    ForgottenItems(String, Vec<String>),
 }
+
+/// The flow, the step, the key and the connections of an item that is remembered across runs.
+type Remembered = (String, StepPath, String, BTreeMap<String, String>);
 
 /// The flow, the feed and the key.
 type TakenKey = (String, String, String);
@@ -41,6 +46,8 @@ struct State {
     /// The events of all runs, in the order in which they were appended.
     events: Vec<(RunId, RunEvent)>,
     taken: BTreeMap<TakenKey, RunId>,
+    /// The items that were forgotten, with the number of events before that.
+    forgotten: Vec<(usize, String, Vec<String>)>,
 }
 
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -56,7 +63,7 @@ impl FileJournal {
     pub fn open(path: &Path) -> Result<FileJournal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let mut state = State { file, queued: Vec::new(), versions, events, taken };
+        let mut state = State { file, queued: Vec::new(), versions, events, taken, forgotten: Vec::new() };
         let mut text = String::new();
         state.file.read_to_string(&mut text).map_err(failed)?;
         // A crash may have cut the last line.
@@ -85,6 +92,7 @@ impl State {
                 Record::Version(version, flow) => drop(self.versions.insert(version, flow)),
                 Record::Event(run, event) => self.events.push((run, event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
+                Record::ForgottenItems(flow, keys) => self.forgotten.push((self.events.len(), flow, keys)),
                 Record::Forgotten(flow) => self.taken.retain(|(of, _, _), _| *of != flow),
             }
         }
@@ -128,14 +136,41 @@ impl State {
     fn items(&self, run: &RunId) -> BTreeMap<(StepPath, String), Item> {
         let mut items = BTreeMap::new();
         for event in self.run(run) {
-            if let RunEvent::ItemFinished { step, key, outcome, at, .. }
-            | RunEvent::ItemResolved { step, key, outcome, at, .. } = event
-            {
-                let item = Item { step: step.clone(), key: key.clone(), outcome: outcome.clone(), at: *at };
-                items.insert((step.clone(), key.clone()), item);
+            if let Some(item) = Item::of(event) {
+                items.insert((item.step.clone(), item.key.clone()), item);
             }
         }
         items
+    }
+
+    /// Returns what is remembered of items across runs, by flow, step, key and connections.
+    fn remembered(&self) -> BTreeMap<Remembered, PreviousOutcome> {
+        let mut all = BTreeMap::<Remembered, PreviousOutcome>::new();
+        let mut forgotten = self.forgotten.iter().peekable();
+        for number in 0..=self.events.len() {
+            while let Some((_, flow, keys)) = forgotten.next_if(|(before, _, _)| *before == number) {
+                all.retain(|(of, _, key, _), previous| {
+                    of != flow || previous.unknown || !(keys.is_empty() || keys.contains(key))
+                });
+            }
+            let Some((run, event)) = self.events.get(number) else { break };
+            let (Some(item), Some((flow, connections))) = (Item::of(event), self.scope(run)) else { continue };
+            let place = (flow.clone(), item.step.clone(), item.key.clone(), connections.clone());
+            match event {
+                RunEvent::ItemFinished { outcome, once: Some(fingerprint), .. }
+                    if matches!(outcome.status(), "done" | "unknown") =>
+                {
+                    let (run, fingerprint) = (run.clone(), fingerprint.clone());
+                    all.insert(place, PreviousOutcome { run, fingerprint, unknown: outcome.status() == "unknown" });
+                }
+                RunEvent::ItemResolved { outcome, .. } if all.get(&place).is_some_and(|one| one.run == *run) => {
+                    let previous = all.remove(&place).filter(|_| outcome.status() == "done");
+                    all.extend(previous.map(|one| (place, PreviousOutcome { unknown: false, ..one })));
+                }
+                _ => {}
+            }
+        }
+        all
     }
 
     /// Returns the flow and the connections of a run.
@@ -221,27 +256,38 @@ impl RunIndex for FileJournal {
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         let state = self.state();
         state.must_exist(run)?;
-        let scope = state.scope(run);
-        let mut found: Option<PreviousOutcome> = None;
-        for (run, event) in state.events.iter().filter(|(of, _)| state.scope(of) == scope) {
-            match event {
-                RunEvent::ItemFinished { step: at, key: of, outcome, once: Some(fingerprint), .. }
-                    if (at, of.as_str()) == (step, key) && matches!(outcome.status(), "done" | "unknown") =>
-                {
-                    let (run, fingerprint) = (run.clone(), fingerprint.clone());
-                    found = Some(PreviousOutcome { run, fingerprint, unknown: outcome.status() == "unknown" });
-                }
-                RunEvent::ItemResolved { step: at, key: of, outcome, .. } if (at, of.as_str()) == (step, key) => {
-                    let done = outcome.status() == "done";
-                    found = found.filter(|previous| previous.run != *run || done).map(|previous| PreviousOutcome {
-                        unknown: previous.unknown && previous.run != *run,
-                        ..previous
-                    });
-                }
-                _ => {}
+        let scope = state.scope(run).map(|(flow, connections)| (flow.clone(), connections.clone()));
+        let (flow, connections) = scope.unwrap_or_default();
+        Ok(state.remembered().remove(&(flow, step.clone(), key.to_owned(), connections)))
+    }
+
+    async fn remembered(
+        &self,
+        flow: &str,
+        keys: &[String],
+        after: Option<RememberedItem>,
+        most: usize,
+    ) -> Result<Vec<RememberedItem>> {
+        let after = after.map(|item| (item.step, item.key, item.connections));
+        let mut found = Vec::new();
+        for ((of, step, key, connections), PreviousOutcome { run, unknown, .. }) in self.state().remembered() {
+            let is_behind =
+                after.as_ref().is_none_or(|after| (&step, &key, &connections) > (&after.0, &after.1, &after.2));
+            if of == flow && (keys.is_empty() || keys.contains(&key)) && is_behind && found.len() < most {
+                found.push(RememberedItem { connections, step, key, run, unknown });
             }
         }
         Ok(found)
+    }
+
+    async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
+        let active = |run: &&RunSummary| run.flow == flow && run.status == RunStatus::Running;
+        if let Some(run) = self.runs().await?.iter().find(active) {
+            return Err(RememberedItem::in_use(flow, &run.id));
+        }
+        let before = self.state().remembered().len();
+        self.state().commit(vec![Record::ForgottenItems(flow.to_owned(), keys.to_vec())], Flush::Now)?;
+        Ok((before - self.state().remembered().len()) as u64)
     }
 }
 

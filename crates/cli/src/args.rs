@@ -190,7 +190,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
     },
-    /// List, show, watch, resume, rerun, resolve, signal and cancel runs
+    /// Show and reset what a flow remembers of the items of an `each` with `once`
+    Once {
+        #[command(subcommand)]
+        command: OnceCommand,
+    },
+    /// List, show, watch, find, resume, rerun, resolve, signal and cancel runs
     Runs {
         #[command(subcommand)]
         command: Option<RunsCommand>,
@@ -341,6 +346,11 @@ pub(crate) enum FlowCommand {
         #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
     },
+    /// List what each step of a flow yields to the steps after it; with --json, as JSON Schema
+    Outputs {
+        /// File of the flow, or - for standard input
+        file: String,
+    },
     /// List the filters of expressions, with examples
     Filters,
     /// Save a flow under its name, with its connections
@@ -382,6 +392,33 @@ pub(crate) enum FlowCommand {
     },
     /// Remove a flow and the deduplication keys of its trigger; its runs stay
     Remove(FlowArgument),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum OnceCommand {
+    /// List the items that are remembered across runs, with the run that has done each of them
+    Show {
+        /// The name of the flow, or its file
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
+        /// Only items with these keys
+        #[arg(value_name = "KEY")]
+        keys: Vec<String>,
+    },
+    /// Forget items that are done, so that the next run processes them again
+    ///
+    /// It is refused while a run of the flow is active. Items with an unknown outcome stay: they could be done twice.
+    Reset {
+        /// The name of the flow, or its file
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
+        /// The keys of the items
+        #[arg(value_name = "KEY", required_unless_present = "all")]
+        keys: Vec<String>,
+        /// All items of the flow
+        #[arg(long, conflicts_with = "keys")]
+        all: bool,
+    },
 }
 
 #[derive(Args)]

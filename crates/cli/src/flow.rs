@@ -10,7 +10,7 @@ use trunkline::{
         Caller, Empty,
         flows::{
             ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowDraft, FlowName, GetFlow, ListFlows,
-            NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
+            ListOutputs, NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
     store::{SavedFlow, TriggerFinding},
@@ -48,6 +48,21 @@ pub(crate) async fn validate(
     Ok(if report.ok { exit::DONE } else { exit::FAULTS }.into())
 }
 
+/// Prints what each step of the flow in a file yields.
+pub(crate) async fn outputs(runtime: &Runtime, file: &str, output: &Output) -> Result<ExitCode> {
+    let yields = runtime.execute::<ListOutputs>(&Caller::owner(), sibling_flows::read_flow(file)?).await?;
+    output.show(&yields, || {
+        let rows = yields.iter().flat_map(|one| {
+            one.values.iter().enumerate().map(|(number, value)| {
+                let does = if number == 0 { one.does.clone() } else { String::new() };
+                [value.expression.clone(), value.kind.clone(), value.about.clone().unwrap_or(does)].into()
+            })
+        });
+        table(&["Value", "Type", "About"], rows)
+    });
+    Ok(exit::DONE.into())
+}
+
 fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
@@ -59,6 +74,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::Validate { file, connection } => {
             return validate(runtime, &file, connection.into_iter().collect(), output).await;
         }
+        FlowCommand::Outputs { file } => return outputs(runtime, &file, output).await,
         FlowCommand::Filters => return catalogue::filters(runtime, output).await,
         FlowCommand::Add { file, connection, input, activate, inactive, replace } => {
             let flow = sibling_flows::read_text(&file)?;

@@ -6,10 +6,10 @@ use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use trunkline::{
     Redacted, Runtime,
     core::{ForeignText, Result},
-    engine::Item,
+    engine::{FoundItem, Item},
     operations::{
         Caller,
-        run_queries::{ItemQuery, ListItems},
+        run_queries::{FindItems, ItemQuery, ItemSearch, ListItems},
     },
 };
 
@@ -19,7 +19,7 @@ use crate::{
     stdout,
 };
 
-const COLUMNS: [&str; 8] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at"];
+const COLUMNS: [&str; 10] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at", "label", "result"];
 
 /// Returns the query for the first page of a run's items.
 pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -> ItemQuery {
@@ -57,10 +57,34 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
     Ok(exit::DONE.into())
 }
 
+/// Prints the items of all runs that have this key, label or id.
+pub(crate) async fn find(runtime: &Runtime, key: String, prefix: bool, output: &Output) -> Result<ExitCode> {
+    let found = runtime.execute::<FindItems>(&Caller::owner(), ItemSearch { key: key.clone(), prefix }).await?;
+    output.show(&worded(&found), || {
+        found.text(|found| {
+            if found.items.is_empty() {
+                return format!("no item of a run has the key, the label or the id {}", ForeignText(&key));
+            }
+            let lines =
+                found.items.iter().map(|FoundItem { run, flow, item }| format!("{run}  {flow}  {}", line(item)));
+            let older = found.more.then(|| "there are older ones; `runs items` lists all items of a run".to_owned());
+            lines.chain(older).collect::<Vec<_>>().join("\n")
+        })
+    });
+    Ok(exit::DONE.into())
+}
+
+/// Returns what an item has become as text: a text as it is, anything else as JSON.
+fn result(item: &Item) -> Option<String> {
+    item.result.as_ref().map(|result| result.as_str().map_or_else(|| result.to_string(), str::to_owned))
+}
+
 /// Formats an item as text.
 fn line(item: &Item) -> String {
     let outcome = &item.outcome;
     let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
+    text += &item.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
+    text += &result(item).map(|result| format!(" -> {result}")).unwrap_or_default();
     text += &outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     text = ForeignText(&text).to_string();
     if let Some(error) = outcome.error() {
@@ -71,7 +95,7 @@ fn line(item: &Item) -> String {
     text
 }
 
-fn cells(item: &Item) -> [Cow<'_, str>; 8] {
+fn cells(item: &Item) -> [Cow<'_, str>; 10] {
     let error = item.outcome.error();
     [
         item.step.as_str().into(),
@@ -82,6 +106,8 @@ fn cells(item: &Item) -> [Cow<'_, str>; 8] {
         error.and_then(|error| error.advice_in(word)).unwrap_or_default().into(),
         error.and_then(|error| error.step()).unwrap_or_default().into(),
         time(item.at).into(),
+        item.label.as_deref().unwrap_or_default().into(),
+        result(item).unwrap_or_default().into(),
     ]
 }
 

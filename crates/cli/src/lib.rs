@@ -24,6 +24,7 @@ mod inspect;
 mod items;
 mod key;
 mod next_step;
+mod once;
 mod output;
 mod private_process;
 mod progress_display;
@@ -211,8 +212,12 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Flow { command: FlowCommand::Validate { file, connection } } if connection.is_empty() => {
             flow::validate(&source.in_memory()?, &file, BTreeMap::new(), output).await
         }
+        Command::Flow { command: FlowCommand::Outputs { file } } => {
+            flow::outputs(&source.in_memory()?, &file, output).await
+        }
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(&data?)?, command, output).await,
+        Command::Once { command } => once::once(&source.open(&data?)?, command, output).await,
         Command::Run { flow, input, connection } => {
             runs::run(&source.open(&data?)?, &flow, json(&input, "--input", output)?, connection, output).await
         }

@@ -103,6 +103,7 @@ pub(crate) async fn runs(
         RunsCommand::Items { id, status, step, csv } => {
             items::items(runtime, items::query(id, status, step), csv, output).await
         }
+        RunsCommand::Find { key, prefix } => items::find(runtime, key, prefix, output).await,
         RunsCommand::Rerun { rerun: args, failed: _ } => rerun(runtime, args, output).await,
         RunsCommand::Retry(args) => {
             output.info("`trunkline runs retry` is now `trunkline runs rerun --failed`.");

@@ -73,13 +73,13 @@ pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_pag
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
-    EventLog, FlowVersions, Flush, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry,
-    LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunIndex, RunSummary,
-    TriggerDeduplication, TriggerEvent,
+    EventLog, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE,
+    LogEntry, LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunIndex,
+    RunSummary, TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
-    ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,
-    RunStatus, VALUE_NESTING, Verdict, Waiting,
+    Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits,
+    RunNotification, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

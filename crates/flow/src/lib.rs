@@ -29,13 +29,13 @@ mod trigger;
 mod typing;
 mod values;
 
-pub use check::GrantedScopes;
+pub use check::{GrantedScopes, StepYield, YieldedValue};
 pub use document::{EnclosingItem, Flow, Logging, StepPosition};
 pub use expression::{Scope, Template};
 pub use filters::{Argument, Example, Filter, filters};
 pub use steps::{
     moment,
-    step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
+    step::{BoundAction, FlowCall, ItemTemplates, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
 };
 pub use trigger::{
     DeliveryPlace, Encoding, InitialItems, Missed, Overlap, Poll, Schedule, Signature, SignatureAlgorithm,

@@ -58,6 +58,16 @@ pub(crate) enum RunsCommand {
         #[arg(long, conflicts_with = "json")]
         csv: bool,
     },
+    /// Find items of all runs, such as the asset that a file has become
+    ///
+    /// Shows the newest 500 items with this key, this label, or this id in their `result`.
+    Find {
+        /// The key of an item, its label, or an id of what it has become
+        key: String,
+        /// Also find what only begins like this
+        #[arg(long)]
+        prefix: bool,
+    },
     /// Rerun the failed items of a run, and only those, as a new run
     ///
     /// The new run has the input and the connections of the old one, and is pinned to its versions of the flow or to the

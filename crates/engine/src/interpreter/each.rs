@@ -22,7 +22,7 @@ use crate::{
         record::COPIES,
         repeats::Repeats,
     },
-    run::{ItemKey, ItemOutcome, ListPosition, failure::stops_the_run, key_form::repeated},
+    run::{ItemKey, ItemNote, ItemOutcome, ListPosition, failure::stops_the_run, key_form::repeated},
 };
 
 /// A running `each`. It holds the items of one or two pages at a time, never the whole list.
@@ -46,8 +46,8 @@ struct OpenPage {
     open: usize,
     /// The number of its items that have an outcome.
     ended: usize,
-    /// The cursor of the next page.
-    next: Option<Value>,
+    /// The cursor of the next page, and the number of items before it.
+    next: (Option<Value>, u64),
     /// The memory of its items, until all of them have an outcome.
     held: Option<HeldMemory>,
 }
@@ -58,6 +58,8 @@ struct OpenGroup {
     /// Its name in the paths of its steps.
     name: String,
     items: Vec<GroupItem>,
+    /// The names that its expressions can refer to.
+    scope: Scope,
 }
 
 /// How far the list has been read.
@@ -90,8 +92,19 @@ struct ListedItem {
     key: ItemKey,
     /// The key in the form of the run.
     text: String,
-    /// The error of an item without a key.
+    /// What people call it.
+    label: Option<String>,
+    /// Its number in the list, from 0.
+    index: u64,
+    /// The error of an item without a key, or of its label.
     fault: Option<Error>,
+}
+
+impl ListedItem {
+    /// Returns the item with an outcome that needs no work.
+    fn concluded(self, key: String, outcome: ItemOutcome) -> FinishedItem {
+        FinishedItem { key, once: None, outcome, note: ItemNote { label: self.label, ..ItemNote::default() } }
+    }
 }
 
 /// The items of one page, by what has to be done with them.
@@ -125,7 +138,10 @@ impl<'a> Each<'a> {
     pub(crate) async fn run(&mut self, scope: &Scope) -> Result<()> {
         let reads = matches!(self.list.over, Over::Action(_));
         let _list = reads.then(|| self.interpreter.activity().list());
-        let mut result = self.run_pages(scope).await;
+        let mut result = match self.interpreter.record().check_collected(self.list.path) {
+            Ok(()) => self.run_pages(scope).await,
+            over => over,
+        };
         // After an error that concerns the whole run, the items in flight still get their outcomes: none is
         // interrupted.
         while let Some(ended) = self.tasks.join_next_with_id().await {
@@ -136,13 +152,15 @@ impl<'a> Each<'a> {
 
     async fn run_pages(&mut self, scope: &Scope) -> Result<()> {
         let record = self.interpreter.record();
-        let mut cursor = match record.position(self.list.path) {
+        let cursor = match record.position(self.list.path) {
             ListPosition::Start => None,
-            ListPosition::Page(cursor) => Some(cursor),
+            ListPosition::Page(cursor, read) => Some((cursor, read)),
             ListPosition::End => return Ok(()),
         };
         let (listed, ahead) = (record.ended(self.list.path), record.ahead(self.list.path));
-        let index = if cursor.is_none() { 0 } else { listed.saturating_sub(ahead.unwrap_or_default()) };
+        let before = |read: Option<u64>| read.unwrap_or_else(|| listed.saturating_sub(ahead.unwrap_or_default()));
+        let index = cursor.as_ref().map_or(0, |(_, read)| before(*read));
+        let mut cursor = cursor.map(|(cursor, _)| cursor);
         self.reading = Reading { index, listed, ahead };
         loop {
             let Page { items, next, maybe_incomplete } = self.list.page(self.interpreter, scope, cursor).await?;
@@ -166,7 +184,7 @@ impl<'a> Each<'a> {
         for value in items {
             let item = self.identify(value, scope);
             self.reading.index += 1;
-            if self.is_first(&item, &mut page, &mut selection).await? {
+            if let Some(item) = self.first(item, &mut page, &mut selection).await? {
                 self.select_first(item, scope, &mut selection).await?;
             }
         }
@@ -175,9 +193,11 @@ impl<'a> Each<'a> {
 
     /// Finds the key of an item.
     fn identify(&self, value: Value, scope: &Scope) -> ListedItem {
-        let index = self.reading.index;
-        let key = match self.list.templates.key {
-            Some(key) => ItemKey::evaluate(key, &scope.with("item", &value)),
+        let (index, templates) = (self.reading.index, self.list.templates);
+        let inside = (templates.key.is_some() || templates.label.is_some()).then(|| scope.with("item", &value));
+        let inside = inside.as_ref().unwrap_or(scope);
+        let key = match &templates.key {
+            Some(key) => ItemKey::evaluate(key, inside),
             None => ItemKey::of(&index.into()),
         };
         let (key, fault) = match key {
@@ -188,18 +208,22 @@ impl<'a> Each<'a> {
                 (ItemKey::missing(&value), Some(error))
             }
         };
+        let (label, no_label) = match self.interpreter.label(&self.list, inside) {
+            Ok(label) => (label, None),
+            Err(error) => (None, Some(error)),
+        };
         let text = key.in_form(self.interpreter.record().key_form()).to_owned();
-        ListedItem { value, key, text, fault }
+        ListedItem { value, key, text, label, index, fault: fault.or(no_label) }
     }
 
-    /// Returns whether an item is the first one of its key, and has no outcome yet. One that occurs again is skipped
-    /// as an item of its own.
-    async fn is_first(
+    /// Returns an item that is the first one of its key, and has no outcome yet. One that occurs again is skipped as an
+    /// item of its own.
+    async fn first(
         &mut self,
-        item: &ListedItem,
+        item: ListedItem,
         page: &mut HashSet<String>,
         selection: &mut Selection,
-    ) -> Result<bool> {
+    ) -> Result<Option<ListedItem>> {
         let (interpreter, path) = (self.interpreter, self.list.path);
         let (record, key) = (interpreter.record(), &item.text);
         let on_page = !page.insert(key.clone());
@@ -207,13 +231,13 @@ impl<'a> Each<'a> {
         let ended = !open && record.item(path, key).await?.is_some();
         if ended && self.reading.is_read_again(selection) {
             self.repeats.remember(key, &item.value);
-            return Ok(false);
+            return Ok(None);
         }
         if !open && !ended {
             if self.list.templates.key.is_some() {
                 self.repeats.remember(key, &item.value);
             }
-            return Ok(true);
+            return Ok(Some(item));
         }
         let repeat = self.repeats.compare(key, &item.value);
         // A list shifts while it is read, so an item may be on two pages.
@@ -228,47 +252,49 @@ impl<'a> Each<'a> {
             }
             if record.item(path, &key).await?.is_some() {
                 if self.reading.is_read_again(selection) {
-                    return Ok(false);
+                    return Ok(None);
                 }
                 continue;
             }
             if record.wants(path, &key).await? {
                 let outcome = ItemOutcome::Skipped { reason: repeat.reason().to_owned() };
-                selection.concluded.push(FinishedItem { key, once: None, outcome });
+                selection.concluded.push(item.concluded(key, outcome));
             }
-            return Ok(false);
+            return Ok(None);
         }
     }
 
     /// Decides what has to be done with the first item of a key.
-    async fn select_first(&self, item: ListedItem, scope: &Scope, selection: &mut Selection) -> Result<()> {
+    async fn select_first(&self, mut item: ListedItem, scope: &Scope, selection: &mut Selection) -> Result<()> {
         let (record, path) = (self.interpreter.record(), self.list.path);
-        let ListedItem { value, key, text, fault } = item;
+        let text = item.text.clone();
         if !record.wants(path, &text).await? {
             return Ok(());
         }
-        let once = match (fault, self.list.templates.once) {
+        let once = match (item.fault.take(), &self.list.templates.once) {
             (Some(fault), _) => Err(fault),
-            (None, Some(once)) => once.render(&scope.with("item", &value)).map(Some),
+            (None, Some(once)) => once.render(&scope.with("item", &item.value)).map(Some),
             (None, None) => Ok(None),
         };
-        let concluded = |outcome| FinishedItem { key: text.clone(), once: None, outcome };
         let once = match once {
             Ok(once) => once.map(|once| fingerprint(once, record.key_form())),
             Err(error) => {
                 let step = path.join(&text).as_str().to_owned();
                 let outcome = ItemOutcome::Failed { error: error.with_detail(ErrorDetail::Step { step }) };
-                selection.concluded.push(concluded(outcome));
+                selection.concluded.push(item.concluded(text, outcome));
                 return Ok(());
             }
         };
         let unchanged = match &once {
-            Some(fingerprint) => record.unchanged(path, &key, fingerprint).await?,
+            Some(fingerprint) => record.unchanged(path, &item.key, fingerprint).await?,
             None => None,
         };
         match unchanged {
-            Some(outcome) => selection.concluded.push(concluded(outcome)),
-            None => selection.pending.push(PendingItem { id: GroupItem { key: text, once }, value }),
+            Some(outcome) => selection.concluded.push(item.concluded(text, outcome)),
+            None => {
+                let ListedItem { value, label, index, .. } = item;
+                selection.pending.push(PendingItem { id: GroupItem { key: text, once, label, index }, value });
+            }
         }
         Ok(())
     }
@@ -289,6 +315,7 @@ impl<'a> Each<'a> {
             record.finish_items(path, None, concluded).await?;
         }
         let held = Some(held).filter(|_| !pending.is_empty());
+        let next = (next, self.reading.index);
         self.pages.push_back(OpenPage { open: pending.len(), ended, next, held });
         if let (Some(reason), Over::Action(_)) = (changed, self.list.over) {
             record.list_changed(path, reason).await?;
@@ -312,10 +339,11 @@ impl<'a> Each<'a> {
             self.list.bounds.check(self.interpreter.record().now())?;
             let path = self.list.path.join(&name);
             let span = tracing::info_span!("item", each = %self.list.path, item = %name);
-            let steps = self.interpreter.clone().steps(self.list.steps.clone(), scope, path, self.list.bounds.clone());
+            let (steps, bounds) = (self.list.steps.clone(), self.list.bounds.clone());
+            let steps = self.interpreter.clone().steps(steps, scope.clone(), path, bounds);
             let task = self.tasks.spawn(steps.instrument(span));
             self.keys.extend(items.iter().map(|item| item.key.clone()));
-            self.groups.insert(task.id(), OpenGroup { page, name, items });
+            self.groups.insert(task.id(), OpenGroup { page, name, items, scope });
         }
         Ok(())
     }
@@ -326,7 +354,7 @@ impl<'a> Each<'a> {
             Ok((id, result)) => (id, result),
             Err(panic) => (panic.id(), Err(Error::new(ErrorKind::Internal, "a step panicked").source(panic))),
         };
-        let Some(OpenGroup { page, name, items }) = self.groups.remove(&id) else { return Ok(()) };
+        let Some(OpenGroup { page, name, items, scope }) = self.groups.remove(&id) else { return Ok(()) };
         for item in &items {
             self.keys.remove(&item.key);
         }
@@ -347,12 +375,31 @@ impl<'a> Each<'a> {
             Some(reason) => tracing::info!(each = %self.list.path, item = %name, "{}: {reason}", outcome.status()),
             None => tracing::debug!(each = %self.list.path, item = %name, "done"),
         }
-        let finished = |GroupItem { key, once }| FinishedItem { key, once, outcome: outcome.clone() };
-        let finished = items.into_iter().map(finished).collect();
+        let numbered = items.into_iter().enumerate();
+        let finished = numbered.map(|(number, item)| self.finished(item, number, &scope, outcome.clone())).collect();
         let batch = self.list.batch.is_some().then_some(name);
         self.interpreter.record().finish_items(self.list.path, batch, finished).await?;
         self.count_ended(page, count);
-        Ok(())
+        self.interpreter.record().check_collected(self.list.path)
+    }
+
+    /// Returns an item of a group whose steps have ended with this outcome, and what is kept of it.
+    fn finished(&self, item: GroupItem, number: usize, scope: &Scope, outcome: ItemOutcome) -> FinishedItem {
+        let in_batch = self.list.batch.map(|_| scope.with_item_of_batch(number));
+        let note = match &outcome {
+            ItemOutcome::Done { .. } => self.interpreter.note(&self.list, &item, in_batch.as_ref().unwrap_or(scope)),
+            _ => Ok(ItemNote { label: item.label.clone(), ..ItemNote::default() }),
+        };
+        let GroupItem { key, once, label, .. } = item;
+        let (outcome, note) = match note {
+            Ok(note) => (outcome, note),
+            Err(error) => {
+                let error =
+                    error.with_detail(ErrorDetail::Step { step: self.list.path.join(&key).as_str().to_owned() });
+                (ItemOutcome::Failed { error }, ItemNote { label, ..ItemNote::default() })
+            }
+        };
+        FinishedItem { key, once, outcome, note }
     }
 
     /// Counts items of an open page that have got their outcomes.

@@ -6,7 +6,7 @@ use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, StepPath};
 use crate::{
     interpreter::{groups::TYPED, item_record::FinishedItem, record::RunRecord},
     journal::PreviousOutcome,
-    run::{ItemKey, ItemOutcome, key_form::NO_KEY},
+    run::{ItemKey, ItemNote, ItemOutcome, key_form::NO_KEY},
 };
 
 impl RunRecord {
@@ -21,7 +21,12 @@ impl RunRecord {
             }
             if !has_outcome {
                 let (key, outcome) = (failed.key.clone(), outcome_of_missing(&failed.key));
-                self.finish_items(&failed.step, None, vec![FinishedItem { key, once: None, outcome }]).await?;
+                self.finish_items(
+                    &failed.step,
+                    None,
+                    vec![FinishedItem { key, once: None, outcome, note: ItemNote::default() }],
+                )
+                .await?;
             }
         }
         Ok(())

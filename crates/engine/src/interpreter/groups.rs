@@ -23,6 +23,10 @@ pub(super) struct GroupItem {
     pub(super) key: String,
     /// The fingerprint, if it is remembered across runs.
     pub(super) once: Option<String>,
+    /// What people call it.
+    pub(super) label: Option<String>,
+    /// Its number in the list, from 0.
+    pub(super) index: u64,
 }
 
 /// An item to work on.

@@ -91,7 +91,7 @@ impl Interpreter {
             match result {
                 Err(error) if !on_failure.is_empty() && can_handle(&error, &path) => {
                     record.fail(&handler, &error).await?;
-                    let scope = scope.with("error", &error_value(&error));
+                    let scope = scope.with("error", &self.error_value(&error, &path));
                     match self.clone().steps(on_failure, scope, handler, bounds.handler).await {
                         Err(second) if !can_handle(&second, &path) => Err(second),
                         Err(second) => Err(error.with("on_failure", second)),
@@ -132,6 +132,14 @@ impl Interpreter {
                 }
             }
             Ok(End::Completed)
+        })
+    }
+
+    /// Returns an error as expressions see it, with the items that failed in the lists of the step or flow at this path.
+    pub(super) fn error_value(&self, error: &Error, path: &StepPath) -> Value {
+        json!({
+            "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.step(),
+            "failures": self.record().failures(path)
         })
     }
 
@@ -182,13 +190,6 @@ pub(super) fn can_handle(error: &Error, path: &StepPath) -> bool {
         true => !matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Store),
         false => !stops_the_run(error) && !ends_more_than(error, path),
     }
-}
-
-/// Returns an error as expressions see it.
-pub(super) fn error_value(error: &Error) -> Value {
-    json!({
-        "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.step()
-    })
 }
 
 /// Returns the error of a stopped run.

@@ -3,12 +3,15 @@
 use std::collections::HashSet;
 
 use serde_json::Value;
-use trunkline_core::{Result, StepPath};
+use trunkline_core::{Result, StepPath, memory_of};
 
 use crate::{
-    interpreter::{record::RunRecord, step_recorder::MAX_WARNINGS},
+    interpreter::{
+        record::{COPIES, RunRecord},
+        step_recorder::MAX_WARNINGS,
+    },
     journal::Flush,
-    run::{ItemOutcome, KeyForm, Ledger, ListPosition, RunEvent, RunNotification},
+    run::{ItemNote, ItemOutcome, KeyForm, Ledger, ListPosition, RunEvent, RunNotification},
 };
 
 /// An item and its outcome.
@@ -17,6 +20,8 @@ pub(super) struct FinishedItem {
     /// The item's fingerprint, if it is remembered across runs.
     pub(super) once: Option<String>,
     pub(super) outcome: ItemOutcome,
+    /// What is kept of it beside the outcome.
+    pub(super) note: ItemNote,
 }
 
 /// How far a list was read.
@@ -88,6 +93,21 @@ impl RunRecord {
         self.run.read(|run| run.ledger.get(each).cloned().unwrap_or_default())
     }
 
+    /// Returns the values that the items of a list have collected, in the order of the list.
+    pub(super) fn collected(&self, each: &StepPath) -> Vec<Value> {
+        self.run.read(|run| run.collected(each))
+    }
+
+    /// Fails with `limit` if the items of a list have collected more than they may.
+    pub(super) fn check_collected(&self, each: &StepPath) -> Result<()> {
+        self.run.read(|run| run.check_collected(each))
+    }
+
+    /// Returns the first items that failed in this list, or in the lists below this path.
+    pub(super) fn failures(&self, within: &StepPath) -> Vec<Value> {
+        self.run.read(|run| run.failures(within))
+    }
+
     /// Records how far a list was read.
     pub(super) async fn listed(&self, each: &StepPath, ListedItems { all, more, last }: ListedItems) -> Result<()> {
         self.notify(RunNotification::Listed { step: each.clone(), items: more, last });
@@ -107,16 +127,24 @@ impl RunRecord {
         finished: Vec<FinishedItem>,
     ) -> Result<()> {
         let at = self.now();
-        let item = |FinishedItem { key, once, outcome }: &FinishedItem| RunEvent::ItemFinished {
+        let item = |FinishedItem { key, once, outcome, note }: &FinishedItem| RunEvent::ItemFinished {
             step: each.clone(),
             key: key.clone(),
             outcome: outcome.clone(),
             once: once.clone(),
+            note: note.clone(),
             at,
         };
         let mut events: Vec<_> = finished.iter().map(item).collect();
         events.extend(batch.map(|batch| RunEvent::BatchFinished { step: each.clone(), batch }));
+        let collected: Vec<_> = finished.iter().filter_map(|item| item.note.collected.as_ref()).collect();
+        let memory = COPIES * collected.iter().map(|collected| memory_of(&collected.value)).sum::<u64>();
+        let held = match collected.is_empty() {
+            true => None,
+            false => Some(self.memory.reserve(&format!("the values that {each} collects"), memory).await?),
+        };
         self.run.record_all(events, Flush::Later).await?;
+        held.into_iter().for_each(|held| self.hold(held));
         for FinishedItem { key, outcome, .. } in finished {
             let (status, reason) = (outcome.status(), outcome.reason().map(str::to_owned));
             self.notify(RunNotification::ItemFinished { step: each.clone(), key, status, reason });
@@ -124,10 +152,15 @@ impl RunRecord {
         Ok(())
     }
 
-    /// Records that all items before the cursor `next` have outcomes, and `ahead` items after it, if
-    /// that is known.
-    pub(super) async fn finish_page(&self, each: &StepPath, next: Option<Value>, ahead: Option<u64>) -> Result<()> {
-        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead };
+    /// Records that all `read` items before the cursor `next` have outcomes, and `ahead` items after it, if that is
+    /// known.
+    pub(super) async fn finish_page(
+        &self,
+        each: &StepPath,
+        (next, read): (Option<Value>, u64),
+        ahead: Option<u64>,
+    ) -> Result<()> {
+        let finished = RunEvent::PageFinished { step: each.clone(), next, ahead, read: Some(read) };
         self.run.record(finished, Flush::Later).await
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Page, Result, StepPath, kind_of};
-use trunkline_flow::{BoundAction, Over, Scope, Step, Template};
+use trunkline_flow::{BoundAction, ItemTemplates, Over, Scope, Step, Template};
 
 use crate::{
     interpreter::{bounds::Bounds, interpreter::Interpreter},
@@ -18,18 +18,12 @@ pub(super) struct List<'a> {
     pub(super) pointer: &'a str,
     pub(super) bounds: &'a Bounds,
     pub(super) over: &'a Over,
-    pub(super) templates: ItemTemplates<'a>,
+    pub(super) templates: &'a ItemTemplates,
     /// The largest number of groups at the same time.
     pub(super) concurrency: usize,
     /// The number of items in a group, if the `each` works on batches.
     pub(super) batch: Option<usize>,
     pub(super) steps: &'a Arc<[Step]>,
-}
-
-/// The expressions that identify an item among the items of its list, and its version among those of earlier runs.
-pub(super) struct ItemTemplates<'a> {
-    pub(super) key: Option<&'a Template>,
-    pub(super) once: Option<&'a Template>,
 }
 
 impl List<'_> {

@@ -12,6 +12,7 @@ mod earlier_outcomes;
 mod groups;
 mod interpreter;
 mod item_record;
+mod item_values;
 mod list;
 mod nested_steps;
 mod poll;

@@ -9,8 +9,8 @@ use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait};
 use crate::interpreter::{
     bounds::Bounds,
     each::Each,
-    interpreter::{End, Interpreter, can_handle, error_value},
-    list::{ItemTemplates, List},
+    interpreter::{End, Interpreter, can_handle},
+    list::List,
     retries::wait_before_retry,
 };
 
@@ -64,7 +64,7 @@ impl Interpreter {
             OnError::Continue => record.fail(path, &error).await?,
             OnError::Steps(steps) => {
                 record.fail(path, &error).await?;
-                let inside = scope.with("error", &error_value(&error));
+                let inside = scope.with("error", &self.error_value(&error, path));
                 let end = self.clone().steps(steps.clone(), inside.clone(), outer.clone(), outside.clone()).await?;
                 scope.adopt(&inside);
                 return Ok(end);
@@ -88,12 +88,11 @@ impl Interpreter {
             StepKind::Action(call) => self.call(call, scope, path, bounds).await?,
             StepKind::Call(sub) => self.sub_flow(sub, scope, path, bounds).await?,
             StepKind::Wait(wait) => self.recorded_wait(placed, wait).await?,
-            StepKind::Each { over, key, once, concurrency, batch, steps } => {
-                let templates = ItemTemplates { key: key.as_ref(), once: once.as_deref() };
+            StepKind::Each { over, templates, concurrency, batch, steps } => {
                 let (pointer, concurrency, batch) = (&*step.pointer, *concurrency, *batch);
                 let list = List { path, pointer, bounds, over, templates, concurrency, batch, steps };
                 Each::new(self, list).run(scope).await?;
-                self.counts(path)
+                self.list_output(path, templates.collect.is_some())
             }
         };
         scope.set_step(&step.id, &output);
@@ -110,7 +109,7 @@ impl Interpreter {
     }
 
     /// Returns the reason of a skipped item without the secrets of the run's connections.
-    fn reason(&self, text: &str) -> String {
+    pub(super) fn reason(&self, text: &str) -> String {
         self.files().redactor().map_or_else(|| text.to_owned(), |redactor| redactor.redact(text).into_owned())
     }
 
@@ -142,14 +141,19 @@ impl Interpreter {
         }
     }
 
-    /// Returns the output of an `each` whose items all have outcomes: how many have which.
-    fn counts(&self, each: &StepPath) -> Value {
-        let ledger = self.record().ledger(each);
+    /// Returns the output of an `each` whose items all have outcomes: how many have which, which ones failed, and what
+    /// they have collected.
+    fn list_output(&self, each: &StepPath, collects: bool) -> Value {
+        let (ledger, failures) = (self.record().ledger(each), self.record().failures(each));
         let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
-        json!({
+        let mut output = json!({
             "done": ledger.done, "skipped": sum(&ledger.skipped),
             "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
-            "maybe_incomplete": ledger.maybe_incomplete.is_some()
-        })
+            "maybe_incomplete": ledger.maybe_incomplete.is_some(), "failures": failures
+        });
+        if collects {
+            output["collected"] = self.record().collected(each).into();
+        }
+        output
     }
 }

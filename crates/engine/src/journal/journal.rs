@@ -4,11 +4,16 @@
 //! be lost is appended with [`Flush::Now`]. An event whose loss would only repeat harmless work is appended with
 //! [`Flush::Later`] and reaches the disk with the next group.
 
-use std::{any::Any, collections::BTreeMap, fmt};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use trunkline_core::{RunId, StepPath, Timestamp};
+use serde_json::Value;
+use trunkline_core::{Error, ErrorKind, NextStep, RunId, StepPath, Timestamp};
 
 use crate::run::{ItemOutcome, RunEvent, RunStatus};
 
@@ -50,8 +55,88 @@ pub struct Item {
     /// The item's outcome.
     #[serde(flatten)]
     pub outcome: ItemOutcome,
+    /// What people call the item, if the flow says it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What the item has become, if the flow says it: a value, or a small object of ids.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
     /// When the item got this outcome.
     pub at: Timestamp,
+}
+
+impl Item {
+    /// Returns the item whose outcome this event records.
+    pub fn of(event: &RunEvent) -> Option<Item> {
+        let (RunEvent::ItemFinished { step, key, outcome, note, at, .. }
+        | RunEvent::ItemResolved { step, key, outcome, note, at, .. }) = event
+        else {
+            return None;
+        };
+        let (label, result) = (note.label.clone(), note.result.clone());
+        Some(Item { step: step.clone(), key: key.clone(), outcome: outcome.clone(), label, result, at: *at })
+    }
+
+    /// Returns whether the item has one of these keys or names, or one that begins like them.
+    pub fn is_named(&self, keys: &[String], prefix: bool) -> bool {
+        let fits = |name: &str| keys.iter().any(|key| name == key || (prefix && name.starts_with(&**key)));
+        fits(&self.key) || self.names().iter().any(|name| fits(name))
+    }
+
+    /// Returns the texts by which a person looks for the item beside its key: its label, and the ids of what it has
+    /// become.
+    pub fn names(&self) -> BTreeSet<String> {
+        fn ids(value: &Value, found: &mut BTreeSet<String>) {
+            match value {
+                Value::String(text) => drop(found.insert(text.clone())),
+                Value::Number(number) => drop(found.insert(number.to_string())),
+                Value::Array(items) => items.iter().for_each(|item| ids(item, found)),
+                Value::Object(members) => members.values().for_each(|member| ids(member, found)),
+                Value::Null | Value::Bool(_) => {}
+            }
+        }
+        let mut found = self.label.iter().cloned().collect();
+        self.result.iter().for_each(|result| ids(result, &mut found));
+        found
+    }
+}
+
+/// An item that was found by its key, its label or an id of what it has become.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FoundItem {
+    /// The run that has worked on it.
+    pub run: RunId,
+    /// The name of the run's flow.
+    pub flow: String,
+    /// The item.
+    #[serde(flatten)]
+    pub item: Item,
+}
+
+/// An item that is remembered across runs, because its list says `once`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RememberedItem {
+    /// The name of the connection for each connection binding of the flow.
+    pub connections: BTreeMap<String, String>,
+    /// The path of its `each` step.
+    pub step: StepPath,
+    /// The item's key.
+    pub key: String,
+    /// The run that has worked on it last.
+    pub run: RunId,
+    /// Whether its outcome is unknown. Otherwise, the item is done.
+    pub unknown: bool,
+}
+
+impl RememberedItem {
+    /// Returns the error that the items of a flow cannot be forgotten while this run has not ended.
+    pub fn in_use(flow: &str, run: &RunId) -> Error {
+        let message =
+            format!("the items of {flow} cannot be forgotten: run {run} has not ended, and may remember more");
+        let next = NextStep::ResumeRun { run: Some(run.as_str().to_owned()) };
+        Error::new(ErrorKind::Conflict, message).hint("wait until the run ends, or cancel it").next(next)
+    }
 }
 
 /// The outcome of an item with `once` in an earlier run of the same flow on the same connections.

@@ -8,8 +8,8 @@ use trunkline_core::{Result, RunId, StepPath};
 
 use crate::{
     journal::{
-        EventLog, FlowVersions, Flush, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog, RunClaim,
-        RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+        EventLog, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog,
+        RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunStatus},
 };
@@ -118,6 +118,24 @@ impl RunIndex for JournalParts {
 
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         self.index.before(run, step, key).await
+    }
+
+    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+        self.index.find_items(keys, prefix, most).await
+    }
+
+    async fn remembered(
+        &self,
+        flow: &str,
+        keys: &[String],
+        after: Option<RememberedItem>,
+        most: usize,
+    ) -> Result<Vec<RememberedItem>> {
+        self.index.remembered(flow, keys, after, most).await
+    }
+
+    async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
+        self.index.forget(flow, keys).await
     }
 }
 

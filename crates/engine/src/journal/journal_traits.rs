@@ -19,7 +19,9 @@ use serde_json::Value;
 use trunkline_core::{Result, RunId, StepPath};
 
 use crate::{
-    journal::{Flush, Item, LogEntry, LogPage, PreviousOutcome, RunClaim, RunSummary, TriggerEvent},
+    journal::{
+        Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
+    },
     run::{ItemOutcome, RunEvent, RunStatus},
 };
 
@@ -202,6 +204,54 @@ pub trait RunIndex: Send + Sync {
     ///
     /// `not_found` if there is no such run.
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
+
+    /// Returns at most `most` items of all runs, newest first, whose key is one of `keys`, or that have one of the names
+    /// of [`Item::names`] in common with them. With `prefix`, keys and names that begin like one of `keys` count, too.
+    /// The default implementation looks through all items of all runs.
+    ///
+    /// # Errors
+    ///
+    /// `store` if an outcome cannot be read.
+    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+        let mut found = Vec::new();
+        for RunSummary { id, flow, .. } in self.runs().await? {
+            let mut after = None;
+            loop {
+                let page = self.items(&id, None, after, EVENTS).await?;
+                let Some(last) = page.last() else { break };
+                after = Some((last.step.clone(), last.key.clone()));
+                let named = page.into_iter().filter(|item| item.is_named(keys, prefix));
+                found.extend(named.map(|item| FoundItem { run: id.clone(), flow: flow.clone(), item }));
+            }
+        }
+        found.sort_by_key(|found| std::cmp::Reverse(found.item.at));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Returns a page of the items that are remembered across the runs of a flow, see [`before`](RunIndex::before): at
+    /// most `most`, ordered by step, key and connections, those after `after`, and only those with one of `keys` if
+    /// there are any.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn remembered(
+        &self,
+        flow: &str,
+        keys: &[String],
+        after: Option<RememberedItem>,
+        most: usize,
+    ) -> Result<Vec<RememberedItem>>;
+
+    /// Forgets the items that are remembered as done across the runs of a flow: those with one of `keys`, or all if
+    /// there are none. Returns their number. Items with an unknown outcome stay, because they could be done twice. That
+    /// is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if a run of the flow has not ended. Nothing is forgotten then.
+    async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64>;
 }
 
 /// The deduplication keys of triggers: deliveries, items and due times for which a run was started. Each feed of a flow

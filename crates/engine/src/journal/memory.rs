@@ -11,14 +11,14 @@ use std::{
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath};
 
 use crate::{
     journal::{
         EventLog, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+        RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
     },
-    run::{ItemOutcome, RunEvent},
+    run::{ItemOutcome, RunEvent, RunStatus},
 };
 
 /// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the
@@ -53,7 +53,7 @@ impl StoredEvent {
 struct Memory {
     flows: HashMap<String, Value>,
     events: BTreeMap<RunId, Vec<StoredEvent>>,
-    items: BTreeMap<(RunId, StepPath, String), (String, Timestamp)>,
+    items: BTreeMap<(RunId, StepPath, String), Item>,
     /// The flow of each run and its connections, as text: the scope in which items with `once` are remembered.
     scopes: HashMap<RunId, String>,
     /// By scope, step and key.
@@ -79,11 +79,8 @@ impl Memory {
 
     /// Applies the outcome of an item, if the event has one.
     fn apply_outcome(&mut self, run: &RunId, event: &RunEvent) -> Result<()> {
-        let (step, key, outcome, at) = match event {
-            RunEvent::ItemFinished { step, key, outcome, at, .. }
-            | RunEvent::ItemResolved { step, key, outcome, at, .. } => (step.clone(), key.clone(), outcome, *at),
-            _ => return Ok(()),
-        };
+        let Some(ended) = Item::of(event) else { return Ok(()) };
+        let (step, key, outcome) = (ended.step.clone(), ended.key.clone(), &ended.outcome);
         let item = (self.scope(run)?, step.clone(), key.clone());
         let done = matches!(outcome, ItemOutcome::Done { .. });
         match event {
@@ -101,7 +98,7 @@ impl Memory {
             }
             _ => {}
         }
-        self.items.insert((run.clone(), step, key), (text(outcome)?, at));
+        self.items.insert((run.clone(), step, key), ended);
         Ok(())
     }
 
@@ -189,8 +186,8 @@ impl RunIndex for MemoryJournal {
             for event in events {
                 summary.apply(&parse(&event.text)?);
             }
-            for (_, (outcome, _)) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
-                *summary.items.entry(parse::<ItemOutcome>(outcome)?.status().to_owned()).or_default() += 1;
+            for (_, item) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
+                *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
             }
             runs.push(summary);
         }
@@ -205,8 +202,7 @@ impl RunIndex for MemoryJournal {
     }
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
-        let found = self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).cloned();
-        found.map(|(outcome, _)| parse(&outcome)).transpose()
+        Ok(self.lock().items.get(&(run.clone(), step.clone(), key.to_owned())).map(|item| item.outcome.clone()))
     }
 
     async fn items(
@@ -223,13 +219,12 @@ impl RunIndex for MemoryJournal {
             None => Bound::Included(first),
         };
         let mut items = Vec::new();
-        for ((of, step, key), (outcome, at)) in memory.items.range((from, Bound::Unbounded)) {
+        for ((of, _, _), item) in memory.items.range((from, Bound::Unbounded)) {
             if of != run || items.len() == most {
                 break;
             }
-            let outcome: ItemOutcome = parse(outcome)?;
-            if status.is_none_or(|status| status == outcome.status()) {
-                items.push(Item { step: step.clone(), key: key.clone(), outcome, at: *at });
+            if status.is_none_or(|status| status == item.outcome.status()) {
+                items.push(item.clone());
             }
         }
         Ok(items)
@@ -238,6 +233,42 @@ impl RunIndex for MemoryJournal {
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
         let memory = self.lock();
         Ok(memory.previous.get(&(memory.scope(run)?, step.clone(), key.to_owned())).cloned())
+    }
+
+    async fn remembered(
+        &self,
+        flow: &str,
+        keys: &[String],
+        after: Option<RememberedItem>,
+        most: usize,
+    ) -> Result<Vec<RememberedItem>> {
+        let order = |item: &RememberedItem| (item.step.clone(), item.key.clone(), text(&item.connections).ok());
+        let (memory, mut found) = (self.lock(), Vec::new());
+        for ((scope, step, key), PreviousOutcome { run, unknown, .. }) in &memory.previous {
+            let (of, connections) = parse::<(String, _)>(scope)?;
+            if of == flow && (keys.is_empty() || keys.contains(key)) {
+                let (step, key, run, unknown) = (step.clone(), key.clone(), run.clone(), *unknown);
+                found.push(RememberedItem { connections, step, key, run, unknown });
+            }
+        }
+        found.sort_by_cached_key(order);
+        found.retain(|item| after.as_ref().is_none_or(|after| order(item) > order(after)));
+        found.truncate(most);
+        Ok(found)
+    }
+
+    async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
+        let running = |run: &RunSummary| run.flow == flow && run.status == RunStatus::Running;
+        if let Some(run) = self.runs().await?.iter().find(|run| running(run)) {
+            return Err(RememberedItem::in_use(flow, &run.id));
+        }
+        let mut memory = self.lock();
+        let before = memory.previous.len();
+        memory.previous.retain(|(scope, _, key), previous| {
+            let of = parse::<(String, Value)>(scope).is_ok_and(|(of, _)| of == flow);
+            !of || previous.unknown || !(keys.is_empty() || keys.contains(key))
+        });
+        Ok((before - memory.previous.len()) as u64)
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) mod process_log;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
-pub use journal::{Flush, Item, PreviousOutcome, RunClaim, RunSummary, TriggerEvent};
+pub use journal::{Flush, FoundItem, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent};
 pub use journal_parts::JournalParts;
 pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, TriggerDeduplication};
 pub use memory::MemoryJournal;

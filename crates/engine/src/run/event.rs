@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, RunId, StepPath, Timestamp};
 
-use crate::run::{ItemOutcome, KeyForm, RunStatus, Verdict};
+use crate::run::{ItemNote, ItemOutcome, KeyForm, RunStatus, Verdict};
 
 /// The earlier run whose failed items a run repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -181,6 +181,9 @@ pub enum RunEvent {
         /// The number of items on later pages that have an outcome already. Early versions did not write it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ahead: Option<u64>,
+        /// The number of items on all pages up to here. Early versions did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        read: Option<u64>,
     },
     /// A list seems to have changed while it was read, so items of it may be missing. Recorded once for each list.
     ListChanged {
@@ -203,6 +206,9 @@ pub enum RunEvent {
         /// unknown.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         once: Option<String>,
+        /// What is kept of the item beside its outcome. A store keeps the collected value encrypted.
+        #[serde(default, skip_serializing_if = "ItemNote::is_empty")]
+        note: ItemNote,
         /// When the item ended.
         at: Timestamp,
     },
@@ -231,6 +237,9 @@ pub enum RunEvent {
         before: ItemOutcome,
         /// The item's outcome now.
         outcome: ItemOutcome,
+        /// What is kept of the item beside its outcome.
+        #[serde(default, skip_serializing_if = "ItemNote::is_empty")]
+        note: ItemNote,
         /// When it was resolved.
         at: Timestamp,
     },
@@ -298,6 +307,7 @@ impl RunEvent {
             RunEvent::Checkpoint { value, .. } => Some(value),
             RunEvent::StepFinished { output, .. } | RunEvent::StepResolved { output, .. } => Some(output),
             RunEvent::Signalled { payload, .. } => Some(payload),
+            RunEvent::ItemFinished { note, .. } => note.collected.as_mut().map(|collected| &mut collected.value),
             _ => None,
         }
     }

@@ -48,29 +48,35 @@ impl RunLimits {
     /// Fails with `limit` if the value is larger than [`RunLimits::payload`], is nested deeper than [`VALUE_NESTING`], or
     /// takes more than [`VALUE_MEMORY`](trunkline_core::VALUE_MEMORY); `what` names it in the error.
     pub(crate) fn payload(&self, what: &str, value: &Value) -> Result<()> {
-        struct ByteCounter(usize);
-        impl io::Write for ByteCounter {
-            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-                self.0 += bytes.len();
-                Ok(bytes.len())
-            }
-            fn flush(&mut self) -> io::Result<()> {
-                Ok(())
-            }
-        }
         if is_deeper(value, VALUE_NESTING) {
             let message = format!("{what} is nested more than {VALUE_NESTING} levels deep, which is the limit");
             return Err(Error::new(ErrorKind::Limit, message).hint("pass a flatter value, or the JSON as a text"));
         }
-        let mut count = ByteCounter(0);
-        serde_json::to_writer(&mut count, value)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("{what} is not JSON")).source(error))?;
-        if count.0 > self.payload {
-            let message = format!("{what} is {} bytes of JSON; the limit is {}", count.0, self.payload);
+        let size = json_size(value);
+        if size > self.payload {
+            let message = format!("{what} is {size} bytes of JSON; the limit is {}", self.payload);
             return Err(Error::new(ErrorKind::Limit, message).hint("pass files, ids or one page at a time instead"));
         }
         check_value_memory(what, memory_of(value))
     }
+}
+
+/// Returns the size of a value in bytes of JSON.
+pub(crate) fn json_size(value: &Value) -> usize {
+    struct ByteCounter(usize);
+    impl io::Write for ByteCounter {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = ByteCounter(0);
+    // Neither the value nor the counter can fail.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 fn is_deeper(value: &Value, levels: usize) -> bool {

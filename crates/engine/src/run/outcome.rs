@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use trunkline_core::Error;
 
 /// The outcome of one item of an `each` step.
@@ -58,6 +59,35 @@ impl ItemOutcome {
             ItemOutcome::Skipped { reason } => Some(reason),
             ItemOutcome::Failed { error } | ItemOutcome::Unknown { error } => Some(error.message()),
         }
+    }
+}
+
+/// What a run keeps of an item beside its outcome: what the `label`, `result` and `collect` of its list yield.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ItemNote {
+    /// What people call the item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What the item has become: a value, or a small object of ids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// Its value for the steps after the list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collected: Option<Collected>,
+}
+
+/// The value of an item for the steps after its list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Collected {
+    /// The number of the item in its list, from 0.
+    pub index: u64,
+    /// The value. A store keeps it encrypted: it may contain signed URLs.
+    pub value: Value,
+}
+
+impl ItemNote {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == ItemNote::default()
     }
 }
 

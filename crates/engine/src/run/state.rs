@@ -23,6 +23,7 @@ use crate::run::{
     progress::ProgressCounter,
     time::Timer,
 };
+use list_values::ListValues;
 
 /// A wait for the next try from here on is shown.
 pub(crate) const LONG_WAIT: Duration = Duration::from_secs(60);
@@ -83,6 +84,9 @@ pub struct Run {
     /// The number of items after the position that have an outcome; nothing where that is not known.
     #[serde(skip)]
     ahead: BTreeMap<StepPath, Option<u64>>,
+    /// What the steps after a list see of its items.
+    #[serde(skip)]
+    values: BTreeMap<StepPath, ListValues>,
     #[serde(skip)]
     counters: BTreeMap<StepPath, ProgressCounter>,
     #[serde(skip)]
@@ -136,8 +140,8 @@ pub(crate) struct FailedAttempts {
 pub(crate) enum ListPosition {
     /// At the beginning: no page is finished.
     Start,
-    /// At the page with this cursor.
-    Page(Value),
+    /// At the page with this cursor, after this number of items. Early versions did not record the number.
+    Page(Value, Option<u64>),
     /// Nowhere: all pages are finished.
     End,
 }
@@ -174,6 +178,7 @@ impl Run {
             steps: BTreeMap::new(),
             positions: BTreeMap::new(),
             ahead: BTreeMap::new(),
+            values: BTreeMap::new(),
             counters: BTreeMap::new(),
             signals: BTreeMap::new(),
             recorded: 0,
@@ -269,14 +274,15 @@ impl Run {
             RunEvent::Listed { step, items, last, at } => {
                 self.counters.entry(step).or_default().listed(items, last, at);
             }
-            RunEvent::PageFinished { step, next, ahead } => {
-                self.positions.insert(step.clone(), next.map_or(ListPosition::End, ListPosition::Page));
+            RunEvent::PageFinished { step, next, ahead, read } => {
+                let position = next.map_or(ListPosition::End, |next| ListPosition::Page(next, read));
+                self.positions.insert(step.clone(), position);
                 self.ahead.insert(step, ahead);
             }
             RunEvent::ListChanged { step, reason, .. } => {
                 self.ledger.entry(step).or_default().maybe_incomplete.get_or_insert(reason);
             }
-            RunEvent::ItemFinished { step, key, outcome, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome, note, at, .. } => {
                 if let Some(counter) = self.counters.get_mut(&step) {
                     counter.item_ended(at);
                 } else if !self.is_inside_an_item(&step) {
@@ -285,10 +291,12 @@ impl Run {
                 self.forget_item(&step, &key);
                 let ahead = self.ahead.entry(step.clone()).or_insert(Some(0));
                 *ahead = ahead.map(|ahead| ahead + 1);
+                self.keep(&step, &key, &outcome, note);
                 self.ledger.entry(step).or_default().count(&outcome);
             }
-            RunEvent::ItemResolved { step, key, before, outcome, .. } => {
+            RunEvent::ItemResolved { step, key, before, outcome, note, .. } => {
                 self.forget_item(&step, &key);
+                self.keep(&step, &key, &outcome, note);
                 // The ledger of this list, or the sum over all items if the item around the list has ended.
                 let summed = self.ledger.keys().find(|of| step.is_like(of.as_str())).cloned().unwrap_or_default();
                 let of = if self.ledger.contains_key(&step) { step } else { summed };
@@ -399,6 +407,7 @@ impl Run {
         self.steps.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.positions.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.ahead.extract_if(below.clone(), |_, _| true).for_each(drop);
+        self.values.extract_if(below.clone(), |_, _| true).for_each(drop);
         self.waiting.extract_if(below.clone(), |_, _| true).for_each(drop);
         let inner: Vec<_> = self.ledger.extract_if(below, |_, _| true).collect();
         for (path, ledger) in inner {
@@ -428,6 +437,7 @@ impl Run {
     }
 }
 
+pub(crate) mod list_values;
 mod queries;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use trunkline_flow::{Flow, Step, StepKind};
 
 use crate::{
     journal::{Flush, Item},
-    run::{ItemOutcome, Run, RunEvent, RunStatus, Verdict, failure::resolved_as_failed},
+    run::{ItemNote, ItemOutcome, Run, RunEvent, RunStatus, Verdict, failure::resolved_as_failed},
     supervisor::Engine,
 };
 
@@ -72,7 +72,8 @@ impl Engine {
         for item in found {
             let outcome = outcome(&flow, &item, &of, verdict, id);
             let (step, key, before) = (item.step.clone(), item.key.clone(), item.outcome.clone());
-            events.push(RunEvent::ItemResolved { step, key, verdict, before, outcome: outcome.clone(), at });
+            let note = ItemNote { label: item.label.clone(), result: item.result.clone(), collected: None };
+            events.push(RunEvent::ItemResolved { step, key, verdict, before, outcome: outcome.clone(), note, at });
             items.push(Item { outcome, at, ..item });
         }
         journal.append(id, events, Flush::Now).await?;

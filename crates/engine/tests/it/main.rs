@@ -2,6 +2,7 @@
 
 mod calls;
 mod cancel;
+mod collected;
 mod crashes;
 mod earlier;
 mod keys;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
-    check::called_flows::CalledFlows,
+    check::{called_flows::CalledFlows, step_yield::StepYield},
     document::Flow,
     expression::Template,
     steps::{
@@ -27,9 +27,6 @@ use crate::{
     },
     values::json_kinds::Kinds,
 };
-
-const ONCE_HINT: &str = "without it, no change of an item is seen: write true without quotes, for the whole item, or \
-                         an expression such as \"{{ item.modified }}\"";
 
 /// The largest number of values in the shapes of all outputs that `set` makes of other shapes. Of further outputs, only
 /// the kinds are known: otherwise a flow whose steps repeat each other's outputs could need any amount of memory.
@@ -56,6 +53,8 @@ pub(super) struct Checker<'a> {
     pub(super) schemas: HashMap<Value, Arc<Schema>>,
     /// The number of values that outputs may still copy from other shapes, see [`MAX_SHAPES`].
     pub(super) left: usize,
+    /// What each step yields, in the order in which they run.
+    pub(super) yields: Vec<StepYield>,
 }
 
 #[derive(Clone)]
@@ -96,6 +95,7 @@ impl<'a> Checker<'a> {
             outputs: BTreeMap::new(),
             schemas: HashMap::new(),
             left: MAX_SHAPES,
+            yields: Vec::new(),
         }
     }
 
@@ -182,7 +182,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks a list of steps, and adds their outputs to `names`.
-    fn steps(&mut self, steps: &'a [Step], names: &mut Names<'_>) {
+    pub(super) fn steps(&mut self, steps: &'a [Step], names: &mut Names<'_>) {
         let mut ended: Option<&Step> = None;
         for step in steps {
             if let Some(last) = ended.take() {
@@ -200,6 +200,7 @@ impl<'a> Checker<'a> {
             branches.into_iter().for_each(|(outputs, runs)| names.add_branch(outputs, runs));
             if let Some(shape) = shape {
                 let certain = matches!(step.policy.on_error, OnError::Fail);
+                self.yields.push(StepYield::new(step, &shape));
                 names.steps.insert(step.id.to_string(), StepOutput { shape, certain });
             }
             if ends(std::slice::from_ref(step)) {
@@ -245,27 +246,7 @@ impl<'a> Checker<'a> {
                 }
                 Some(Arc::new(Value::Bool(true)))
             }
-            StepKind::Each { over, key, once, steps, batch, .. } => {
-                let item = self.over(over, &step.pointer, names);
-                let all = batch.map(|_| list_of(self.own(Cow::Borrowed(&item))));
-                let mut inside = Names { item: Some(Cow::Borrowed(&item)), ..names.inside() };
-                if let Some(key) = key {
-                    self.key(key, &step.pointer, &inside);
-                }
-                if let Some(once) = once {
-                    let found = Diagnostic::error(format!("{}/once", step.pointer), "`once` does not read the item");
-                    let found = found.hint(ONCE_HINT);
-                    self.of_item(once, &Value::Bool(true), &inside, found);
-                }
-                if let Some(all) = &all {
-                    inside = Names { item: None, items: Some(Cow::Borrowed(all)), ..inside };
-                }
-                self.steps(steps, &mut inside);
-                let count = |name: &str| (name.to_owned(), of_kinds(Kinds::INTEGER));
-                let counts = ["done", "skipped", "failed", "unknown"].map(count);
-                let changed = ("maybe_incomplete".to_owned(), of_kinds(Kinds::BOOLEAN));
-                Some(Arc::new(schema_algebra::object_of(counts.into_iter().chain([changed]).collect())))
-            }
+            StepKind::Each { .. } => Some(Arc::new(self.each(step, names))),
         }
     }
 
@@ -294,14 +275,14 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks a key of items, and reports one that does not depend on the item.
-    fn key(&mut self, key: &Template, pointer: &str, names: &Names<'_>) {
+    pub(super) fn key(&mut self, key: &Template, pointer: &str, names: &Names<'_>) {
         let scalar = Kinds::TEXT.or(Kinds::NUMBER).or(Kinds::BOOLEAN);
         let found = Diagnostic::error(format!("{pointer}/key"), "the key is the same for every item");
         self.of_item(key, &of_kinds(scalar), names, found.hint(KEY_HINT));
     }
 
     /// Checks a template that has to read the item, and reports `otherwise` if it is right but for that.
-    fn of_item(&mut self, template: &Template, wanted: &Value, names: &Names<'_>, otherwise: Diagnostic) {
+    pub(super) fn of_item(&mut self, template: &Template, wanted: &Value, names: &Names<'_>, otherwise: Diagnostic) {
         self.roots.clear();
         let before = self.errors();
         self.template(template, wanted, names);
@@ -311,7 +292,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the source of an `each`, and returns the shape of one item.
-    fn over(&mut self, over: &'a Over, pointer: &str, names: &Names<'_>) -> Arc<Value> {
+    pub(super) fn over(&mut self, over: &'a Over, pointer: &str, names: &Names<'_>) -> Arc<Value> {
         match over {
             Over::List(list) => {
                 let shape = self.node(list.node(), &list_of(Value::Bool(true)), names, true);

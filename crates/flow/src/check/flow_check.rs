@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use trunkline_core::{Diagnostic, Registry, Severity};
 
 use crate::{
-    check::{GrantedScopes, called_flows::CalledFlows, checker::Checker, literal_braces, retried_creates},
+    check::{GrantedScopes, StepYield, called_flows::CalledFlows, checker::Checker, literal_braces, retried_creates},
     document::{Flow, syntax},
     steps::reader::{Reader, unknown_binding},
 };
@@ -38,6 +38,16 @@ impl Flow {
     /// narrower scope (`files:read` for `files`) is accepted: only the service knows what it allows.
     pub fn check_granted(&self, registry: &Registry, granted: &GrantedScopes) -> Vec<Diagnostic> {
         self.check_readable(registry, granted, &BTreeSet::new())
+    }
+
+    /// Returns what each step yields to the steps after it, in the order in which they run. Steps that yield nothing are
+    /// left out.
+    pub fn outputs(&self, registry: &Registry) -> Vec<StepYield> {
+        let granted = GrantedScopes::new();
+        let called = CalledFlows::new(registry, &granted);
+        let mut checker = Checker::new(self, &called);
+        checker.flow(&BTreeSet::new());
+        checker.yields
     }
 
     /// Returns an error for each of these connection bindings that the flow does not declare.

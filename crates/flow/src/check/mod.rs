@@ -2,11 +2,14 @@
 
 mod called_flows;
 mod checker;
+mod each;
 mod flow_check;
 mod granted_scopes;
 mod inputs;
 mod literal_braces;
 mod open_schema;
 mod retried_creates;
+mod step_yield;
 
 pub use granted_scopes::GrantedScopes;
+pub use step_yield::{StepYield, YieldedValue};

@@ -45,6 +45,13 @@ impl Scope {
         self.inner(locals.chain([(name, Dynamic::from(Serde(value)))]).collect())
     }
 
+    /// Returns an inner scope in which `item` is the item of this number of the batch in `items`.
+    pub fn with_item_of_batch(&self, index: usize) -> Scope {
+        let items = self.0.locals.iter().find(|(name, _)| *name == "items");
+        let item = items.and_then(|(_, items)| items.get_item_by_index(index).ok()).unwrap_or_default();
+        self.inner(self.0.locals.iter().cloned().chain([("item", item)]).collect())
+    }
+
     /// Returns an inner scope. The outputs of its steps are not visible outside until they are [adopted](Self::adopt).
     pub fn branch(&self) -> Scope {
         self.inner(self.0.locals.clone())

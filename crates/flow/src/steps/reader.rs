@@ -13,7 +13,7 @@ use crate::{
     expression::Template,
     steps::{
         duration::{self, moment},
-        step::{BoundAction, FlowCall, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
+        step::{BoundAction, FlowCall, ItemTemplates, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
         step_document::{
             ActionDocument, CallDocument, DefaultOnError, DefaultsDocument, EachDocument, FailDocument, IfDocument,
             KINDS, ListActionDocument, ParallelDocument, PolicyDocument, RetryDocument, SetDocument, SkipDocument,
@@ -254,13 +254,21 @@ impl Reader {
                 Over::List(list)
             }
         };
-        let key = read.key.map(|key| self.template(key.into(), &format!("{pointer}/key")));
         let once = match read.once {
             None | Some(Value::Bool(false)) => None,
-            Some(Value::Bool(true)) => Some(self.template("{{ item }}".into(), &format!("{pointer}/once"))),
-            Some(once) => Some(self.template(once, &format!("{pointer}/once"))),
+            Some(Value::Bool(true)) => Some("{{ item }}".into()),
+            once => once,
         };
-        if once.is_some() && key.is_none() {
+        let mut template =
+            |value: Option<Value>, name: &str| value.map(|value| self.template(value, &format!("{pointer}/{name}")));
+        let templates = ItemTemplates {
+            key: template(read.key.map(Value::from), "key"),
+            once: template(once, "once"),
+            label: template(read.label.map(Value::from), "label"),
+            result: template(read.result, "result"),
+            collect: template(read.collect, "collect"),
+        };
+        if templates.once.is_some() && templates.key.is_none() {
             let found = Diagnostic::error(format!("{pointer}/key"), "key is missing: `once` remembers items by it");
             self.found.push(found.hint(KEY_HINT));
         }
@@ -268,10 +276,8 @@ impl Reader {
             reader.steps(list(document.get("steps")), &format!("{pointer}/steps"), depth + 1)
         });
         let (concurrency, batch) = (read.concurrency, read.batch);
-        Some((
-            read.id,
-            StepKind::Each { over: Box::new(over), key, once: once.map(Box::new), concurrency, batch, steps },
-        ))
+        let (over, templates) = (Box::new(over), Box::new(templates));
+        Some((read.id, StepKind::Each { over, templates, concurrency, batch, steps }))
     }
 
     fn condition(

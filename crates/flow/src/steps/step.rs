@@ -49,10 +49,8 @@ pub enum StepKind {
     Each {
         /// The source of the items.
         over: Box<Over>,
-        /// The identity of an item.
-        key: Option<Template>,
-        /// The state of an item. An item that an earlier run processed in the same state is skipped.
-        once: Option<Box<Template>>,
+        /// What is known of an item and kept of it.
+        templates: Box<ItemTemplates>,
         /// The number of items that are processed at the same time.
         concurrency: usize,
         /// The largest number of items of a batch, if the steps run for batches.
@@ -129,6 +127,21 @@ impl FlowCall {
     pub fn named_bindings(&self) -> impl Iterator<Item = &str> {
         self.bindings.keys().map(String::as_str)
     }
+}
+
+/// The expressions of an `each` about one item.
+#[derive(Debug)]
+pub struct ItemTemplates {
+    /// The identity of an item among the items of its list.
+    pub key: Option<Template>,
+    /// The state of an item. An item that an earlier run processed in the same state is skipped.
+    pub once: Option<Template>,
+    /// What people call an item.
+    pub label: Option<Template>,
+    /// What an item has become, when it is done.
+    pub result: Option<Template>,
+    /// The value that an item adds to the output of the `each`, when it is done.
+    pub collect: Option<Template>,
 }
 
 /// The source of the items of an `each`.

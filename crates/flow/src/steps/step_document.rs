@@ -114,6 +114,15 @@ pub(crate) struct EachDocument {
     #[serde(default)]
     #[schemars(schema_with = "once_schema")]
     pub(crate) once: Option<Value>,
+    /// What people call an item, such as `{{ item.name }}`: it stands beside the key where items are shown, and the item
+    /// is found by it in all runs.
+    pub(crate) label: Option<String>,
+    /// What an item has become when its steps are done: a value, or a small object of ids, such as
+    /// `{{ steps.upload.assetId }}`. It is kept with the item's outcome, and the item is found by it in all runs.
+    pub(crate) result: Option<Value>,
+    /// A value of each item whose steps are done, for the steps after the `each`: the list `steps.ID.collected`, in the
+    /// order of the items. It holds at most 10,000 values and 1 MiB.
+    pub(crate) collect: Option<Value>,
     /// The number of items that are processed at the same time.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 64))]

@@ -8,7 +8,24 @@ use std::{
 
 use serde_json::Value;
 
-use crate::typing::schema_algebra::Shape;
+use crate::{
+    typing::schema_algebra::{Shape, described, list_of, object_of, of_kinds},
+    values::json_kinds::Kinds,
+};
+
+/// Returns the shape of the items that failed, as steps after an `each` and failure handlers see them.
+pub(crate) fn failed_items() -> Value {
+    let text = |(name, about): (&str, &str)| (name.to_owned(), described(of_kinds(Kinds::TEXT), about));
+    let members = [
+        ("step", "The path of its `each`."),
+        ("key", "Its key."),
+        ("label", "Its label, or else its key."),
+        ("status", "`failed` or `unknown`."),
+        ("reason", "The message of the error."),
+    ];
+    let items = list_of(object_of(members.into_iter().map(text).collect()));
+    described(items, "The first 100 items that failed or whose outcome is unknown.")
+}
 
 /// What is known about the output of a step.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use trunkline_core::closest;
 use crate::{
     typing::{
         infer::{ROOTS, UNKNOWN, Walk, constant_text},
-        names::Names,
+        names::{Names, failed_items},
         schema_algebra::{self, Member, Shape, item, kinds, of_kinds},
     },
     values::json_kinds::Kinds,
@@ -58,7 +58,9 @@ impl<'a> Walk<'a> {
             }
             "error" => {
                 let text = |name: &str| (name.to_owned(), of_kinds(Kinds::TEXT.or(Kinds::NULL)));
-                schema_algebra::object_of(["kind", "message", "hint", "step"].map(text).into_iter().collect())
+                let texts = ["kind", "message", "hint", "step"].map(text);
+                let failures = ("failures".to_owned(), failed_items());
+                schema_algebra::object_of(texts.into_iter().chain([failures]).collect())
             }
             _ => return UNKNOWN,
         };

@@ -104,6 +104,14 @@ pub(crate) fn list_of(item: Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 
+/// Returns a shape with a sentence for people.
+pub(crate) fn described(mut shape: Value, about: &str) -> Value {
+    if let Some(shape) = shape.as_object_mut() {
+        shape.insert("description".to_owned(), about.into());
+    }
+    shape
+}
+
 /// Returns the shape of an object with exactly these members.
 pub(crate) fn object_of(members: Map<String, Value>) -> Value {
     let required: Vec<_> = members.keys().cloned().collect();

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
-use trunkline_flow::Flow;
+use trunkline_flow::{Flow, StepYield};
 
 use crate::Runtime;
 
@@ -148,6 +148,16 @@ impl FlowFile {
             (Err(_), faulty) => Err(faulty),
             (linked, _) => linked,
         }
+    }
+
+    /// Returns what each step of the flow yields.
+    ///
+    /// # Errors
+    ///
+    /// `config` with what is wrong with a flow that cannot be read.
+    pub(super) fn outputs(&self, registry: &Registry) -> Result<Vec<StepYield>> {
+        let flow = self.read().map_err(|found| self.text().error(&found))?;
+        Ok(flow.outputs(registry))
     }
 
     /// Parses, links and checks the flow, with these bindings. Returns it with the warnings.

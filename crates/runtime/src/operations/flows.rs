@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity};
-use trunkline_flow::Trigger;
+use trunkline_flow::{StepYield, Trigger};
 use trunkline_store::SavedFlow;
 
 use super::{Empty, FlowFile, FlowText, operation_table};
@@ -15,6 +15,8 @@ use crate::{Runtime, SaveOptions};
 operation_table! {
     /// Checks a flow and lists everything that is wrong with it.
     ValidateFlow: "flows.validate", validate(FlowCandidate) -> FlowReport, Viewer, Read;
+    /// Lists what each step of a flow yields to the steps after it.
+    ListOutputs: "flows.outputs", outputs(FlowFile) -> Vec<StepYield>, Viewer, Read;
     /// Checks a flow and saves it under its name, with its connections and a default input.
     SaveFlow: "flows.save", save(FlowDraft) -> FlowAdded, Editor, Idempotent;
     /// Lists the saved flows.
@@ -32,6 +34,10 @@ operation_table! {
     /// Saves the secret that the sender of a flow's webhook signs with.
     SetWebhookSecret: "flows.set_webhook_secret",
         set_webhook_secret(WebhookSecret) -> WebhookSecretSaved, Editor, Idempotent;
+}
+
+async fn outputs(runtime: &Runtime, input: FlowFile) -> Result<Vec<StepYield>> {
+    input.outputs(runtime.registry())
 }
 
 /// Names a saved flow.

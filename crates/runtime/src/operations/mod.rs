@@ -32,6 +32,7 @@ mod consent;
 mod flow_file;
 pub mod flows;
 mod operation;
+pub mod remembered_items;
 pub mod run_queries;
 pub mod runs;
 pub mod sign_ins;
@@ -54,6 +55,7 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             catalogue::table(),
             connections::table(),
             flows::table(),
+            remembered_items::table(),
             run_queries::table(),
             runs::table(),
             sign_ins::table(),

@@ -2,9 +2,10 @@
 
 use futures::{StreamExt, stream};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use trunkline_core::{Effect, Result, async_trait};
-use trunkline_engine::{LogPage, RunEvent, RunEventView, RunStatus, RunSummary, Timeline, Watch};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait};
+use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunStatus, RunSummary, Timeline, Watch};
 
 use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
 use crate::{ItemPage, Redacted, RunView, Runtime};
@@ -16,6 +17,8 @@ operation_table! {
     GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
     /// Lists the outcomes of a run's items, a page at a time.
     ListItems: "runs.items", items(ItemQuery) -> Redacted<ItemPage>, Viewer, Read;
+    /// Finds the items of all runs that have a key, a label, or an id of what they have become, newest first.
+    FindItems: "runs.find", find(ItemSearch) -> Redacted<FoundItems>, Viewer, Read;
     /// Says where the time of a run went, by step.
     GetTimeline: "runs.timeline", timeline(RunName) -> Redacted<Timeline>, Viewer, Read;
     /// Returns a page of the logged calls of a run, with their inputs and results.
@@ -70,6 +73,53 @@ async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>
     }
     let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
     Ok(Redacted::new(page, runtime.redactor()))
+}
+
+/// What to look for in the items of all runs.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ItemSearch {
+    /// The key of an item, its label, or an id of what it has become.
+    pub key: String,
+    /// Also find keys, labels and ids that only begin like this.
+    #[serde(default)]
+    pub prefix: bool,
+}
+
+/// The items that were found.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct FoundItems {
+    /// The items, newest first, at most 500.
+    pub items: Vec<FoundItem>,
+    /// Whether there are older ones.
+    pub more: bool,
+}
+
+/// The largest number of items that are found.
+const MOST_FOUND: usize = 500;
+
+async fn find(runtime: &Runtime, input: ItemSearch) -> Result<Redacted<FoundItems>> {
+    let ItemSearch { key, prefix } = input;
+    if key.is_empty() {
+        let error = Error::new(ErrorKind::InvalidInput, "an empty text finds no items");
+        return Err(error.hint("give the key of an item, its label, or an id of what it has become"));
+    }
+    let mut keys = key_forms(vec![key]);
+    if prefix {
+        // The quoted form goes on, too.
+        keys[0].pop();
+    }
+    let mut items = runtime.journal().find_items(&keys, prefix, MOST_FOUND + 1).await?;
+    let more = items.len() > MOST_FOUND;
+    items.truncate(MOST_FOUND);
+    let known = runtime.connections().connections().await?;
+    learn_secrets(runtime, known.iter().map(|one| &one.name)).await;
+    Ok(Redacted::new(FoundItems { items, more }, runtime.redactor()))
+}
+
+/// Returns each key as a person writes it, and as a text that looks like another kind of key is recorded: in quotes.
+pub(super) fn key_forms(keys: Vec<String>) -> Vec<String> {
+    keys.into_iter().flat_map(|key| [Value::from(key.as_str()).to_string(), key]).collect()
 }
 
 async fn timeline(runtime: &Runtime, input: RunName) -> Result<Redacted<Timeline>> {

@@ -1,10 +1,12 @@
 //! A run event as a row of the journal: which part of it is encrypted, and what it changes in other tables.
 
+use std::collections::BTreeSet;
+
 use rusqlite::Row as SqlRow;
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp};
-use trunkline_engine::{ItemOutcome, RunEvent, RunStatus};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
+use trunkline_engine::{Item, ItemOutcome, RunEvent, RunStatus};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -43,7 +45,10 @@ pub(crate) struct Outcome {
     pub(crate) step: StepPath,
     pub(crate) key: String,
     pub(crate) status: &'static str,
+    /// A [`StoredOutcome`].
     pub(crate) outcome: String,
+    /// The label, and the ids of what the item has become.
+    pub(crate) names: BTreeSet<String>,
     pub(crate) at: i64,
     /// The fingerprint of the item, if it is remembered across runs.
     pub(crate) once: Option<String>,
@@ -51,10 +56,29 @@ pub(crate) struct Outcome {
     pub(crate) resolved: bool,
 }
 
+/// The outcome of an item in its row.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct StoredOutcome {
+    #[serde(flatten)]
+    pub(crate) outcome: ItemOutcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) label: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) result: Option<Value>,
+}
+
 impl Outcome {
-    fn of(step: &StepPath, key: &str, outcome: &ItemOutcome, at: Timestamp) -> Result<Outcome> {
-        let (step, key, status, at) = (step.clone(), key.to_owned(), outcome.status(), column(at));
-        Ok(Outcome { step, key, status, outcome: text(outcome)?, at, once: None, resolved: false })
+    /// Returns the outcome that an event records, if it is one of an item.
+    fn of(event: &RunEvent) -> Result<Option<Outcome>> {
+        let Some(item) = Item::of(event) else { return Ok(None) };
+        let (once, resolved) = match event {
+            RunEvent::ItemFinished { once, .. } => (once.clone(), false),
+            _ => (None, true),
+        };
+        let (names, status) = (item.names(), item.outcome.status());
+        let Item { step, key, outcome, label, result, at } = item;
+        let outcome = text(&StoredOutcome { outcome, label, result })?;
+        Ok(Some(Outcome { step, key, status, outcome, names, at: column(at), once, resolved }))
     }
 }
 
@@ -65,6 +89,9 @@ pub(crate) fn secret_part(event: &mut RunEvent) -> Option<(&str, &'static str, &
         RunEvent::StepFinished { step, output, .. } => Some((step.as_str(), "/output", output)),
         RunEvent::StepResolved { step, output, .. } => Some((step.as_str(), "/output", output)),
         RunEvent::Signalled { name, payload, .. } => Some((name, "/payload", payload)),
+        RunEvent::ItemFinished { key, note, .. } => {
+            note.collected.as_mut().map(|collected| (&**key, "/collected", &mut collected.value))
+        }
         _ => None,
     }
 }
@@ -78,16 +105,10 @@ impl Row {
             secret = Some(SecretPart { row: row.to_owned(), field, plain });
         }
         let change = match &event {
-            RunEvent::ItemFinished { step, key, outcome, once, at } => {
-                Change::Item(Outcome { once: once.clone(), ..Outcome::of(step, key, outcome, *at)? })
-            }
-            RunEvent::ItemResolved { step, key, outcome, at, .. } => {
-                Change::Item(Outcome { resolved: true, ..Outcome::of(step, key, outcome, *at)? })
-            }
             RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
             RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(column(*at)) },
             RunEvent::CancelRequested { .. } => Change::Cancel,
-            _ => Change::None,
+            event => Outcome::of(event)?.map_or(Change::None, Change::Item),
         };
         let kind = event.name();
         Ok(Row { kind, event: text(&event)?, secret, change })

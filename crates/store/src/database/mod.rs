@@ -5,7 +5,9 @@ mod pending_writes;
 mod store;
 mod writer;
 
-pub(crate) use event_row::{Change, ItemKey, Outcome, Row, SecretPart, StoredEvent, damaged, parse, secret_part};
+pub(crate) use event_row::{
+    Change, ItemKey, Outcome, Row, SecretPart, StoredEvent, StoredOutcome, damaged, parse, secret_part,
+};
 pub(crate) use pending_writes::Pending;
 pub use store::Store;
 pub(crate) use store::{Inner, exists};

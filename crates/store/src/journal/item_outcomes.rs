@@ -26,6 +26,14 @@ pub(crate) fn save(store: &Connection, run: &RunId, item: &Outcome, counts: &mut
                  sum = excluded.sum",
         )?
         .execute(params![run.as_str(), step.as_str(), key, status, outcome, at])?;
+    // Names that the item does not have any more may stay: what is found is compared with the item.
+    for name in &item.names {
+        store
+            .prepare_cached(
+                "INSERT INTO item_names (run, step, key, name) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![run.as_str(), step.as_str(), key, name])?;
+    }
     if item.resolved {
         resolve(store, run, item)
     } else if let (Some(fingerprint), "done" | "unknown") = (&item.once, *status) {

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 
 use rusqlite::{OptionalExtension, Row, params};
+use serde_json::from_str;
 use trunkline_core::{Result, RunId, StepPath, async_trait};
-use trunkline_engine::{Item, ItemOutcome, PreviousOutcome, RunIndex, RunSummary};
+use trunkline_engine::{
+    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunIndex, RunStatus, RunSummary,
+};
 
 use crate::{
-    database::{Store, parse},
+    database::{Store, StoredOutcome, parse},
     journal::{STATUSES, status_of},
-    sqlite::{completeness, time},
+    sqlite::{completeness, text, time},
 };
 
 #[async_trait]
@@ -75,15 +78,107 @@ impl RunIndex for Store {
             ))?;
             let (step, key) = after.unzip();
             let most = i64::try_from(most).unwrap_or(i64::MAX);
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
             let found = params![id.as_str(), status, step.as_ref().map(StepPath::as_str), key, most];
-            statement.query_map(found, row)?.collect::<rusqlite::Result<Vec<_>>>()
+            statement.query_map(found, ItemRow::read)?.collect::<rusqlite::Result<Vec<_>>>()
         });
-        let item = |(step, key, outcome, at): (String, String, String, i64)| {
-            let outcome: ItemOutcome = parse(run, &outcome)?;
-            Ok(Item { step: StepPath::from(&*step), key, outcome, at: time(at) })
+        read.await?.into_iter().map(|row| row.item(run)).collect()
+    }
+
+    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+        let _ = self.flushed().await;
+        let wanted = keys.to_vec();
+        let read = self.readers.read("looking for an item", move |store| {
+            // No character is greater than the last one of Unicode.
+            let last = if prefix { "|| char(1114111)" } else { "" };
+            let mut statement = store.prepare_cached(&format!(
+                "SELECT items.step, items.key, outcome, items.finished_at, items.run, flow FROM (
+                     SELECT run, step, key FROM main.items WHERE key BETWEEN ?1 AND ?1 {last} UNION
+                     SELECT run, step, key FROM main.item_names WHERE name BETWEEN ?1 AND ?1 {last}
+                 ) AS hit CROSS JOIN good_items AS items
+                     ON items.run = hit.run AND items.step = hit.step AND items.key = hit.key
+                 CROSS JOIN good_runs AS runs ON runs.id = items.run
+                 ORDER BY items.finished_at DESC LIMIT ?2"
+            ))?;
+            let mut found = Vec::new();
+            for key in &wanted {
+                let row = |row: &Row<'_>| Ok((ItemRow::read(row)?, row.get(4)?, row.get(5)?));
+                let most = i64::try_from(most).unwrap_or(i64::MAX);
+                let rows = statement.query_map(params![key, most], row)?;
+                found.extend(rows.collect::<rusqlite::Result<Vec<(ItemRow, String, String)>>>()?);
+            }
+            Ok(found)
+        });
+        let item = |(row, run, flow): (ItemRow, String, String)| {
+            let run = RunId::from(run);
+            let item = row.item(&run)?;
+            Ok(FoundItem { run, flow, item })
         };
-        read.await?.into_iter().map(item).collect()
+        let mut found: Vec<FoundItem> = read.await?.into_iter().map(item).collect::<Result<_>>()?;
+        found.retain(|found| found.item.is_named(keys, prefix));
+        found.sort_by(|one, other| {
+            let place = |found: &FoundItem| (found.run.clone(), found.item.step.clone(), found.item.key.clone());
+            other.item.at.cmp(&one.item.at).then_with(|| place(one).cmp(&place(other)))
+        });
+        found.dedup_by(|one, other| {
+            (&one.run, &one.item.step, &one.item.key) == (&other.run, &other.item.step, &other.item.key)
+        });
+        found.truncate(most);
+        Ok(found)
+    }
+
+    async fn remembered(
+        &self,
+        flow: &str,
+        keys: &[String],
+        after: Option<RememberedItem>,
+        most: usize,
+    ) -> Result<Vec<RememberedItem>> {
+        let _ = self.flushed().await;
+        let (flow, keys) = (flow.to_owned(), if keys.is_empty() { None } else { Some(text(&keys)?) });
+        let connections = after.as_ref().map(|after| text(&after.connections)).transpose()?;
+        let read = self.readers.read("reading what is remembered of items", move |store| {
+            let behind = if after.is_some() { "AND (step, key, connections) > (?3, ?4, ?5)" } else { "" };
+            let mut statement = store.prepare_cached(&format!(
+                "SELECT connections, step, key, run, unknown FROM good_done_once
+                 WHERE flow = ?1 AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2))) {behind}
+                 ORDER BY step, key, connections LIMIT ?6"
+            ))?;
+            let (step, key) = after.map(|after| (after.step.as_str().to_owned(), after.key)).unzip();
+            let most = i64::try_from(most).unwrap_or(i64::MAX);
+            let row = |row: &Row<'_>| {
+                let connections = from_str(&row.get::<_, String>(0)?);
+                Ok(RememberedItem {
+                    connections: connections.map_err(|error| rusqlite::Error::UserFunctionError(Box::new(error)))?,
+                    step: StepPath::from(&*row.get::<_, String>(1)?),
+                    key: row.get(2)?,
+                    run: RunId::from(row.get::<_, String>(3)?),
+                    unknown: row.get(4)?,
+                })
+            };
+            statement.query_map(params![flow, keys, step, key, connections, most], row)?.collect()
+        });
+        read.await
+    }
+
+    async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
+        // A run whose end is queued has ended.
+        self.flushed().await?;
+        let (flow, keys) = (flow.to_owned(), if keys.is_empty() { None } else { Some(text(&keys)?) });
+        let forget = self.inner.writer.run(move |store| {
+            // With `flow = ?1`, SQLite would put ?1 in place of the column where the MAC is checked, for all rows.
+            let active = "SELECT id FROM good_runs WHERE +flow = ?1 AND +status = ?2 LIMIT 1";
+            let mut active = store.prepare_cached(active)?;
+            let active = active.query_row([&*flow, RunStatus::Running.as_str()], |row| row.get::<_, String>(0));
+            if let Some(run) = active.optional()? {
+                return Err(RememberedItem::in_use(&flow, &RunId::from(run)).into());
+            }
+            let mut forget = store.prepare_cached(
+                "DELETE FROM done_once WHERE flow = ?1 AND unknown = 0
+                     AND (?2 IS NULL OR key IN (SELECT value FROM json_each(?2)))",
+            )?;
+            Ok(forget.execute(params![flow, keys])? as u64)
+        });
+        forget.await
     }
 
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>> {
@@ -103,6 +198,26 @@ impl RunIndex for Store {
             };
             statement.query_row([run.as_str(), step.as_str(), key], before).optional()
         })
+    }
+}
+
+/// An item as it is stored.
+struct ItemRow {
+    step: String,
+    key: String,
+    outcome: String,
+    at: i64,
+}
+
+impl ItemRow {
+    /// Reads the columns step, key, outcome, finished_at.
+    fn read(row: &Row<'_>) -> rusqlite::Result<ItemRow> {
+        Ok(ItemRow { step: row.get(0)?, key: row.get(1)?, outcome: row.get(2)?, at: row.get(3)? })
+    }
+
+    fn item(self, run: &RunId) -> Result<Item> {
+        let StoredOutcome { outcome, label, result } = parse(run, &self.outcome)?;
+        Ok(Item { step: StepPath::from(&*self.step), key: self.key, outcome, label, result, at: time(self.at) })
     }
 }
 

@@ -28,6 +28,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/9.sql"),
     include_str!("migrations/10.sql"),
     include_str!("migrations/11.sql"),
+    include_str!("migrations/12.sql"),
 ];
 /// The first format whose rows are authenticated.
 const AUTHENTICATED: usize = 11;
@@ -164,6 +165,12 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> 
 }
 
 fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkResult<()> {
+    if applied >= AUTHENTICATED {
+        let meta = meta(store)?.ok_or_else(|| foreign(path))?;
+        meta.open(ring, &RECORD_KEY).map_err(|error| error.with("file", path.display()))?;
+        apply_from(store, applied)?;
+        return Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?);
+    }
     let records = RecordKey::new(random::<32>()?);
     let key = match applied {
         0 => ring.first()?,
@@ -175,20 +182,21 @@ fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkRe
     };
     authentication::former_functions(store)?;
     authentication::functions(store, &records)?;
-    for migration in &MIGRATIONS[applied..] {
-        store.execute_batch(migration)?;
-    }
+    apply_from(store, applied)?;
     if applied == 0 {
         let instance = HEXLOWER.encode(&random::<16>()?);
         store.execute("INSERT INTO meta (name, value) VALUES ('instance', ?1)", [instance])?;
     }
-    if applied < AUTHENTICATED {
-        change_key(store, &key, &records)?;
-        set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
-        Manifest::of_all(store)?.write(store)?;
-    }
+    change_key(store, &key, &records)?;
+    set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
+    Manifest::of_all(store)?.write(store)?;
     store.pragma_update(None, "application_id", APPLICATION)?;
     Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?)
+}
+
+/// Applies the migrations after the first ones.
+fn apply_from(store: &Connection, applied: usize) -> rusqlite::Result<()> {
+    MIGRATIONS[applied..].iter().try_for_each(|migration| store.execute_batch(migration))
 }
 
 /// Returns the place that the store was made for, and the number of its commits.

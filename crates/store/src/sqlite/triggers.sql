@@ -89,6 +89,11 @@ CREATE TEMP TRIGGER events_changed AFTER UPDATE OF sealed ON main.events BEGIN
     WHERE run = new.run AND seq = new.seq;
 END;
 
+-- The names of an item are not authenticated: what is found by them is compared with the item.
+CREATE TEMP TRIGGER items_removed AFTER DELETE ON main.items BEGIN
+    DELETE FROM item_names WHERE run = old.run AND step = old.step AND key = old.key;
+END;
+
 CREATE TEMP TRIGGER taken_added AFTER INSERT ON main.taken BEGIN
     UPDATE taken SET sum = mac('taken', new.flow, new.feed, new.key, new.run, new.at)
     WHERE flow = new.flow AND feed = new.feed AND key = new.key;

@@ -4,6 +4,7 @@ mod connections;
 mod damage;
 mod flows;
 mod forgery;
+mod items;
 mod journal;
 mod log;
 mod owner;

@@ -7,7 +7,7 @@ use crate::support::{Home, events};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Timestamp, Vault};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, ItemOutcome, KeyForm, PreviousOutcome, ProcessLog, RunEvent, RunIndex,
+    EventLog, FlowVersions, Flush, ItemNote, ItemOutcome, KeyForm, PreviousOutcome, ProcessLog, RunEvent, RunIndex,
     TriggerDeduplication, TriggerEvent,
 };
 use trunkline_store::{ConnectionStore, FlowStore, KeySource, Store};
@@ -88,6 +88,7 @@ async fn a_run_of_version_4_continues_and_its_items_are_remembered_across_runs()
         key,
         outcome: ItemOutcome::Done { reason: None },
         once,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(9),
     };
     store.append(&run, vec![done], Flush::Now).await.unwrap();

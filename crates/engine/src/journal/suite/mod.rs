@@ -17,6 +17,7 @@
 //! check what one process cannot: that two processes exclude each other, and that a flush survives a power cut.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod found_items;
 mod marks;
 mod process_log;
 mod reopening;
@@ -57,6 +58,8 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     the_last_outcome_of_an_item_counts(&fresh().await).await;
     items_are_listed_page_by_page(&fresh().await).await;
     items_with_once_are_remembered_across_runs(&fresh().await).await;
+    found_items::items_are_found_by_key_label_and_result(&fresh().await).await;
+    found_items::remembered_items_are_listed_and_forgotten(&fresh().await).await;
     events_that_are_flushed_later_can_be_read_at_once(&fresh().await).await;
     run_lists::runs_are_listed_newest_first(&fresh().await).await;
     process_log::the_newest_log_entries_are_kept(&fresh().await).await;
@@ -259,7 +262,8 @@ async fn items_are_listed_page_by_page(journal: &impl Journal) {
             let Some(last) = page.last() else { return found };
             after = Some((last.step.clone(), last.key.clone()));
             found.extend(
-                page.into_iter().map(|Item { step, key, outcome, at }| (step, key, outcome.status(), at.as_millis())),
+                page.into_iter()
+                    .map(|Item { step, key, outcome, at, .. }| (step, key, outcome.status(), at.as_millis())),
             );
         }
     };
@@ -283,8 +287,8 @@ async fn items_with_once_are_remembered_across_runs(journal: &impl Journal) {
         Some(PreviousOutcome { run: run.clone(), fingerprint: fingerprint.to_owned(), unknown })
     };
     let unknown = |key: &str| match done_once(&step, key, "v1") {
-        RunEvent::ItemFinished { step, key, once, at, .. } => {
-            RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Unknown { error: error() }, once, at }
+        RunEvent::ItemFinished { step, key, once, note, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome: ItemOutcome::Unknown { error: error() }, once, note, at }
         }
         _ => unreachable!(),
     };
@@ -313,8 +317,8 @@ async fn items_with_once_are_remembered_across_runs(journal: &impl Journal) {
     }
     // A later failure or skip changes nothing; a later success does.
     let failed_once = match done_once(&step, "a", "v2") {
-        RunEvent::ItemFinished { step, key, once, at, .. } => {
-            RunEvent::ItemFinished { step, key, outcome: failed(), once, at }
+        RunEvent::ItemFinished { step, key, once, note, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome: failed(), once, note, at }
         }
         _ => unreachable!(),
     };

@@ -7,7 +7,7 @@ use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Retry, RunId, Step
 
 use crate::{
     journal::{Flush, Journal},
-    run::{ItemOutcome, KeyForm, RerunOf, RunEvent, RunStatus, VALUE_NESTING, Verdict, Waiting},
+    run::{Collected, ItemNote, ItemOutcome, KeyForm, RerunOf, RunEvent, RunStatus, VALUE_NESTING, Verdict, Waiting},
 };
 
 pub(super) fn one_of_each() -> Vec<RunEvent> {
@@ -62,15 +62,22 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
         resolved(&"files".into(), "a/b~c", ItemOutcome::Done { reason: None }),
         done_once(&step, "4711", "v\u{0}1"),
         RunEvent::BatchFinished { step: "files".into(), batch: "batch-1".into() },
-        RunEvent::PageFinished { step: "files".into(), next: Some(json!({ "offset": 100 })), ahead: Some(3) },
+        RunEvent::PageFinished {
+            step: "files".into(),
+            next: Some(json!({ "offset": 100 })),
+            ahead: Some(3),
+            read: Some(100),
+        },
         RunEvent::ListChanged {
             step: "files".into(),
             reason: "it had 7 items, and then 8".into(),
             at: Timestamp::from_millis(8),
         },
-        RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
+        RunEvent::PageFinished { step: "files".into(), next: None, ahead: None, read: None },
         item(&step, "a/b~c", ItemOutcome::Done { reason: Some("it was already gone".into()) }),
         item(&step, "", skipped("not allowed")),
+        noted(&step, "12", "Ä \u{0}", json!({ "z": u64::MAX, "a": ["\u{0}", 0.1] }), value.clone()),
+        noted(&step, "13", "", json!({ "id": 7 }), Value::Null),
         item(&step, "4711", failed()),
         item(&step, "Ä\u{0}", ItemOutcome::Unknown { error: error() }),
         RunEvent::CancelRequested { at: Timestamp::from_millis(4) },
@@ -105,8 +112,17 @@ pub(super) fn item(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent
         key: key.to_owned(),
         outcome,
         once: None,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(9),
     }
+}
+
+/// An item that is done, with everything that is kept of it.
+pub(super) fn noted(step: &StepPath, key: &str, label: &str, result: Value, collected: Value) -> RunEvent {
+    let (step, key, outcome) = (step.clone(), key.to_owned(), ItemOutcome::Done { reason: None });
+    let collected = Some(Collected { index: u64::MAX, value: collected });
+    let note = ItemNote { label: Some(label.to_owned()), result: Some(result), collected };
+    RunEvent::ItemFinished { step, key, outcome, once: None, note, at: Timestamp::from_millis(9) }
 }
 
 pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
@@ -116,13 +132,22 @@ pub(super) fn done_once(step: &StepPath, key: &str, once: &str) -> RunEvent {
         key,
         outcome: ItemOutcome::Done { reason: None },
         once,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(9),
     }
 }
 
 pub(super) fn resolved(step: &StepPath, key: &str, outcome: ItemOutcome) -> RunEvent {
     let (step, key, before) = (step.clone(), key.to_owned(), ItemOutcome::Unknown { error: error() });
-    RunEvent::ItemResolved { step, key, verdict: Verdict::Retry, before, outcome, at: Timestamp::from_millis(10) }
+    RunEvent::ItemResolved {
+        step,
+        key,
+        verdict: Verdict::Retry,
+        before,
+        outcome,
+        note: ItemNote::default(),
+        at: Timestamp::from_millis(10),
+    }
 }
 
 pub(super) fn resumed(at: u64) -> RunEvent {

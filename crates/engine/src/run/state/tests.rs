@@ -1,5 +1,5 @@
 use super::*;
-use crate::run::ItemOutcome;
+use crate::run::{Collected, ItemNote, ItemOutcome};
 use serde_json::json;
 
 #[test]
@@ -26,6 +26,7 @@ fn an_item_with_an_outcome_leaves_only_a_count() {
         key: key.into(),
         outcome: ItemOutcome::Done { reason: None },
         once: None,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(3),
     };
     run.apply(end("a"));
@@ -43,7 +44,14 @@ fn a_verdict_moves_an_item_from_one_count_to_another() {
     let inner = StepPath::from("folders/a/files");
     for key in ["1", "2"] {
         let (step, outcome) = (inner.clone(), unknown());
-        run.apply(RunEvent::ItemFinished { step, key: key.into(), outcome, once: None, at: Timestamp::from_millis(1) });
+        run.apply(RunEvent::ItemFinished {
+            step,
+            key: key.into(),
+            outcome,
+            once: None,
+            note: ItemNote::default(),
+            at: Timestamp::from_millis(1),
+        });
     }
     let resolved = |key: &str| RunEvent::ItemResolved {
         step: inner.clone(),
@@ -51,12 +59,20 @@ fn a_verdict_moves_an_item_from_one_count_to_another() {
         verdict: Verdict::Done,
         before: unknown(),
         outcome: ItemOutcome::Done { reason: None },
+        note: ItemNote::default(),
         at: Timestamp::from_millis(2),
     };
     run.apply(resolved("1"));
     assert_eq!((run.ledger[&inner].done, run.ledger[&inner].unknown["lost"]), (1, 1));
     let (step, outcome) = ("folders".into(), ItemOutcome::Done { reason: None });
-    run.apply(RunEvent::ItemFinished { step, key: "a".into(), outcome, once: None, at: Timestamp::from_millis(3) });
+    run.apply(RunEvent::ItemFinished {
+        step,
+        key: "a".into(),
+        outcome,
+        once: None,
+        note: ItemNote::default(),
+        at: Timestamp::from_millis(3),
+    });
     run.apply(resolved("2"));
     let summed = &run.ledger[&StepPath::from("folders/*/files")];
     assert_eq!((summed.done, summed.unknown.len(), run.ledger.len()), (2, 0, 2));
@@ -72,6 +88,7 @@ fn pages_of_early_journals_leave_the_items_ahead_unknown() {
         key: "a".into(),
         outcome: ItemOutcome::Done { reason: None },
         once: None,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(1),
     };
     run.apply(end.clone());
@@ -99,20 +116,43 @@ fn lists_inside_items_are_summed_up_over_the_items() {
                 key: file.into(),
                 outcome,
                 once: None,
+                note: ItemNote::default(),
                 at: Timestamp::from_millis(1),
             });
         }
-        run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None });
+        run.apply(RunEvent::PageFinished { step: inner, next: None, ahead: None, read: None });
         let outcome = ItemOutcome::Done { reason: None };
         run.apply(RunEvent::ItemFinished {
             step: outer.clone(),
             key: folder.into(),
             outcome,
             once: None,
+            note: ItemNote::default(),
             at: Timestamp::from_millis(2),
         });
     }
     let paths: Vec<_> = run.ledger.keys().map(StepPath::as_str).collect();
     assert_eq!((paths, run.tracked()), (vec!["folders", "folders/*/files"], 0));
     assert_eq!(run.ledger[&StepPath::from("folders/*/files")].skipped["odd"], 6);
+}
+
+#[test]
+fn collected_values_have_the_order_of_the_list_and_are_dropped_with_the_item_around_it() {
+    let mut run = Run::new(RunId::from("r"));
+    let (outer, inner) = (StepPath::from("files"), StepPath::from("files/a/parts"));
+    let mut end = |step: &StepPath, key: &str, outcome: ItemOutcome, collected: Option<(u64, Value)>| {
+        let collected = collected.map(|(index, value)| Collected { index, value });
+        let note = ItemNote { label: Some(format!("the {key}")), collected, ..ItemNote::default() };
+        let (step, key, at) = (step.clone(), key.to_owned(), Timestamp::from_millis(1));
+        run.apply(RunEvent::ItemFinished { step, key, outcome, once: None, note, at });
+        (run.collected(&outer), run.collected(&inner), run.failures(&StepPath::default()), run.memory())
+    };
+    let done = || ItemOutcome::Done { reason: None };
+    end(&inner, "2", done(), Some((1, json!("second"))));
+    let (_, values, ..) = end(&inner, "1", done(), Some((0, json!(null))));
+    assert_eq!(values, [json!(null), json!("second")]);
+    let failed = ItemOutcome::Failed { error: Error::new(ErrorKind::Failed, "no") };
+    let (.., failures, memory) = end(&inner, "3", failed, None);
+    assert_eq!((failures.len(), &failures[0]["label"], memory > 0), (1, &json!("the 3"), true));
+    assert_eq!(end(&outer, "a", done(), None), (vec![], vec![], vec![], 0), "nothing is left of the inner list");
 }

@@ -22,7 +22,7 @@ use sha2::Sha256;
 use tempfile::TempDir;
 use tokio::process::Command;
 use trunkline_core::{Connection, Result, RunId, Schema, StepPath, Timestamp};
-use trunkline_engine::{EventLog, Flush, ItemOutcome, KeyForm, LogEntry, RunEvent};
+use trunkline_engine::{EventLog, Flush, ItemNote, ItemOutcome, KeyForm, LogEntry, RunEvent};
 use trunkline_store::{KeySource, Store};
 use trunkline_testkit::process::{TestProcess, test_child};
 
@@ -191,6 +191,7 @@ pub fn item(key: &str) -> RunEvent {
         key: key.to_owned(),
         outcome: ItemOutcome::Done { reason: None },
         once: None,
+        note: ItemNote::default(),
         at: Timestamp::from_millis(2),
     }
 }
