@@ -34,7 +34,7 @@ use crate::{
     callback::{self, CALLBACK, OUTCOME},
     events,
     listener::HEALTH,
-    request::{MAX_BODY, refuse_codings},
+    request::{MAX_BODY, refuse_codings, refuse_heads},
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
@@ -57,8 +57,8 @@ fn api() -> Api {
         .row::<ListRuns>(Get, "/rest/v1/runs", ok, |_| Ok(Empty {}))
         .row::<GetRun>(Get, "/rest/v1/runs/{id}", ok, run)
         .row::<ListItems>(Get, "/rest/v1/runs/{id}/items", ok, items)
-        .row::<CancelRun>(Post, "/rest/v1/runs/{id}/cancel", accepted, run)
-        .row::<ResumeRun>(Post, "/rest/v1/runs/{id}/resume", accepted, run)
+        .row::<CancelRun>(Post, "/rest/v1/runs/{id}/cancel", accepted, run_alone)
+        .row::<ResumeRun>(Post, "/rest/v1/runs/{id}/resume", accepted, run_alone)
         .row::<RerunRun>(Post, "/rest/v1/runs/{id}/rerun", accepted, rerun)
         .former_row::<RerunRun>(Post, retry, accepted, rerun)
         .row::<ResolveStep>(Post, "/rest/v1/runs/{id}/resolve", ok, resolve)
@@ -81,6 +81,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_codings))
+        .layer(from_fn(refuse_heads))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(map_response_with_state(app.clone(), write_error))
         .layer(from_fn(unread_body::read_rest))
@@ -107,7 +108,19 @@ async fn method_error(response: Response) -> Response {
 }
 
 fn sign_in(request: ApiRequest) -> Result<SignInRequest, ErrorResponse> {
-    Ok(SignInRequest { name: request.parameter("name"), redirect_uri: request.callback_url() })
+    let input = SignInRequest { name: request.parameter("name"), redirect_uri: request.callback_url() };
+    request.body::<Empty>(NO_MEMBERS)?;
+    Ok(input)
+}
+
+/// The body of a request that only names what it acts on.
+const NO_MEMBERS: &str = "the body of this request is empty, or an object without members";
+
+/// Reads a run, and refuses a body with members.
+fn run_alone(request: ApiRequest) -> Result<RunName, ErrorResponse> {
+    let input = RunName { run: request.parameter("id") };
+    request.body::<Empty>(NO_MEMBERS)?;
+    Ok(input)
 }
 
 fn run(request: ApiRequest) -> Result<RunName, ErrorResponse> {
