@@ -21,7 +21,6 @@ use std::{
 /// assert!(error.to_string().contains("a pipe, a socket or a device"));
 /// ```
 pub fn read_text_file(path: &Path, most: u64) -> io::Result<String> {
-    let refuse = |why: &str| Err(io::Error::other(why));
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -31,14 +30,14 @@ pub fn read_text_file(path: &Path, most: u64) -> io::Result<String> {
         // A pipe without a writer is opened at once, and no terminal becomes that of this process.
         options.custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOCTTY).bits());
     }
-    let file = options.open(path).map_err(|error| dangling(path, error))?;
+    let file = options.open(path).map_err(|error| explained(path, error))?;
     // What is checked is the open file, so it cannot be exchanged in between.
     let found = file.metadata()?;
     if found.is_dir() {
-        return refuse("it is a directory; name the file in it");
+        return Err(io::Error::other("it is a directory; name the file in it"));
     }
     if !found.is_file() {
-        return refuse("it is a pipe, a socket or a device; name a file, which can be read again");
+        return Err(io::Error::other(NO_FILE));
     }
     let mut text = String::new();
     // One more byte, so that a longer file is noticed, also if it grows.
@@ -48,13 +47,16 @@ pub fn read_text_file(path: &Path, most: u64) -> io::Result<String> {
     }
 }
 
-/// Says that nothing is where a symbolic link leads, if that is the reason of an error.
-fn dangling(path: &Path, error: io::Error) -> io::Error {
+const NO_FILE: &str = "it is a pipe, a socket or a device; name a file, which can be read again";
+
+/// Says that nothing is where a symbolic link leads, or that a socket is there, if that is the reason of an error.
+fn explained(path: &Path, error: io::Error) -> io::Error {
     match fs::read_link(path) {
         Ok(target) if error.kind() == io::ErrorKind::NotFound => {
             let why = format!("it is a symbolic link to {}, where there is no file", target.display());
             io::Error::new(error.kind(), why)
         }
+        _ if fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) => io::Error::other(NO_FILE),
         _ => error,
     }
 }
@@ -95,7 +97,7 @@ mod tests {
         for (name, why) in [
             ("pipe", "it is a pipe"),
             ("link to the pipe", "it is a pipe"),
-            ("socket", "No such device"),
+            ("socket", "a socket"),
             ("folder", "it is a directory"),
             ("dangling", "where there is no file"),
             ("nothing", "No such file"),
