@@ -128,7 +128,7 @@ impl TokenRecord {
     ///
     /// That holds also after a refresh without a clear response. A late replay of the old refresh token may have ended
     /// the sign-in (RFC 9700 section 4.14), so `invalid_grant` is plausible; but a token that has ended stays refused,
-    /// and asking once more costs a pause, while a person who is alerted for a hiccup signs in without need. No other
+    /// and asking once more costs a pause, while an alert for a hiccup makes a user sign in without need. No other
     /// refusal has that cause.
     pub(crate) fn is_unconfirmed(&self, error: &Error, fingerprint: &str) -> bool {
         let refusal =
