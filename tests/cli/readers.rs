@@ -202,7 +202,7 @@ async fn no_reader_waits_for_a_pipe_that_stands_in_place_of_a_file() {
     let text = |name: &str| home.join(name).to_string_lossy().into_owned();
     fs::create_dir_all(home.join("rows/one/operations")).unwrap();
     fs::create_dir_all(home.join("manifests/one")).unwrap();
-    fs::write(home.join("rows/one/connector.toml"), "name = \"one\"\ntitle = \"One\"\n").unwrap();
+    fs::write(home.join("rows/one/connector.toml"), "name = \"one\"\ntitle = \"One\"\nversion = \"1.0\"\n").unwrap();
     for name in ["pipe.json", "rows/one/operations/one.toml", "manifests/one/connector.toml"] {
         assert!(Command::new("mkfifo").arg(home.join(name)).status().unwrap().success());
     }

@@ -32,8 +32,8 @@ impl Drop for Peer {
     }
 }
 
-/// Responses that are small on the wire and large in memory. All but the last have as much noise as the client demands of
-/// a compressed response, so that their values are read.
+/// Responses that are small on the wire and large in memory. All but the last have as much noise as the client demands
+/// of a compressed response, so that their values are read.
 static COMPRESSED: LazyLock<[(&str, Vec<u8>); 4]> = LazyLock::new(|| {
     let noise: String = (0..SIZE as u32 / 60).map(noise).collect();
     let left = SIZE - noise.len();

@@ -63,8 +63,8 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
 ///
 /// # Errors
 ///
-/// `unavailable` if they cannot listen on the address or use the state folder, and `config` if the folder or a file in it
-/// belongs to another user.
+/// `unavailable` if they cannot listen on the address or use the state folder, and `config` if the folder or a file in
+/// it belongs to another user.
 pub(crate) async fn start(options: Options) -> Result<Sandbox> {
     let bind = options.bind;
     if let Some(state) = &options.state {

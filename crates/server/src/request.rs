@@ -20,8 +20,8 @@ pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 pub(crate) type Body = Result<Bytes, BytesRejection>;
 
-/// Middleware for every request: refuses a head that is larger than the limit, and one with two `Authorization` headers,
-/// of which each reader could believe another one.
+/// Middleware for every request: refuses a head that is larger than the limit, and one with two `Authorization`
+/// headers, of which each reader could believe another one.
 pub(crate) async fn refuse_heads(request: Request, next: Next) -> Response {
     let refused = |status: StatusCode, error: Error| ErrorResponse::new(status, error).into_response();
     let size = head_size(&request);

@@ -16,7 +16,8 @@ pub enum KeyForm {
     /// A text as it is, anything else as JSON: `1` and `"1"` are one key. Runs of early versions have it.
     #[default]
     Plain,
-    /// Different keys have different texts, and a number is written as the service wrote it: `1` and `1.0` are two keys.
+    /// Different keys have different texts, and a number is written as the service wrote it: `1` and `1.0` are two
+    /// keys.
     Typed,
     /// Different keys have different texts, and equal numbers have one, see [`ItemKey::typed`].
     Equal,
@@ -25,8 +26,8 @@ pub enum KeyForm {
 /// The key of an item, in both forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemKey {
-    /// The key in a form in which different keys differ. A whole number is written without a fraction or an exponent, so
-    /// that equal numbers are one key, and any other number as in JSON. A text is written as it is, except
+    /// The key in a form in which different keys differ. A whole number is written without a fraction or an exponent,
+    /// so that equal numbers are one key, and any other number as in JSON. A text is written as it is, except
     /// for a text that could be taken for something else: one like a number, `true`, `false`, and one with `"` or `#`
     /// at a place where this form has them. It is written as a JSON text, in quotes. No key is written as the empty
     /// text.

@@ -51,8 +51,8 @@ const MISREAD: &str = "compare the operation's row with the vendor's reference";
 const REFUSED: &str = "was refused with a status for the end of the list, and is there as a page of one item";
 
 /// The cure for a service that refuses the offset of the next item.
-pub(crate) const SET_MULTIPLES: &str = "if the service takes only offsets that are multiples of the number of items per \
-    page, set `multiples` in the row's `page`, else read the list again";
+pub(crate) const SET_MULTIPLES: &str = "if the service takes only offsets that are multiples of the number of items \
+    per page, set `multiples` in the row's `page`, else read the list again";
 
 impl From<String> for Fault {
     fn from(message: String) -> Fault {
@@ -334,8 +334,8 @@ impl Paging {
         Ok(Page { items, next: serde_json::to_value(cursor).ok(), maybe_incomplete })
     }
 
-    /// Returns what follows a refused offset that may be in the middle of the list: the same position again, as a page of
-    /// one item.
+    /// Returns what follows a refused offset that may be in the middle of the list: the same position again, as a page
+    /// of one item.
     fn refused_offset(&self, request: &PageRequest) -> Page {
         let before = &request.cursor;
         if self.count.is_some() {

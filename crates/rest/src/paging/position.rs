@@ -52,8 +52,8 @@ pub(crate) struct PageCursor {
     /// Whether this offset or number was chosen because the two before it returned the same page.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) leapt: bool,
-    /// Whether the service refused this offset with a status for the end of the list. It is asked for again as a page of
-    /// one item, since a service may take only multiples of the number of items per page.
+    /// Whether the service refused this offset with a status for the end of the list. It is asked for again as a page
+    /// of one item, since a service may take only multiples of the number of items per page.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) refused: bool,
     /// An earlier page, to which all later ones are compared.

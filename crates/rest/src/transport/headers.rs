@@ -8,8 +8,8 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use super::parameters::{parameter, split_unquoted};
 
-/// Headers that only the client or HTTP itself sets: credentials, the framing of messages, those that make another call of
-/// a call, and what says where the caller is.
+/// Headers that only the client or HTTP itself sets: credentials, the framing of messages, those that make another call
+/// of a call, and what says where the caller is.
 const OWN_HEADERS: &[&str] = &[
     "accept-encoding",
     "authorization",
@@ -88,8 +88,8 @@ pub fn plain_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)
     let free = name.parse::<HeaderName>().ok().filter(is_constant);
     let key = free.ok_or_else(|| {
         let why = "is not a name that a connector may set";
-        let hint = "credentials and the idempotency header belong in the settings of the connection, and headers of one call \
-                    in a row; the client sets the headers of HTTP itself";
+        let hint = "credentials and the idempotency header belong in the settings of the connection, and headers of \
+                    one call in a row; the client sets the headers of HTTP itself";
         refuse(why, hint)
     })?;
     let value = HeaderValue::from_str(value);

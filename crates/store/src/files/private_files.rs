@@ -22,8 +22,8 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Options for writing a file that only its owner can read. A symbolic link in its place is not followed, and a pipe in its
-/// place is not waited for.
+/// Options for writing a file that only its owner can read. A symbolic link in its place is not followed, and a pipe in
+/// its place is not waited for.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
