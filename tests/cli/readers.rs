@@ -1,6 +1,6 @@
 //! Documents that a user writes: every door reads them by one set of rules.
 
-use std::fs;
+use std::{fs, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 use trunkline_tests::{
@@ -190,4 +190,46 @@ async fn the_home_directory_has_to_be_known() {
     let (code, stderr) = run(&[("HOME", "relative")]).await;
     assert!(code == Some(1) && stderr.contains("HOME"), "{stderr}");
     assert!(!exists("trunkline") && !exists("relative"));
+}
+
+/// A pipe in place of a file: opening it would wait for its writer. A pipe that is passed to the program is read.
+#[cfg(unix)]
+#[tokio::test]
+async fn no_reader_waits_for_a_pipe_that_stands_in_place_of_a_file() {
+    let cli = Cli::default();
+    let flow = cli.write("plain.json", r#"{ "name": "plain", "steps": [] }"#);
+    let home = Path::new(&flow).parent().unwrap();
+    let text = |name: &str| home.join(name).to_string_lossy().into_owned();
+    fs::create_dir_all(home.join("rows/one/operations")).unwrap();
+    fs::create_dir_all(home.join("manifests/one")).unwrap();
+    fs::write(home.join("rows/one/connector.toml"), "name = \"one\"\ntitle = \"One\"\nversion = \"1.0\"\n").unwrap();
+    for name in ["pipe.json", "rows/one/operations/one.toml", "manifests/one/connector.toml"] {
+        assert!(Command::new("mkfifo").arg(home.join(name)).status().unwrap().success());
+    }
+    let (pipe, input) = (text("pipe.json"), format!("@{}", text("pipe.json")));
+    let (rows, manifests, hosts) = (text("rows"), text("manifests"), input.clone());
+    for arguments in [
+        &["flow", "validate", &pipe][..],
+        &["flow", "add", &pipe],
+        &["run", &flow, "--input", &input],
+        &["connection", "add", &pipe],
+        &["--connectors", &rows, "connectors"],
+        &["--connectors", &manifests, "connectors"],
+        &["--allow-hosts", &hosts, "connectors"],
+    ] {
+        let run = tokio::time::timeout(Duration::from_secs(30), cli.run(arguments)).await;
+        let run = run.unwrap_or_else(|_| panic!("{arguments:?} waits"));
+        assert!(
+            run.code != 0 && run.stderr.contains("it is a pipe, a socket or a device"),
+            "{arguments:?}: {}",
+            run.stderr
+        );
+    }
+    fs::remove_file(&pipe).unwrap();
+    std::os::unix::fs::symlink(home.join("gone"), &pipe).unwrap();
+    let run = cli.run(&["flow", "validate", &pipe]).await;
+    assert!(run.code != 0 && run.stderr.contains("it is a symbolic link to"), "{}", run.stderr);
+    for name in ["-", "/dev/stdin", "/dev/fd/0"] {
+        cli.pipe(&["flow", "validate", name], r#"{ "name": "plain", "steps": [] }"#).await.expect(0);
+    }
 }

@@ -46,7 +46,7 @@ const REPEATED: &str = "errors that repeat secrets";
 const ATTACKS: &[Attack] = &[
     Attack::Service(
         "compressed responses of many small values",
-        &[("call", "values"), ("call", "objects"), ("call", "values"), ("call", "deep")],
+        &[("call", "values"), ("call", "objects"), ("call", "inflated"), ("call", "deep")],
     ),
     Attack::Service("large and endless responses", &[("call", "huge"), ("call", "endless"), ("call", "head")]),
     Attack::Service(

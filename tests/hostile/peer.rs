@@ -32,11 +32,27 @@ impl Drop for Peer {
     }
 }
 
-/// Responses that are small on the wire and large in memory.
-static COMPRESSED: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
-    let list = |item: &str| format!("[{}{item}]", format!("{item},").repeat(SIZE / (item.len() + 1)));
-    [("values", gzip(&list("[]"))), ("objects", gzip(&list(r#"{"a":{}}"#))), ("deep", gzip(&"[".repeat(SIZE)))]
+/// Responses that are small on the wire and large in memory. All but the last have as much noise as the client demands
+/// of a compressed response, so that their values are read.
+static COMPRESSED: LazyLock<[(&str, Vec<u8>); 4]> = LazyLock::new(|| {
+    let noise: String = (0..SIZE as u32 / 60).map(noise).collect();
+    let left = SIZE - noise.len();
+    let list = |item: &str| format!("[\"{noise}\",{}{item}]", format!("{item},").repeat(left / (item.len() + 1)));
+    let deep = format!("[\"{noise}\",{}", "[".repeat(left));
+    [
+        ("values", gzip(&list("[]"))),
+        ("objects", gzip(&list(r#"{"a":{}}"#))),
+        ("deep", gzip(&deep)),
+        ("inflated", gzip(&" ".repeat(SIZE))),
+    ]
 });
+
+/// Returns one of 64 characters, in an order that does not compress.
+fn noise(number: u32) -> char {
+    let mixed = (number ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b1);
+    let mixed = (mixed ^ (mixed >> 15)).wrapping_mul(0x85eb_ca77);
+    char::from(b'0' + (mixed >> 26) as u8 % 42)
+}
 
 fn gzip(text: &str) -> Vec<u8> {
     futures::executor::block_on(async {
@@ -124,7 +140,7 @@ async fn respond(mut stream: TcpStream) -> Result {
     while let Some(request) = read(&mut stream).await {
         let kind = kind(&request.head).to_owned();
         match &*kind {
-            "values" | "objects" | "deep" => {
+            "values" | "objects" | "deep" | "inflated" => {
                 let bytes = COMPRESSED.iter().find(|(name, _)| *name == kind).map(|(_, bytes)| bytes).unwrap();
                 let head = head(
                     "200 OK",

@@ -7,8 +7,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    io::Read,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -21,7 +20,7 @@ use trunkline_core::{
     ErrorKind, FileStream, NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, any_action,
     any_connector, async_trait, schema_of,
 };
-use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header};
+use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header, read_text_file};
 
 use crate::{Http, Settings, errors};
 
@@ -73,7 +72,8 @@ pub fn load(registry: Registry, folder: &Path) -> Result<Registry> {
     let entries = fs::read_dir(folder).map_err(unreadable)?;
     let entries = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<BTreeSet<PathBuf>>>();
     let mut folders: Vec<_> = entries.map_err(unreadable)?.into_iter().collect();
-    folders.retain(|path| path.join(MANIFEST).is_file());
+    // A manifest that cannot be read is an error, and not a folder of something else.
+    folders.retain(|path| fs::symlink_metadata(path.join(MANIFEST)).is_ok());
     if folders.is_empty() {
         let message = format!("there is no connector in {}", folder.display());
         return Err(
@@ -146,16 +146,14 @@ const MAX_FILES: usize = 200;
 
 /// Reads a file, and not more of it than its limit.
 fn text(path: &Path) -> Result<String, Findings> {
-    let (mut text, file) = (String::new(), path.display());
-    let read = fs::File::open(path).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text));
-    match read {
-        Err(error) => Err(vec![Diagnostic::error("", format!("{file} cannot be read: {error}"))]),
-        Ok(size) if size as u64 > MAX_FILE => {
+    let file = path.display();
+    read_text_file(path, MAX_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
             let message = format!("{file} is larger than the limit of {MAX_FILE} bytes");
-            Err(vec![Diagnostic::over_limit("", message).hint("divide its rows among several files")])
+            vec![Diagnostic::over_limit("", message).hint("divide its rows among several files")]
         }
-        Ok(_) => Ok(text),
-    }
+        _ => vec![Diagnostic::error("", format!("{file} cannot be read: {error}"))],
+    })
 }
 
 /// Returns the paths and texts of the operation table's files.

@@ -1,9 +1,16 @@
 //! Input of commands: JSON arguments, files and standard input.
 
-use std::{fs, io::Read};
+use std::{
+    fs,
+    io::{self, Read},
+    path::Path,
+};
 
 use serde_json::Value;
-use trunkline::core::{Error, ErrorKind, RepeatedMember, Result, read_json};
+use trunkline::{
+    core::{Error, ErrorKind, RepeatedMember, Result, read_json},
+    rest::read_text_file,
+};
 
 use crate::output::Output;
 
@@ -74,20 +81,33 @@ pub(crate) fn document(from: &str, text: &str) -> Result<Value> {
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
 /// Reads a file, or standard input for `-`. No more of it is read than the limit: a file can be of any size, and a pipe
-/// need not end.
+/// need not end. A pipe is read only if it was passed to this program: opening another one waits for its writer.
 pub(crate) fn read(file: &str) -> Result<String> {
-    let mut text = String::new();
-    let size = if file == "-" {
-        std::io::stdin().take(MAX_FILE + 1).read_to_string(&mut text)
-    } else {
-        fs::File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text))
+    let text = match passed(file) {
+        None => read_text_file(Path::new(file), MAX_FILE),
+        Some(open) => open.and_then(|open| {
+            let mut text = String::new();
+            match open.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
+                true => Err(io::ErrorKind::FileTooLarge.into()),
+                false => Ok(text),
+            }
+        }),
     };
-    let size = size.map_err(|error| {
-        Error::new(ErrorKind::InvalidInput, format!("{file} cannot be read: {error}")).hint("check the path")
-    })?;
-    if size as u64 > MAX_FILE {
-        let message = format!("{file} is larger than the limit of {MAX_FILE} bytes");
-        return Err(Error::new(ErrorKind::Limit, message).hint("divide it into several documents"));
+    text.map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            let message = format!("{file} is larger than the limit of {MAX_FILE} bytes");
+            Error::new(ErrorKind::Limit, message).hint("divide it into several documents")
+        }
+        _ => Error::new(ErrorKind::InvalidInput, format!("{file} cannot be read: {error}")).hint("check the path"),
+    })
+}
+
+/// Opens what the caller of this program has opened for it: standard input, or another descriptor, as a shell passes it
+/// for `<(command)`.
+fn passed(file: &str) -> Option<io::Result<Box<dyn Read>>> {
+    match file {
+        "-" | "/dev/stdin" => Some(Ok(Box::new(io::stdin()))),
+        _ if file.starts_with("/dev/fd/") => Some(fs::File::open(file).map(|file| Box::new(file) as Box<dyn Read>)),
+        _ => None,
     }
-    Ok(text)
 }

@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr, process::ExitCode, time::Duration};
 use serde_json::json;
 use trunkline::{
     core::{Error, ErrorKind, Result},
-    store::write_private_file,
+    store::{make_private_directory, write_private_file},
 };
 use trunkline_sandbox::{Faults, Options, Sandbox};
 
@@ -63,11 +63,15 @@ pub(crate) async fn sandbox(arguments: args::Sandbox, output: &Output) -> Result
 ///
 /// # Errors
 ///
-/// `unavailable` if they cannot listen on the address.
+/// `unavailable` if they cannot listen on the address or use the state folder, and `config` if the folder or a file in
+/// it belongs to another user.
 pub(crate) async fn start(options: Options) -> Result<Sandbox> {
     let bind = options.bind;
+    if let Some(state) = &options.state {
+        make_private_directory(state, &["events.jsonl", "blocks"])?;
+    }
     Sandbox::start(options).await.map_err(|error| {
-        Error::new(ErrorKind::Unavailable, format!("the sandbox cannot listen on {bind}: {error}"))
-            .hint("another process may be listening there: stop it, or choose another port")
+        Error::new(ErrorKind::Unavailable, format!("the sandbox cannot start on {bind}: {error}"))
+            .hint("if another process listens there, stop it or choose another port; else look at the state folder")
     })
 }

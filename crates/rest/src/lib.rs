@@ -24,6 +24,7 @@ mod oauth;
 mod paging;
 mod settings;
 mod table;
+mod text_file;
 mod transfer;
 mod transport;
 
@@ -36,6 +37,7 @@ pub use table::{
     CompiledRow, In, InputRow, InputRows, Lists, OperationRow, Slashes, Table, TableHandle, lossy_toml_numbers,
     operation_schema,
 };
+pub use text_file::read_text_file;
 pub use transfer::{BlockCheckpoint, Uploaded, address_expired, file_name};
 #[cfg(feature = "reqwest")]
 pub use transport::ReqwestTransport;

@@ -50,18 +50,25 @@ impl FeedMemory {
     pub async fn unknown(&mut self, items: Vec<PolledItem>) -> Result<Vec<PolledItem>> {
         let keys = items.iter().map(|item| item.key.typed.clone()).collect();
         let mut new = self.journal.not_taken(&self.flow, &self.feed, keys).await?;
-        if self.reads_plain && !new.is_empty() {
-            let known = self.claim(items.iter().filter(|item| new.contains(&item.key.typed)).collect()).await?;
+        // An earlier version has recorded a number as it was written.
+        let mut forms = vec![(self.feed.clone(), false)];
+        forms.extend(self.reads_plain.then(|| (String::new(), true)));
+        for (feed, any) in forms {
+            let left = items.iter().filter(|item| new.contains(&item.key.typed) && (any || item.key.is_respelled()));
+            let known = self.claim(&feed, left.collect()).await?;
             new.retain(|key| !known.contains(key));
         }
         Ok(items.into_iter().filter(|item| new.contains(&item.key.typed)).collect())
     }
 
-    /// Returns the typed keys of those items that an early version has recorded, and records them for this feed. A key
-    /// of an early version stands for one item: for the first one.
-    async fn claim(&mut self, items: Vec<&PolledItem>) -> Result<BTreeSet<String>> {
+    /// Returns the typed keys of those items that an earlier version has recorded in a feed, and records them for this
+    /// one. A key of an earlier version stands for one item: for the first one.
+    async fn claim(&mut self, feed: &str, items: Vec<&PolledItem>) -> Result<BTreeSet<String>> {
+        if items.is_empty() {
+            return Ok(BTreeSet::new());
+        }
         let plain = items.iter().map(|item| item.key.plain.clone()).collect();
-        let new = self.journal.not_taken(&self.flow, "", plain).await?;
+        let new = self.journal.not_taken(&self.flow, feed, plain).await?;
         let known = items.into_iter().map(|item| &item.key).filter(|key| !new.contains(&key.plain));
         let known = known.filter(|key| self.claimed.insert(key.plain.clone())).map(|key| key.typed.clone());
         let known: BTreeSet<_> = known.collect();

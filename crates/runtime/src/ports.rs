@@ -1,17 +1,12 @@
 //! The ports: what a host can replace below the [`Runtime`](crate::Runtime).
 
-use std::{
-    fs,
-    io::{self, Read},
-    path::Path,
-    sync::Arc,
-};
+use std::{io, path::Path, sync::Arc};
 
 use trunkline_core::{
     Clock, Error, ErrorKind, MemoryBudget, Redactor, Result, Secret, SecretSource, Staging, SystemClock, Vault,
 };
 use trunkline_engine::Journal;
-use trunkline_rest::HttpEnvironment;
+use trunkline_rest::{HttpEnvironment, read_text_file};
 use trunkline_store::{ConnectionStore, FlowStore, MemoryStore, StoreHealth};
 #[cfg(feature = "sqlite")]
 use trunkline_store::{KeySource, Store};
@@ -149,24 +144,9 @@ const MAX_SECRET: u64 = 64 * 1024;
 
 /// Reads the text of a secret file.
 fn secret_file(path: &str) -> io::Result<String> {
-    let refuse = |why: &str| Err(io::Error::other(why));
     // Programs that use the connection are started in other directories, and no shell expands a `~` here.
     if !Path::new(path).is_absolute() {
-        return refuse("its path is not absolute; write it from the root on, without ~");
+        return Err(io::Error::other("its path is not absolute; write it from the root on, without ~"));
     }
-    // A file that is not a regular one may have no end, and opening a pipe may wait without limit.
-    let found = fs::metadata(path)?;
-    if found.is_dir() {
-        return refuse("it is a directory; name the file in it");
-    }
-    if !found.is_file() {
-        return refuse("it is a pipe, a socket or a device; name a file, which can be read again");
-    }
-    let mut text = String::new();
-    // One more byte, so that a longer file is noticed, also if it grows.
-    let length = fs::File::open(path)?.take(MAX_SECRET + 1).read_to_string(&mut text)?;
-    match length as u64 > MAX_SECRET {
-        true => Err(io::Error::other(format!("it is longer than {MAX_SECRET} bytes"))),
-        false => Ok(text),
-    }
+    read_text_file(Path::new(path), MAX_SECRET)
 }

@@ -28,13 +28,12 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, Redactor};
 use crate::{
     caller_stream::CallerStream,
     connections::{CallerConnection, Connections, OpenConnection},
+    request::MAX_HEAD,
     response::{ErrorResponse, with_error},
 };
 
 /// The path that connections of the reserve serve.
 pub(crate) const HEALTH: &str = "/health";
-/// The maximum size of the head of a request, in bytes. Also the size of the buffers of a connection.
-const MAX_HEAD: usize = 64 * 1024;
 /// How long an idle connection that has to make room may still receive a request.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// The pause after an error of the listener, such as too many open files.

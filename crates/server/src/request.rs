@@ -14,8 +14,34 @@ use crate::response::ErrorResponse;
 
 /// The maximum size of a request body, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
+/// The maximum size of the head of a request, in bytes.
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
 
 pub(crate) type Body = Result<Bytes, BytesRejection>;
+
+/// Middleware for every request: refuses a head that is larger than the limit, and one with two `Authorization`
+/// headers, of which each reader could believe another one.
+pub(crate) async fn refuse_heads(request: Request, next: Next) -> Response {
+    let refused = |status: StatusCode, error: Error| ErrorResponse::new(status, error).into_response();
+    let size = head_size(&request);
+    if size > MAX_HEAD {
+        let message = format!("the head of the request has {size} bytes, more than the limit of {MAX_HEAD} bytes");
+        let error = Error::new(ErrorKind::Limit, message).hint("send fewer or shorter headers, and values in the body");
+        return refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, error);
+    }
+    if let Err(error) = header(request.headers(), header::AUTHORIZATION.as_str()) {
+        return refused(StatusCode::BAD_REQUEST, error.hint("send one `Authorization` header"));
+    }
+    next.run(request).await
+}
+
+/// Returns the size of the head of a request as HTTP/1.1 writes it: the request line, a line for each header, and an
+/// empty line. The buffer of the connection may take in more.
+fn head_size(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    let line = request.method().as_str().len() + request.uri().to_string().len() + "  HTTP/1.1\r\n\r\n".len();
+    line + headers.sum::<usize>()
+}
 
 /// Middleware for every request: refuses bodies with a content coding, such as gzip. A small one could become a large
 /// value, and the signature of a webhook is made over the bytes as they are sent.

@@ -23,7 +23,7 @@ use crate::{
     callback::{self, CALLBACK, OUTCOME},
     events::LAST_EVENT_ID,
     listener::HEALTH,
-    request::{MAX_BODY, REQUEST_ID, refuse_codings, request_id},
+    request::{MAX_BODY, REQUEST_ID, refuse_codings, refuse_heads, request_id},
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
@@ -100,6 +100,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .layer(map_response(method_error))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(from_fn(refuse_codings))
+        .layer(from_fn(refuse_heads))
         .layer(from_fn_with_state(app.clone(), auth::host))
         .layer(from_fn_with_state(app.clone(), write_error))
         .layer(from_fn(unread_body::read_rest))

@@ -63,7 +63,7 @@ pub use database::Store;
 #[cfg(feature = "sqlite")]
 pub use encryption::KeySource;
 #[cfg(feature = "sqlite")]
-pub use files::{create_private_file, read_private_file, write_private_file};
+pub use files::{create_private_file, make_private_directory, read_private_file, write_private_file};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]

@@ -90,7 +90,7 @@ impl Action for Changes {
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<Output> {
         let wrong_cursor = |message: &str| {
             Error::new(ErrorKind::InvalidInput, message)
-                .with("input", "cursor")
+                .with("input", "/cursor")
                 .hint("pass the `cursor` of the previous call")
         };
         let cursor = input.cursor.filter(|cursor| !cursor.is_null()).map(serde_json::from_value::<Cursor>).transpose();

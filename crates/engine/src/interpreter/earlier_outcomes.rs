@@ -55,7 +55,8 @@ impl RunRecord {
         if same || before.is_some() {
             return Ok(before);
         }
-        Ok(journal.before(run, each, &key.plain).await?.filter(|before| !is_typed(before)))
+        let before = journal.before(run, each, &key.plain).await?;
+        Ok(before.filter(|before| key.is_respelled() || !is_typed(before)))
     }
 
     fn outcome_without_work(&self, before: PreviousOutcome, item: &StepPath, fingerprint: &str) -> Option<ItemOutcome> {

@@ -78,7 +78,7 @@ pub(super) fn fingerprint(mut value: Value, form: KeyForm) -> String {
     let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes());
     match form {
         KeyForm::Plain => fingerprint.simple().to_string(),
-        KeyForm::Typed => format!("{TYPED}{}", fingerprint.simple()),
+        KeyForm::Typed | KeyForm::Equal => format!("{TYPED}{}", fingerprint.simple()),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The keys of items as text: how a key that an expression yields is written in events, in paths and in memories of
 //! triggers.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use trunkline_core::{Error, ErrorKind, Result, kind_of};
 use trunkline_flow::{Scope, Template};
 use uuid::Uuid;
@@ -14,14 +16,18 @@ pub enum KeyForm {
     /// A text as it is, anything else as JSON: `1` and `"1"` are one key. Runs of early versions have it.
     #[default]
     Plain,
-    /// Different keys have different texts, see [`ItemKey::typed`].
+    /// Different keys have different texts, and a number is written as the service wrote it: `1` and `1.0` are two
+    /// keys.
     Typed,
+    /// Different keys have different texts, and equal numbers have one, see [`ItemKey::typed`].
+    Equal,
 }
 
 /// The key of an item, in both forms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ItemKey {
-    /// The key in a form in which different keys differ. A number is written as in JSON, and a text as it is, except
+    /// The key in a form in which different keys differ. A whole number is written without a fraction or an exponent,
+    /// so that equal numbers are one key, and any other number as in JSON. A text is written as it is, except
     /// for a text that could be taken for something else: one like a number, `true`, `false`, and one with `"` or `#`
     /// at a place where this form has them. It is written as a JSON text, in quotes. No key is written as the empty
     /// text.
@@ -44,10 +50,8 @@ impl ItemKey {
                 let typed = if is_ambiguous(text) { quoted() } else { text.clone() };
                 return Ok(ItemKey { typed, plain: text.clone() });
             }
-            Value::Number(_) | Value::Bool(_) => {
-                let text = value.to_string();
-                return Ok(ItemKey { typed: text.clone(), plain: text });
-            }
+            Value::Number(number) => return Ok(ItemKey { typed: number_text(number), plain: number.to_string() }),
+            Value::Bool(_) => return Ok(ItemKey { typed: value.to_string(), plain: value.to_string() }),
             other => kind_of(other),
         };
         Err(Error::new(ErrorKind::InvalidInput, format!("the key of the item is {found}, which identifies nothing"))
@@ -71,8 +75,15 @@ impl ItemKey {
     pub(crate) fn in_form(&self, form: KeyForm) -> &str {
         match form {
             KeyForm::Plain => &self.plain,
-            KeyForm::Typed => &self.typed,
+            KeyForm::Typed if self.is_respelled() => &self.plain,
+            KeyForm::Typed | KeyForm::Equal => &self.typed,
         }
+    }
+
+    /// Returns whether this is a number that the service wrote in another way. Earlier versions recorded it as it was
+    /// written, in the plain form.
+    pub fn is_respelled(&self) -> bool {
+        self.typed != self.plain && !self.typed.starts_with('"')
     }
 
     /// Returns the text that stands for an item without a key: equal items have the same one. Another item has this
@@ -94,6 +105,15 @@ pub(crate) const NO_KEY: &str = "#";
 /// Returns the text that stands for the item of this number among those with the same key, from 2.
 pub(crate) fn repeated(key: &str, number: u64) -> String {
     format!("{key}#{number}")
+}
+
+/// Returns the text of a number: that of an integer, if an integer is equal to it.
+fn number_text(number: &Number) -> String {
+    const INTEGERS: Range<f64> = i64::MIN as f64..u64::MAX as f64;
+    match number.as_f64().filter(|_| number.is_f64()) {
+        Some(float) if float.fract() == 0.0 && INTEGERS.contains(&float) => (float as i128).to_string(),
+        _ => number.to_string(),
+    }
 }
 
 /// Returns whether a text could be taken for a number, for true or false, for a quoted text, or for what stands for an
@@ -160,6 +180,29 @@ mod tests {
             found.entry(ItemKey::of(&value).unwrap().plain).or_default().push(value);
         }
         assert_eq!(found.values().filter(|values| values.len() > 1).count(), 5, "{found:?}");
+    }
+
+    #[test]
+    fn equal_numbers_are_one_key() {
+        for (written, text) in [
+            ("1 1.0 1e0 10e-1 1.00", "1"),
+            ("0 -0 -0.0 0.0 0e5", "0"),
+            ("-7 -7.0 -0.7e1", "-7"),
+            ("1000000000000000000 1e18", "1000000000000000000"),
+            ("10000000000000000000 1e19", "10000000000000000000"),
+            ("1.5 15e-1 1.50", "1.5"),
+            ("1e300 10e299", "1e+300"),
+        ] {
+            for number in written.split(' ') {
+                let key = ItemKey::of(&serde_json::from_str(number).unwrap()).unwrap();
+                assert_eq!(key.in_form(KeyForm::Equal), text, "{number}");
+                assert!(!ItemKey::of(&json!(number)).unwrap().is_respelled(), "a text is not a number");
+            }
+        }
+        // The sabotage twin: runs of earlier versions keep the form that they began with.
+        let written: Value = serde_json::from_str("1.0").unwrap();
+        let key = ItemKey::of(&written).unwrap();
+        assert_eq!((key.in_form(KeyForm::Typed), key.in_form(KeyForm::Plain)), ("1.0", "1.0"));
     }
 
     #[test]

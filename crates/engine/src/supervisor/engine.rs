@@ -198,7 +198,7 @@ impl Engine {
             connections: bindings.iter().map(|(name, connected)| (name.clone(), connected.name().to_owned())).collect(),
             calls: versions(flow),
             retry,
-            keys: KeyForm::Typed,
+            keys: KeyForm::Equal,
             at: self.now(),
         };
         for called in flow.linked().values() {

@@ -76,6 +76,13 @@ fn cases() -> Vec<Case> {
             { vec![(DIFFERENT, 1), (EQUAL, 1)] },
             vec![],
         ),
+        (
+            "equal numbers",
+            json!([{ "id": 1 }, { "id": 1.0 }, { "id": "1.0" }, { "id": 1.5 }]),
+            3,
+            vec![(DIFFERENT, 1)],
+            vec![],
+        ),
         ("truth and its text", json!([{ "id": true }, { "id": "true" }, { "id": false }]), 3, vec![], vec![]),
         (
             "texts that look like repetitions",
@@ -176,14 +183,32 @@ async fn repeated_keys_are_counted_once_wherever_a_run_is_interrupted() {
 
 /// Copies a run into another journal as an early version would have recorded it: with keys in the plain form.
 async fn plain(from: &MemoryJournal, run: &Run, flow: &Flow, most: usize) -> Arc<MemoryJournal> {
+    let rewrite = |text: &str| text.trim_start_matches("typed:").replace('"', "");
+    rewritten(from, run, flow, (None, most), rewrite).await
+}
+
+/// Returns a journal with the first events of a run, with keys in another form. `rewrite` changes a key, a path or a
+/// fingerprint.
+async fn rewritten(
+    from: &MemoryJournal,
+    run: &Run,
+    flow: &Flow,
+    (form, most): (Option<&str>, usize),
+    rewrite: impl Fn(&str) -> String,
+) -> Arc<MemoryJournal> {
     let mut events = Vec::new();
     from.replay(&run.id, &mut |event| events.push(serde_json::to_value(event).unwrap())).await.unwrap();
     let events = events.into_iter().take(most).map(|mut event| {
         let members = event.as_object_mut().unwrap();
-        members.remove("keys");
+        if let Some(keys) = members.remove("keys")
+            && let Some(form) = form
+        {
+            assert_eq!(keys, "equal");
+            members.insert("keys".into(), form.into());
+        }
         for (name, value) in members {
             if let ("key" | "step" | "once", Value::String(text)) = (name.as_str(), value) {
-                *text = text.trim_start_matches("typed:").replace('"', "");
+                *text = rewrite(text);
             }
         }
         serde_json::from_value::<RunEvent>(event).unwrap()
@@ -335,5 +360,29 @@ async fn items_whose_keys_are_big_numbers_are_all_counted() {
         let list = ids.iter().enumerate().map(|(n, id)| json!({ "id": id, "n": n })).collect();
         let found = ledger(&run(&engine(), &listing(json!({})), &list).await);
         assert_eq!((found.done, found.total()), (different.len() as u64, ids.len() as u64), "{pair:?}: {found:?}");
+    }
+}
+
+/// Numbers that an earlier version recorded as the service wrote them.
+#[tokio::test]
+async fn a_number_that_was_recorded_as_written_is_known() {
+    let (flow, list) = (listing(json!({ "once": true })), json!([{ "id": 12.0 }]));
+    let journal = Arc::new(MemoryJournal::default());
+    let first = run(&Engine::new(journal.clone()), &flow, &list).await;
+    for (written, skipped) in [("12", 1), ("12.0", 1), ("\"12.0\"", 0)] {
+        let early = rewritten(&journal, &first, &flow, (Some("typed"), usize::MAX), |text| text.replace("12", written));
+        let again = run(&Engine::new(early.await), &flow, &list).await;
+        // The last one is the twin: a text is another key.
+        assert_eq!((ledger(&again).done, ledger(&again).total()), (1 - skipped, 1), "{written}: {again:?}");
+    }
+    // A run that began in that form continues in it.
+    for most in 1..6 {
+        let rewrite = |text: &str| text.replace("12", "12.0");
+        let early = rewritten(&journal, &first, &flow, (Some("typed"), most), rewrite).await;
+        if matches!(last(&early, &first).await, RunEvent::Finished { .. }) {
+            break;
+        }
+        let resumed = Engine::new(early).resume(&first.id, BTreeMap::new()).await.unwrap().wait().await.unwrap();
+        assert_eq!((ledger(&resumed).done, ledger(&resumed).total()), (1, 1), "{most}");
     }
 }

@@ -63,6 +63,7 @@ impl Client {
             effect,
             expects: ExpectedBody::Bytes,
             ends: &[],
+            inputs: &[],
             texts: &TextPlaces::default(),
         };
         let accepted = self.execute(&call, request, cx).await?;
@@ -92,10 +93,16 @@ impl Client {
             // The call took effect; only its result is damaged. An error would invite a repetition.
             return Ok(String::from_utf8_lossy(&raw.body).into());
         }
-        match response::interpret(&info, response, raw, self.0.classify) {
-            Ok(mut accepted) => Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default()),
-            Err(failure) if operation.effect() == Effect::Create && !failure.refused => Err(unknown(failure.error)),
-            Err(failure) => Err(failure.error),
+        let failure = match response::interpret(&info, response, raw, self.0.classify) {
+            Ok(mut accepted) => {
+                return Ok(accepted.body.pointer_mut(&operation.result).map(Value::take).unwrap_or_default());
+            }
+            Err(failure) => failure,
+        };
+        let error = self.at_request(failure.error, operation.route(), request);
+        match operation.effect() == Effect::Create && !failure.refused {
+            true => Err(unknown(error)),
+            false => Err(error),
         }
     }
 }

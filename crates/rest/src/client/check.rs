@@ -56,6 +56,7 @@ impl Client {
                 effect: Effect::Read,
                 expects: ExpectedBody::Bytes,
                 ends: &[],
+                inputs: &[],
                 texts: &TextPlaces::default(),
             };
             match Target::path(path).request(&self.0.base, &self.0.headers, Verb::Get, Body::Bytes(Bytes::new())) {

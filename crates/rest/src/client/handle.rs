@@ -14,7 +14,7 @@ use super::{auth::Signer, refusals::Refusals, response::Classify};
 use crate::{
     budget::Budget,
     oauth::{Tokens, sign_in},
-    paging::{PageResponse, announced_by_header},
+    paging::{PageResponse, SET_MULTIPLES, announced_by_header},
     table::{Call, CompiledRow, Request, TableHandle, follow},
     transport::{ClientLimits, HttpChannel, SsrfPolicy, excerpt},
 };
@@ -195,10 +195,9 @@ impl Client {
 /// Names the cure if a service refuses the page that begins with the last item of the page before.
 fn not_a_page(error: Error) -> Error {
     match error.kind() {
-        ErrorKind::InvalidInput | ErrorKind::NotFound => error.hint(
-            "the page begins with the last item of the one before; if the service takes only offsets that are multiples of \
-             the number of items per page, set `multiples` in the row's `page`, else read the list again",
-        ),
+        ErrorKind::InvalidInput | ErrorKind::NotFound => {
+            error.hint(format!("the page begins with the last item of the one before; {SET_MULTIPLES}"))
+        }
         _ => error,
     }
 }

@@ -129,9 +129,15 @@ impl Client {
                 }),
             }
         };
-        let accepted = layers.instrument(span).await?;
+        let accepted = layers.instrument(span).await;
+        let accepted = accepted.map_err(|error| self.at_request(error, call.info.call.route, call.request))?;
         self.record_warnings(&accepted.body, &call.info, cx);
         Ok(accepted)
+    }
+
+    /// Adds the method and path of a request to its error: as the row has them, and filled in, without secrets.
+    pub(super) fn at_request(&self, error: Error, route: &str, request: &Request) -> Error {
+        error.with("route", route).with("path", self.excerpt(request.url.path().as_bytes()))
     }
 
     fn record_warnings(&self, body: &Value, info: &RequestInfo<'_>, cx: &Context) {

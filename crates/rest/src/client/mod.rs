@@ -7,6 +7,7 @@ mod builder;
 mod check;
 mod handle;
 mod layers;
+mod named_input;
 mod refusals;
 mod response;
 

@@ -13,6 +13,7 @@ use trunkline_core::{
     check_value_memory, memory_of_json, read_json_as,
 };
 
+use super::named_input::named_input;
 use crate::{
     paging::next_link,
     table::{Call, ExpectedBody},
@@ -179,6 +180,11 @@ pub(crate) fn interpret(
         code => code < 500,
     };
     let mut error = from_hook.unwrap_or_else(|| status_error(request, &response, &raw));
+    if error.kind() == ErrorKind::InvalidInput
+        && let Some(pointer) = response.body.as_ref().and_then(|body| named_input(body, request.call.inputs))
+    {
+        error = error.with("input", pointer);
+    }
     if status.is_success() && request.call.effect == Effect::Create && !throttled {
         error = error.retry(Retry::Never);
     }

@@ -31,9 +31,9 @@ pub(crate) fn body(
     let Some(value) = value else { return Ok((Body::Bytes(Bytes::new()), None)) };
     let content_type = HeaderValue::from_str(content).map_err(|_| {
         let message = format!("`{content}` is not a content type");
-        Error::new(ErrorKind::InvalidInput, message).with("input", "contentType")
+        Error::new(ErrorKind::InvalidInput, message).with("input", "/contentType")
     })?;
-    let bytes = encode(action, content, value, |_| lists).map_err(|error| error.with("input", "body"))?;
+    let bytes = encode(action, content, value, |_| lists).map_err(|error| error.with("input", "/body"))?;
     Ok((Body::Bytes(bytes), Some(content_type)))
 }
 

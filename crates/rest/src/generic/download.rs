@@ -97,6 +97,6 @@ pub async fn open(client: &Client, source: &Value, from: Position, cx: &Context)
 
 fn unusable(name: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("{name:?} cannot be the name of a file"))
-        .with("input", "name")
+        .with("input", "/name")
         .hint("give a name without a path, such as boat.jpg, or leave it out")
 }

@@ -109,6 +109,7 @@ impl<C: Connector<Client = Client>> Action for RequestAction<C> {
             effect: input.effect(),
             expects,
             ends: &[],
+            inputs: &[],
             texts: &TextPlaces::default(),
         };
         let accepted = client.execute(&call, request, cx).await?;

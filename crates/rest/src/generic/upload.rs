@@ -99,6 +99,7 @@ pub async fn post_file(client: &Client, post: FilePost<'_>, cx: &Context) -> Res
         effect,
         expects: ExpectedBody::Text,
         ends: &[],
+        inputs: &[],
         texts: &TextPlaces::default(),
     };
     let form = form_field.map(|field| FormFile { field, fields: Vec::new() });
@@ -122,7 +123,7 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
     async fn run(client: &Client, input: Input, cx: &Context) -> Result<UploadResponse> {
         if input.form_field.is_none() && !input.form.is_empty() {
             return Err(Error::new(ErrorKind::InvalidInput, "other form fields need a form field for the file")
-                .with("input", "formField")
+                .with("input", "/formField")
                 .hint("name the field that takes the file"));
         }
         let form = input.form_field.map(|field| FormFile { field, fields: input.form.into_iter().collect() });
@@ -134,6 +135,7 @@ impl<C: Connector<Client = Client>> Action for UploadAction<C> {
             effect: verb.effect(),
             expects: ExpectedBody::Text,
             ends: &[],
+            inputs: &[],
             texts: &TextPlaces::default(),
         };
         let sent = Arc::default();

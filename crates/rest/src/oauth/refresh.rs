@@ -314,7 +314,10 @@ impl Tokens {
         let doubled = |first: Duration, times: u32, longest| first.saturating_mul(1 << times.min(16)).min(longest);
         let written = self.write(|record| {
             let mut record = record.filter(|record| record.awaits(attempt))?.without_lease(attempt);
-            let interrupted = single_use && (record.maybe_revoked || record.is_contested(attempt));
+            let is_used_up = single_use && is_invalid_grant(error);
+            // An attempt without a known outcome has spent this very token, so another question would not help.
+            let is_certain = is_used_up && record.is_contested(attempt);
+            let interrupted = is_certain || (is_used_up && record.maybe_revoked);
             if outcome_known {
                 record.attempts.retain(|one| one != attempt);
             }
@@ -325,7 +328,7 @@ impl Tokens {
             if error.kind() != ErrorKind::Auth && record.failed.as_ref().is_some_and(refused) {
                 return Some(record);
             }
-            if !interrupted && record.is_unconfirmed(error, &fingerprint) {
+            if !is_certain && record.is_unconfirmed(error, &fingerprint) {
                 record.failed = Some(FailedAttempt::unconfirmed(error, self.now(), limits.confirm, &fingerprint));
                 return Some(record);
             }

@@ -125,6 +125,11 @@ impl TokenRecord {
 
     /// Returns whether this error is a refusal that may be a hiccup of the login server: it has accepted the same
     /// settings before, and this is its first such refusal since.
+    ///
+    /// That holds also for tokens that replaced those of a refresh without a clear response. A late replay of the old
+    /// refresh token may have ended the sign-in (RFC 9700 section 4.14), so `invalid_grant` is plausible; but a token
+    /// that has ended stays refused, and asking once more costs a pause, while an alert for a hiccup makes a user sign
+    /// in without need. No other refusal has that cause.
     pub(crate) fn is_unconfirmed(&self, error: &Error, fingerprint: &str) -> bool {
         let refusal =
             |error: &Error| error.details().iter().find(|one| matches!(one, ErrorDetail::TokenRefused { .. })).cloned();

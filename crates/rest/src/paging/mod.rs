@@ -12,6 +12,6 @@ mod stated;
 
 pub(crate) use announce::announced_by_header;
 pub(crate) use link_header::next_link;
-pub(crate) use page::PageResponse;
+pub(crate) use page::{PageResponse, SET_MULTIPLES};
 pub use page_row::{PageKind, PageRow};
 pub(crate) use rule::Paging;

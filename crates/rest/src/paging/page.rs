@@ -47,6 +47,13 @@ pub(crate) struct Fault {
 
 const MISREAD: &str = "compare the operation's row with the vendor's reference";
 
+/// Follows the page.
+const REFUSED: &str = "was refused with a status for the end of the list, and is there as a page of one item";
+
+/// The cure for a service that refuses the offset of the next item.
+pub(crate) const SET_MULTIPLES: &str = "if the service takes only offsets that are multiples of the number of items \
+    per page, set `multiples` in the row's `page`, else read the list again";
+
 impl From<String> for Fault {
     fn from(message: String) -> Fault {
         Fault { message, hint: MISREAD }
@@ -86,6 +93,10 @@ impl Paging {
         if cursor.last.is_some() && cursor.longest == 0 {
             // The position was stored by a version that did not count.
             cursor.listed = whole(&cursor.at).ok().flatten().unwrap_or(0).saturating_add(1);
+        }
+        if let Some(name) = self.count.as_ref().filter(|_| cursor.refused) {
+            // Each offset is a multiple of one.
+            input.insert(name.clone(), 1.into());
         }
         let count = self.request_count(input, &default);
         let mut link = None;
@@ -152,6 +163,12 @@ impl Paging {
                 message: format!("reports an error at `{pointer}`, with a status of success"),
                 hint: "if this member does not mean an error, set `errors` of the row's `page` to those that do",
             });
+        }
+        if request.cursor.refused && !is_end {
+            return Err(Fault { message: REFUSED.to_owned(), hint: SET_MULTIPLES });
+        }
+        if is_end && matches!(self.rule, Rule::Offset { .. }) && response.status >= 400 && request.is_uneven() {
+            return Ok(self.refused_offset(request));
         }
         let (stated, mut items) = match is_end {
             true => (Stated { more: Some(false), ..Stated::default() }, Vec::new()),
@@ -311,9 +328,24 @@ impl Paging {
             longest: before.longest.max(prints.length),
             empty: if prints.length == 0 { before.empty + 1 } else { 0 },
             leapt: false,
+            refused: false,
             mark,
         };
         Ok(Page { items, next: serde_json::to_value(cursor).ok(), maybe_incomplete })
+    }
+
+    /// Returns what follows a refused offset that may be in the middle of the list: the same position again, as a page
+    /// of one item.
+    fn refused_offset(&self, request: &PageRequest) -> Page {
+        let before = &request.cursor;
+        if self.count.is_some() {
+            let again = PageCursor { refused: true, ..before.clone() };
+            return Page { next: serde_json::to_value(again).ok(), ..Page::default() };
+        }
+        // A longer page before was followed by one that began with its last item, and the service took that offset.
+        let reason = "its second page was refused, and the service may take only offsets of whole pages";
+        let is_doubtful = before.longest <= 1;
+        Page { maybe_incomplete: is_doubtful.then(|| reason.to_owned()), ..Page::default() }
     }
 
     /// Returns whether a page repeats the one before it by the ids of its items alone: they are the places in the list.

@@ -51,7 +51,8 @@ pub struct PageRow {
     /// True continues it, also after an empty page.
     pub more: Option<String>,
     /// The statuses that mean "no more items": 204 for any page; for `offset` and `number` also such as 400 or 404 for
-    /// a page after the first.
+    /// a page after the first. An offset that is not a multiple of `count` and is refused so is requested once more, as
+    /// a page of one item: if that is accepted, the list has not ended, and `multiples` is missing.
     #[serde(default)]
     pub end_status: Vec<u16>,
     /// JSON pointers to members that report an error unless they are empty. If absent: `error`, `errors` and the like,

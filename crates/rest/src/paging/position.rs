@@ -52,6 +52,10 @@ pub(crate) struct PageCursor {
     /// Whether this offset or number was chosen because the two before it returned the same page.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) leapt: bool,
+    /// Whether the service refused this offset with a status for the end of the list. It is asked for again as a page
+    /// of one item, since a service may take only multiples of the number of items per page.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) refused: bool,
     /// An earlier page, to which all later ones are compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) mark: Option<Mark>,
@@ -93,6 +97,12 @@ impl PageRequest {
     /// Returns whether the page has to begin with the last item of the page before.
     pub(crate) fn overlaps(&self) -> bool {
         self.cursor.last.is_some()
+    }
+
+    /// Returns whether this offset is not a multiple of the number of items that was asked for, or whether that is not
+    /// known. A service that takes only multiples refuses it wherever the list ends.
+    pub(super) fn is_uneven(&self) -> bool {
+        !self.count.is_some_and(|count| count > 0 && self.at().is_multiple_of(count))
     }
 
     /// Returns the number of items that the page lacks: fewer may be there, or some of them may be hidden.

@@ -2,6 +2,8 @@
 
 use trunkline_core::{Effect, TextPlaces};
 
+use super::input::Input;
+
 /// The facts about an operation that the layers of the client need.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
@@ -13,6 +15,8 @@ pub(crate) struct Call<'a> {
     pub(crate) expects: ExpectedBody,
     /// The statuses of an error that mean that a list has ended.
     pub(crate) ends: &'a [u16],
+    /// The inputs that a response may name.
+    pub(crate) inputs: &'a [Input],
     /// The places in the response that are declared as text, see [`trunkline_core::read_json_as`].
     pub(crate) texts: &'a TextPlaces,
 }

@@ -67,6 +67,7 @@ impl CompiledRow {
             effect: self.effect(),
             expects: self.expects,
             ends: &[],
+            inputs: &self.inputs,
             texts: &self.texts,
         }
     }

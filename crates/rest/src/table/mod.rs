@@ -16,6 +16,7 @@ mod toml_numbers;
 
 pub(crate) use call::{Call, ExpectedBody};
 pub use compiled_row::CompiledRow;
+pub(crate) use input::Input;
 pub(crate) use operation_table::RowAction;
 pub use operation_table::{Table, TableHandle};
 pub use path_value::Slashes;

@@ -76,7 +76,7 @@ const ADVICE: &str = "give the id or the text itself; nothing was sent";
 
 fn refused(name: &str, why: &str, advice: &str) -> Error {
     Error::new(ErrorKind::InvalidInput, format!("{name} {why}, but it has to become a part of a path"))
-        .with("input", name)
+        .with("input", format_args!("/{name}"))
         .hint(advice)
 }
 

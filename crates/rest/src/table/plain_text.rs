@@ -38,7 +38,7 @@ impl NotPlain {
             ),
         };
         Error::new(ErrorKind::InvalidInput, format!("{name} does not fit into a {part}: it is {why}"))
-            .with("input", name)
+            .with("input", format_args!("/{name}"))
             .hint(format!("{hint}; nothing was sent"))
     }
 }

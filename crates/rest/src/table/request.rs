@@ -40,7 +40,8 @@ impl CompiledRow {
         let missing =
             |one: &&Input| one.required && one.default.is_none() && input.get(&one.name).is_none_or(Value::is_null);
         match self.inputs.iter().find(missing) {
-            Some(missing) => Err(refuse(format!("the input {} is missing", missing.name)).with("input", &missing.name)),
+            Some(missing) => Err(refuse(format!("the input {} is missing", missing.name))
+                .with("input", format_args!("/{}", missing.name))),
             None => Ok(input),
         }
     }
@@ -57,7 +58,8 @@ impl CompiledRow {
             given(one).or(one.default.as_ref())
         };
         let refuse = |one: &Input, why: &str| {
-            Error::new(ErrorKind::InvalidInput, format!("{} {why}", one.name)).with("input", &one.name)
+            Error::new(ErrorKind::InvalidInput, format!("{} {why}", one.name))
+                .with("input", format_args!("/{}", one.name))
         };
         // The texts of an input for this part of the request; none if it is not sent.
         let texts = |one: &Input, part: &str| {
@@ -294,7 +296,7 @@ mod tests {
                 let error = sent(json!({ "a": bad, "b": ["kept"] })).unwrap_err();
                 assert_eq!(
                     (error.kind(), error.facts().next()),
-                    (ErrorKind::InvalidInput, Some(("input", "a"))),
+                    (ErrorKind::InvalidInput, Some(("input", "/a"))),
                     "{bad}"
                 );
                 assert!(error.message().contains("a does not fit into a ") && error.advice().is_some(), "{error:?}");
@@ -303,7 +305,7 @@ mod tests {
             // An input that may be absent is absent; one that is required is not dropped.
             let required = row.replace("input.a = {", "input.a = { required = true");
             let error = request(&required, json!({ "a": [], "b": ["x"] })).err().unwrap();
-            assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "a"))));
+            assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "/a"))));
             assert!(error.message().starts_with("a is required, and an empty list is not sent in a "), "{error:?}");
             assert!(request(&required, json!({ "a": [""], "b": [] })).is_ok());
         }
@@ -332,7 +334,7 @@ mod tests {
     fn headers_cannot_be_split() {
         let row = "route = 'GET /a'\ninput.h = { in = 'header', as = 'X-H' }";
         let error = request(row, json!({ "h": "a\r\nX-Evil: 1" })).unwrap_err();
-        assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "h"))));
+        assert_eq!((error.kind(), error.facts().next()), (ErrorKind::InvalidInput, Some(("input", "/h"))));
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl Verb {
 }
 
 fn refused(input: &str, message: String) -> Error {
-    Error::new(ErrorKind::InvalidInput, message).with("input", input)
+    Error::new(ErrorKind::InvalidInput, message).with("input", format_args!("/{input}"))
 }
 
 impl Target {

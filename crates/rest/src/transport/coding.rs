@@ -1,8 +1,17 @@
 //! Content codings of responses (RFC 9110 section 8.4). The client asks for gzip, or for no coding, and a server may
 //! send another one nevertheless. gzip is decoded, any other coding is refused: its bytes are not those of the resource. So is a
 //! transfer coding other than chunked (RFC 9112 section 7), which the transport leaves as it is.
+//!
+//! This is the only decoder: the server refuses request bodies with a coding. A few bytes can stand for very many, so a
+//! body that grows more than texts do is refused while it is decoded.
 
-use std::io;
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use async_compression::tokio::bufread::GzipDecoder;
 use bytes::Bytes;
@@ -15,6 +24,12 @@ use super::{excerpt::excerpt, headers::header_text, http_transport::HttpResponse
 
 /// The most codings of one response. A sender has a reason for one.
 const MOST: usize = 2;
+
+/// The most decoded bytes for each byte of the response, from [`ANY_GROWTH`] on. Lists of like items reach about 50.
+const MOST_GROWTH: u64 = 100;
+
+/// The decoded bytes up to which a response may grow by any factor.
+const ANY_GROWTH: u64 = 1 << 20;
 
 /// Bytes of a piece of a decoded body.
 const PIECE: usize = 64 << 10;
@@ -60,11 +75,46 @@ pub(crate) fn decoded(host: &str, mut response: HttpResponse) -> Result<HttpResp
         response.headers.remove(header::CONTENT_ENCODING);
         response.headers.remove(header::CONTENT_LENGTH);
     }
-    response.body = codings.iter().fold(response.body, |body, _| gunzip(host.to_owned(), body));
+    let sent = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&sent);
+    let count = move |piece: &Bytes| {
+        counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
+    };
+    let coded = response.body.inspect_ok(count).boxed();
+    response.body = codings.iter().fold(coded, |body, _| bounded(host.to_owned(), sent.clone(), gunzip(host, body)));
     Ok(response)
 }
 
-fn gunzip(host: String, coded: BoxStream<'static, Result<Bytes>>) -> BoxStream<'static, Result<Bytes>> {
+/// Ends a body with an error when it is too much longer than what was sent for it.
+fn bounded(
+    host: String,
+    sent: Arc<AtomicU64>,
+    decoded: BoxStream<'static, Result<Bytes>>,
+) -> BoxStream<'static, Result<Bytes>> {
+    let mut length = 0;
+    let mut check = move |piece: Bytes| {
+        length += piece.len() as u64;
+        let sent = sent.load(Ordering::Relaxed);
+        match length > ANY_GROWTH.max(sent.saturating_mul(MOST_GROWTH)) {
+            true => Err(inflated(&host, sent)),
+            false => Ok(piece),
+        }
+    };
+    decoded.map(move |piece| piece.and_then(&mut check)).boxed()
+}
+
+fn inflated(host: &str, sent: u64) -> Error {
+    let message = format!(
+        "the response of {host} becomes more than {MOST_GROWTH} times as long when it is decoded: {sent} bytes become \
+         more than {ANY_GROWTH}"
+    );
+    Error::new(ErrorKind::Limit, message).with("host", host).hint(
+        "request fewer items per page; if the service is not known to send such responses, report it to its operator",
+    )
+}
+
+fn gunzip(host: &str, coded: BoxStream<'static, Result<Bytes>>) -> BoxStream<'static, Result<Bytes>> {
+    let host = host.to_owned();
     let decoded = async move {
         let mut coded = Box::pin(coded.peekable());
         // A response without a body, such as one to HEAD, has the header of the coding and none of its bytes.
@@ -144,6 +194,28 @@ mod tests {
         ] {
             assert!(read(codings, body.clone()).await.unwrap() == *expected, "{codings:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_grows_too_much_is_refused_while_it_is_decoded() {
+        let long = usize::try_from(3 * ANY_GROWTH).unwrap();
+        let noise: Vec<u8> = (0..long as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let zeros = vec![0; long];
+        let (coded, noisy) = (gzip(&zeros).await, gzip(&noise).await);
+        let (twice, few) = (gzip(&coded).await, gzip(&zeros[..long / 3]).await);
+        assert!((coded.len() as u64) * MOST_GROWTH < zeros.len() as u64);
+        for (codings, body) in [(&["gzip"][..], &coded), (&["gzip", "gzip"], &twice)] {
+            let error = read(codings, body.clone()).await.unwrap_err();
+            assert_eq!((error.kind(), error.retryable()), (ErrorKind::Limit, Retry::Never), "{codings:?}");
+            assert!(error.message().contains("100 times") && error.message().contains("1048576"), "{error}");
+        }
+        // A short body may grow by any factor, and a long one by the factor of data.
+        assert_eq!(read(&["gzip"], few).await.unwrap().len(), long / 3);
+        assert!(read(&["gzip"], noisy).await.unwrap() == noise);
+        // The sabotage twin: without the check, all of it is decoded.
+        let body = response(&[], coded).body;
+        let all: Vec<_> = gunzip("api.example", body).try_collect().await.unwrap();
+        assert!(all.concat() == zeros);
     }
 
     #[tokio::test]

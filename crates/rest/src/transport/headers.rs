@@ -8,8 +8,8 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use super::parameters::{parameter, split_unquoted};
 
-/// Headers that only the client or HTTP itself sets: credentials, the framing of messages, and those that make another
-/// call of a call.
+/// Headers that only the client or HTTP itself sets: credentials, the framing of messages, those that make another call
+/// of a call, and what says where the caller is.
 const OWN_HEADERS: &[&str] = &[
     "accept-encoding",
     "authorization",
@@ -24,6 +24,7 @@ const OWN_HEADERS: &[&str] = &[
     "host",
     "http2-settings",
     "keep-alive",
+    "max-forwards",
     "te",
     "trailer",
     "transfer-encoding",
@@ -33,7 +34,32 @@ const OWN_HEADERS: &[&str] = &[
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
 ];
+
+/// Headers of responses, which mean nothing in a request (RFC 9110 sections 8, 10.2 and 11.6, RFC 6265).
+const RESPONSE_HEADERS: &[&str] = &[
+    "accept-ranges",
+    "age",
+    "allow",
+    "authentication-info",
+    "etag",
+    "last-modified",
+    "location",
+    "retry-after",
+    "server",
+    "set-cookie",
+    "set-cookie2",
+    "vary",
+    "www-authenticate",
+];
+
+/// Headers that belong to one call. With the same value in every call, all creates would be one, and a page or a file a
+/// part of itself.
+const CALL_HEADERS: &[&str] =
+    &["idempotency-key", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range"];
 
 /// The beginnings of further such headers: of proxies, of browsers, and of what a proxy says about the caller.
 const OWN_PREFIXES: &[&str] = &["proxy-", "sec-", "x-forwarded-"];
@@ -42,12 +68,14 @@ const OWN_PREFIXES: &[&str] = &["proxy-", "sec-", "x-forwarded-"];
 pub(crate) fn header_is_free(name: &str) -> bool {
     name.parse::<HeaderName>().is_ok_and(|name| {
         let name = name.as_str();
-        !OWN_HEADERS.contains(&name) && !OWN_PREFIXES.iter().any(|own| name.starts_with(own))
+        !OWN_HEADERS.contains(&name)
+            && !RESPONSE_HEADERS.contains(&name)
+            && !OWN_PREFIXES.iter().any(|own| name.starts_with(own))
     })
 }
 
 /// Returns a header that a connector sends with every call, from its code or from its `connector.toml`. The rule is
-/// that of the headers of rows and flows.
+/// that of the headers of rows and flows, without the headers that belong to one call.
 ///
 /// # Errors
 ///
@@ -56,10 +84,13 @@ pub fn plain_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)
     let refuse = |why: &str, hint: &str| {
         Error::new(ErrorKind::Config, format!("the header {name:?} of the connector {why}")).hint(hint)
     };
-    let free = name.parse::<HeaderName>().ok().filter(|_| header_is_free(name));
+    let is_constant = |name: &HeaderName| header_is_free(name.as_str()) && !CALL_HEADERS.contains(&name.as_str());
+    let free = name.parse::<HeaderName>().ok().filter(is_constant);
     let key = free.ok_or_else(|| {
         let why = "is not a name that a connector may set";
-        refuse(why, "credentials belong in the settings of the connection; the client sets the headers of HTTP itself")
+        let hint = "credentials and the idempotency header belong in the settings of the connection, and headers of \
+                    one call in a row; the client sets the headers of HTTP itself";
+        refuse(why, hint)
     })?;
     let value = HeaderValue::from_str(value);
     Ok((key, value.map_err(|_| refuse("has a value that a header cannot carry", "write it without line breaks"))?))
@@ -163,17 +194,20 @@ mod tests {
 
     #[test]
     fn headers_of_the_client_and_of_http_are_not_free() {
-        for name in
-            OWN_HEADERS.iter().copied().chain(["Host", "AUTHORIZATION", "Proxy-Authorization", "Proxy-Connection"])
-        {
+        let other_cases = ["Host", "AUTHORIZATION", "Proxy-Authorization", "Proxy-Connection", "Set-Cookie", "ETag"];
+        for name in [OWN_HEADERS, RESPONSE_HEADERS, &other_cases].concat() {
             assert!(!header_is_free(name) && plain_header(name, "x").is_err(), "{name}");
         }
         for name in ["sec-fetch-site", "X-Forwarded-For", "X-Forwarded-Host", "", "a b", "a:b", "a\nb", "größe"] {
             assert!(!header_is_free(name) && plain_header(name, "x").is_err(), "{name}");
         }
         // The twins: headers that say something about the call.
-        for name in ["accept", "Accept-Language", "If-None-Match", "Prefer", "range", "x-api-version"] {
+        for name in ["accept", "Accept-Language", "Prefer", "Cache-Control", "x-api-version"] {
             assert!(header_is_free(name) && plain_header(name, "x").is_ok(), "{name}");
+        }
+        // A call may set them, and a connector may not set them for all calls.
+        for name in CALL_HEADERS.iter().copied().chain(["Idempotency-Key", "Range", "If-None-Match"]) {
+            assert!(header_is_free(name) && plain_header(name, "x").is_err(), "{name}");
         }
         assert!(plain_header("x-api-version", "1\r\nhost: evil.example").is_err());
     }

@@ -72,8 +72,8 @@ enum Unit {
 /// Returns the wait that a response asks for, at most one day; `None` if it asks for none. `body` is its text.
 ///
 /// Times are compared with the `Date` of the same response, because the clock of this machine may be wrong. A time in
-/// the past means no wait. Of several values, the longest counts. A 429 or 503 with a `Retry-After` that cannot be read
-/// asks for a minute.
+/// the past means no wait. Of several values, the longest counts. A 429 or 503 with a `Retry-After` that is empty or
+/// cannot be read asks for a minute.
 pub(crate) fn retry_after(status: StatusCode, headers: &HeaderMap, body: &str) -> Option<Duration> {
     let now = date_of(headers);
     let asked = named(headers, now).or_else(|| {
@@ -118,7 +118,7 @@ fn longest(headers: &HeaderMap, names: &'static [&'static str], unit: Unit, now:
 
 /// Returns the wait after a throttle whose `Retry-After` cannot be read, and reports the header in the log.
 fn unreadable(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER).filter(|value| !value.is_empty())?;
+    let value = headers.get(header::RETRY_AFTER)?;
     tracing::warn!(?value, wait = ?UNREADABLE, "the Retry-After of a throttle cannot be read: waiting a minute");
     Some(UNREADABLE)
 }

@@ -97,7 +97,7 @@ async fn each_status_has_its_kind() {
         let client = builder(&server.uri()).header("x-key", "s3cret-key".into(), None).build().unwrap();
         let error = client.call("thing.get", id(), &cx()).await.unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
-        for key in ["action", "service", "host", "status"] {
+        for key in ["action", "service", "host", "status", "route", "path"] {
             assert!(fact(&error, key).is_some(), "{status}: no {key}");
         }
         let text = format!("{error:?}");
@@ -108,6 +108,47 @@ async fn each_status_has_its_kind() {
         assert!(status < 400 || text.contains("no such thing ***"), "{text}");
         assert!(!text.contains("s3cret-key"), "{text}");
         assert!(error.advice().is_some(), "{status}");
+    }
+}
+
+const ASSETS: &str = r#"
+[[operation]]
+name = "asset.update"
+title = "Update"
+route = "PATCH /assets/{id}"
+input.id = { type = "string" }
+input.title = { type = "string" }
+input.keywords = { type = "array", as = "tags" }
+"#;
+
+#[tokio::test]
+async fn an_error_names_method_path_and_the_input_that_the_service_complains_about() {
+    let (input, id) = (json!({ "id": "a 7-s3cret-key", "title": "x" }), "/v1/assets/a%207-***");
+    for (body, expected) in [
+        (json!({ "errors": { "title": ["is too short"] } }), Some("/title")),
+        (json!({ "errors": { "Title": ["is too short"] } }), Some("/title")),
+        (json!({ "errors": [{ "field": "title", "message": "is too short" }] }), Some("/title")),
+        (json!({ "errors": [{ "source": { "pointer": "/data/attributes/title" } }] }), Some("/title")),
+        (json!({ "type": "about:blank", "errors": [{ "pointer": "#/tags/0" }] }), Some("/keywords/0")),
+        (json!({ "invalid-params": [{ "name": "tags[1].name", "reason": "no" }] }), Some("/keywords/1/name")),
+        (json!({ "detail": [{ "loc": ["body", "tags", 2], "msg": "no" }] }), Some("/keywords/2")),
+        (json!({ "error": { "code": "BadArgument", "target": "$.title" } }), Some("/title")),
+        (json!({ "modelState": { "dto.id": ["not found"] } }), Some("/id")),
+        // The twins: no member says which field it is, or the operation does not send it.
+        (json!({ "error": "title is too short" }), None),
+        (json!({ "errors": { "subtitle": ["is too long"] } }), None),
+        (json!({ "title": "Bad Request", "status": 400 }), None),
+        (json!({ "id": "title" }), None),
+        (json!(["title"]), None),
+    ] {
+        let server = server_with(ResponseTemplate::new(400).set_body_json(&body)).await;
+        let base = format!("{}/v1", server.uri());
+        let client = Client::builder("Test Service", base.parse().unwrap(), table(ASSETS)).private_network(true);
+        let client = client.header("x-key", "s3cret-key".into(), None).limits(quick()).build().unwrap();
+        let error = client.call("asset.update", input.clone(), &cx()).await.unwrap_err();
+        let facts = ["route", "path", "input"].map(|key| fact(&error, key));
+        assert_eq!(facts, [Some("PATCH /assets/{id}"), Some(id), expected], "{body}");
+        assert!(!format!("{error:?}").contains("s3cret"), "{error:?}");
     }
 }
 
@@ -124,7 +165,7 @@ async fn invalid_inputs_are_refused_before_anything_is_sent() {
     let client = client(&server.uri());
     for hostile in ["..", "a/b", "%2e%2e", "", "a\\b", "%252f", "a\0"] {
         let error = client.call("thing.get", json!({ "id": hostile }), &cx()).await.unwrap_err();
-        assert_eq!((error.kind(), fact(&error, "input")), (ErrorKind::InvalidInput, Some("id")));
+        assert_eq!((error.kind(), fact(&error, "input")), (ErrorKind::InvalidInput, Some("/id")));
     }
     assert!(client.call("thing.get", json!({}), &cx()).await.is_err());
     assert!(client.call("thing.get", json!({ "id": 1, "x": 1 }), &cx()).await.is_err());

@@ -38,7 +38,8 @@ async fn expired(confirm: Duration) -> (Login, MockServer, Arc<MemoryVault>, Cli
     let (login, server) = login().await;
     login.lifetime(1);
     let vault = Arc::<MemoryVault>::default();
-    let limits = ClientLimits { confirm, ..quick() };
+    // A missing response is followed by a pause of twice this time.
+    let limits = ClientLimits { confirm, attempt: Duration::from_secs(1), ..quick() };
     let auth = Auth::OAuth(oauth(&server, refresh_token()));
     let client = builder(&server.uri()).limits(limits).auth(auth, slot(&vault)).build().unwrap();
     get(&client).await.unwrap();
@@ -79,6 +80,62 @@ async fn a_refusal_is_shown_as_a_pause_until_it_is_confirmed() {
         let error = get(&client).await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Auth | ErrorKind::Config), "{name} {error:?}");
         assert_eq!(login.asked(), 3, "{name}: asked once more and not again");
+    });
+    futures::future::join_all(each).await;
+}
+
+/// Responses to a refresh after which it is not known whether the refresh token was spent.
+fn unclear() -> [(&'static str, ResponseTemplate); 4] {
+    [
+        ("a page", ResponseTemplate::new(200).set_body_raw("<html>Sign in</html>", "text/html")),
+        ("503", ResponseTemplate::new(503)),
+        ("no token", ResponseTemplate::new(200).set_body_json(json!({}))),
+        ("504", ResponseTemplate::new(504)),
+    ]
+}
+
+/// A connection whose token was refreshed with success after an unclear refresh, and has expired again.
+async fn refreshed_after(
+    response: ResponseTemplate,
+    confirm: Duration,
+) -> (Login, MockServer, Arc<MemoryVault>, Client) {
+    let (login, server, vault, client) = expired(confirm).await;
+    login.instead(response);
+    let end = tokio::time::Instant::now() + Duration::from_secs(10);
+    while let Err(error) = get(&client).await {
+        assert!(tokio::time::Instant::now() < end && error.kind() == ErrorKind::Unavailable, "{error:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(record(&vault).await["doubted"], true);
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    (login, server, vault, client)
+}
+
+#[tokio::test]
+async fn one_refusal_after_an_unclear_refresh_and_a_successful_one_is_not_final() {
+    let cases = unclear().into_iter().flat_map(|one| refusals().into_iter().map(move |refusal| (one.clone(), refusal)));
+    let each = cases.map(async |((unclear, response), (name, refusal))| {
+        let (login, _server, vault, client) = refreshed_after(response, Duration::from_millis(50)).await;
+        let asked = login.asked();
+        login.instead(refusal);
+        get(&client).await.unwrap_or_else(|error| panic!("{unclear}, {name}: {error:?}"));
+        assert_eq!(login.asked(), asked + 2, "{unclear}, {name}");
+        let record = record(&vault).await;
+        assert!(record["failed"].is_null() && record["doubted"].is_null(), "{unclear}, {name}");
+    });
+    futures::future::join_all(each).await;
+}
+
+/// The twin: a replay of the old refresh token did end the sign-in, and the second refusal says so.
+#[tokio::test]
+async fn a_sign_in_that_a_replay_has_ended_is_reported_after_the_confirmation() {
+    let each = unclear().into_iter().map(async |(unclear, response)| {
+        let (login, _server, vault, client) = refreshed_after(response, Duration::from_millis(50)).await;
+        let asked = login.asked();
+        login.0.revoked.store(true, std::sync::atomic::Ordering::SeqCst);
+        let error = get(&client).await.unwrap_err();
+        assert_eq!((error.kind(), login.asked()), (ErrorKind::Auth, asked + 2), "{unclear}: {error:?}");
+        assert_eq!(record(&vault).await["failed"]["cause"], "interrupted", "{unclear}");
     });
     futures::future::join_all(each).await;
 }

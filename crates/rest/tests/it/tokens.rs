@@ -420,7 +420,7 @@ async fn tokens_of_a_late_response_are_refreshed_at_the_first_401_after_a_refusa
         let error = get(&client).await.unwrap_err();
         assert_eq!((error.kind(), fact(&error, "cause")), (ErrorKind::Auth, interrupted.then_some("interrupted")));
         // The twin: without the refusal, a young token is not refreshed.
-        assert_eq!(login.asked(), if interrupted { 2 } else { 1 }, "{error:?}");
+        assert_eq!(login.asked(), if interrupted { 3 } else { 1 }, "asked, and once more to confirm: {error:?}");
     }
 }
 

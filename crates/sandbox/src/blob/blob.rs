@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::archive;
 use crate::app::{App, content, sign, source_file};
 use crate::http::{self, Call, HttpResponse};
-use crate::state::{Blob, Content, Event, now};
+use crate::state::{Blob, Content, Event, create_folder, now, private_file};
 
 /// The largest size of one put and of one block, in bytes.
 const MAX_PUT: u64 = 64 * 1024 * 1024;
@@ -210,9 +210,10 @@ async fn put_block(app: &App, call: &mut Call, media: Uuid) -> HttpResponse {
 
 /// Writes a block to a file of the folder and returns its size. A partial block is deleted.
 async fn write_block(body: axum::body::Body, folder: &std::path::Path, name: &str) -> std::io::Result<u64> {
-    tokio::fs::create_dir_all(folder).await?;
+    create_folder(folder)?;
     let partial = folder.join(format!("{}.part", Uuid::new_v4().simple()));
-    let mut file = tokio::io::BufWriter::with_capacity(1 << 20, tokio::fs::File::create(&partial).await?);
+    let file = tokio::fs::File::from_std(private_file().write(true).create_new(true).open(&partial)?);
+    let mut file = tokio::io::BufWriter::with_capacity(1 << 20, file);
     let mut body = body.into_data_stream();
     let mut size = 0;
     while let Some(chunk) = body.next().await {

@@ -2,6 +2,7 @@
 
 mod asset;
 mod package;
+mod private;
 mod seed;
 mod state;
 mod time;
@@ -12,6 +13,7 @@ pub(crate) use asset::{
     Asset, Blob, Category, CheckOut, Content, EPOCH, MediaFile, ROOT_CATEGORY, TARGET_CATEGORY, stem,
 };
 pub(crate) use package::Package;
+pub(crate) use private::{create_folder, private_file};
 pub(crate) use seed::seed;
 pub(crate) use state::{Event, State, StateStore};
 pub(crate) use time::{now, timestamp};

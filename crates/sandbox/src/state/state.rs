@@ -6,7 +6,7 @@
 //! that was not sent, and is dropped.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::asset::{Asset, Blob, Category};
 use super::package::Package;
+use super::private::{create_folder, named, private_file};
 use super::time::now;
 use super::tokens::{AccessToken, AuthorizationCode, RefreshToken};
 use super::webhook::Webhook;
@@ -202,7 +203,7 @@ impl StateStore {
             || std::env::temp_dir().join(format!("trunkline-sandbox-{}", Uuid::new_v4().simple())),
             Path::to_path_buf,
         );
-        std::fs::create_dir_all(folder.join("blocks"))?;
+        create_folder(&folder.join("blocks"))?;
         if !temporary {
             state.log = Some(replay(&folder.join("events.jsonl"), &mut state)?);
         }
@@ -236,7 +237,10 @@ impl StateStore {
 
 /// Applies the events of the log, removes an incomplete last line, and returns the log, open for appending.
 fn replay(path: &Path, state: &mut State) -> io::Result<File> {
-    let mut log = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut log = private_file().read(true).append(true).open(path).map_err(|error| named(path, error))?;
+    if !log.metadata()?.is_file() {
+        return Err(named(path, io::Error::other("it is not a file")));
+    }
     let mut bytes = Vec::new();
     log.read_to_end(&mut bytes)?;
     let complete = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);

@@ -152,3 +152,32 @@ async fn kill_9_loses_no_change_that_has_a_response() {
         assert_eq!(bench.valet(&bearer, Method::GET, &format!("/assets/{id}"), Value::Null).await.0, 200);
     }
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_state_is_private_and_a_planted_link_is_not_followed() {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    let home = tempfile::tempdir().unwrap();
+    let mode = |name: &str| std::fs::metadata(home.path().join(name)).unwrap().mode() & 0o777;
+    let start = async |folder: &str| {
+        trunkline_sandbox::Sandbox::start(Options { state: Some(home.path().join(folder)), ..small() }).await
+    };
+    start("a/state").await.unwrap().stop().await;
+    assert_eq!((mode("a"), mode("a/state"), mode("a/state/blocks")), (0o700, 0o700, 0o700));
+    assert_eq!(mode("a/state/events.jsonl"), 0o600);
+    // A link that another user planted, to a file or to nothing.
+    let log = std::fs::read(home.path().join("a/state/events.jsonl")).unwrap();
+    for target in ["a/state/events.jsonl", "nothing"] {
+        std::fs::create_dir(home.path().join("b")).unwrap();
+        symlink(home.path().join(target), home.path().join("b/events.jsonl")).unwrap();
+        let error = start("b").await.unwrap_err();
+        assert!(error.to_string().contains("it is a symbolic link to"), "{error}");
+        assert!(!home.path().join("nothing").exists(), "the link was not followed");
+        std::fs::remove_dir_all(home.path().join("b")).unwrap();
+    }
+    assert_eq!(std::fs::read(home.path().join("a/state/events.jsonl")).unwrap(), log);
+    // The sabotage twin: an ordinary open follows it.
+    symlink(home.path().join("nothing"), home.path().join("link")).unwrap();
+    std::fs::File::create(home.path().join("link")).unwrap();
+    assert!(home.path().join("nothing").exists());
+}

@@ -31,6 +31,85 @@ async fn coded_bodies_are_refused_by_the_api_and_by_webhooks() {
     }
 }
 
+/// The doors of the server, with the status of a good request.
+async fn doors(app: &TestApp) -> Vec<(Method, String, u16)> {
+    let flow = json!({ "name": "note", "trigger": { "webhook": {} }, "steps": [] });
+    let webhook = app.save(&flow).await.webhook.unwrap();
+    vec![
+        (Method::GET, "/rest/v1/flows".to_owned(), 200),
+        (Method::POST, "/rest/v1/flows/note/runs".to_owned(), 202),
+        (Method::POST, webhook, 202),
+        (Method::GET, "/health".to_owned(), 200),
+        (Method::GET, "/rest/v1/oauth2/callback".to_owned(), 400),
+        (Method::GET, "/nowhere".to_owned(), 404),
+    ]
+}
+
+#[tokio::test]
+async fn two_authorization_headers_are_refused_by_every_door() {
+    let app = TestApp::new(Brake::default());
+    for (method, path, status) in doors(&app).await {
+        for (second, expected) in [(None, status), (Some("Bearer other"), 400), (Some(""), 400)] {
+            let mut request = TestApp::request(method.clone(), &path, &json!({}));
+            if let Some(second) = second {
+                request.headers_mut().append(header::AUTHORIZATION, HeaderValue::from_static(second));
+                // The right token comes first, and comes twice.
+                let right = request.headers()[header::AUTHORIZATION].clone();
+                request.headers_mut().append(header::AUTHORIZATION, right);
+            }
+            assert_eq!(app.call(request).await.status().as_u16(), expected, "{path} {second:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_head_is_refused_from_its_limit_on_by_every_door() {
+    let app = TestApp::new(Brake::default());
+    for (method, path, status) in doors(&app).await {
+        for (more, expected) in [(0, status), (1, 431), (40_000, 431)] {
+            let mut request = TestApp::request(method.clone(), &path, &json!({}));
+            let fill = MAX_HEAD - head_size(&request) - "x-fill: \r\n".len() + more;
+            request.headers_mut().insert("x-fill", "x".repeat(fill).parse().unwrap());
+            assert_eq!(head_size(&request), MAX_HEAD + more);
+            assert_eq!(app.call(request).await.status().as_u16(), expected, "{path} {more}");
+        }
+    }
+}
+
+/// The sabotage twin: without the middleware, such heads reach the handlers.
+#[tokio::test]
+async fn without_the_middleware_such_heads_are_taken() {
+    let read = |headers: axum::http::HeaderMap| {
+        std::future::ready(headers.get_all("authorization").iter().count().to_string())
+    };
+    let router = axum::Router::new().route("/", axum::routing::post(read));
+    let router = hyper_util::service::TowerToHyperService::new(router);
+    let mut request = TestApp::request(Method::POST, "/", &json!({}));
+    request.headers_mut().append(header::AUTHORIZATION, HeaderValue::from_static("Bearer other"));
+    request.headers_mut().insert("x-fill", "x".repeat(100_000).parse().unwrap());
+    assert_eq!(hyper::service::Service::call(&router, request).await.unwrap().status(), 200);
+}
+
+#[tokio::test]
+async fn a_body_where_none_is_expected_is_refused_unless_it_is_empty() {
+    let app = TestApp::new(Brake::default());
+    for path in ["/rest/v1/runs/none/cancel", "/rest/v1/runs/none/resume", "/rest/v1/connections/none/authorize"] {
+        for (body, status) in [
+            ("", 404),
+            (" ", 404),
+            ("{}", 404),
+            ("{\"force\": true}", 400),
+            ("[]", 400),
+            ("null", 400),
+            ("not JSON", 400),
+        ] {
+            let request = TestApp::request(Method::POST, path, &json!({}));
+            let request = request.map(|_| axum::body::Body::from(body));
+            assert_eq!(app.call(request).await.status().as_u16(), status, "{path} {body:?}");
+        }
+    }
+}
+
 /// The sabotage twin: without the middleware, a body is read as if it had no content coding.
 #[tokio::test]
 async fn without_the_middleware_a_coded_body_is_read_as_it_is() {

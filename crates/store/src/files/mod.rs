@@ -7,6 +7,7 @@ mod private_files;
 mod store_fault;
 
 pub(crate) use data_directory::make_data_directory;
+pub use data_directory::make_private_directory;
 pub(crate) use file_lock::hold;
 pub(crate) use place::{BEHIND, CommitMark, is_shared, place};
 pub use private_files::{create_private_file, read_private_file, write_private_file};

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, Metadata, OpenOptions},
     io::{self, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use chacha20poly1305::aead::Generate;
@@ -22,14 +22,17 @@ pub(crate) fn private_dir(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Options for writing a file that only its owner can read. A symbolic link in its place is not followed.
+/// Options for writing a file that only its owner can read. A symbolic link in its place is not followed, and a pipe in
+/// its place is not waited for.
 pub(crate) fn private_file() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true);
     #[cfg(unix)]
     {
+        use nix::fcntl::OFlag;
         use std::os::unix::fs::OpenOptionsExt;
-        options.mode(0o600).custom_flags(nix::fcntl::OFlag::O_NOFOLLOW.bits());
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        options.mode(0o600).custom_flags(flags.bits());
     }
     options
 }
@@ -48,7 +51,7 @@ pub(crate) fn make_private(path: &Path) -> Result<()> {
         found => found.map_err(failed)?,
     };
     check_owner(path, &metadata)?;
-    let metadata = if metadata.is_symlink() { fs::metadata(path).map_err(failed)? } else { metadata };
+    let metadata = if metadata.is_symlink() { fs::metadata(resolved(path)?).map_err(failed)? } else { metadata };
     check_owner(path, &metadata)?;
     #[cfg(unix)]
     if let Some(mode) = exposed(&metadata) {
@@ -75,11 +78,15 @@ pub fn read_private_file(what: &str, path: &Path) -> Result<Zeroizing<String>> {
     let failed = |error| file_fault(&format!("reading {what}"), path, error).into_kind(ErrorKind::Config);
     let at = fs::symlink_metadata(path).map_err(failed)?;
     check_owner(path, &at)?;
-    let target = if at.is_symlink() { fs::canonicalize(path).map_err(failed)? } else { path.to_owned() };
+    let target = if at.is_symlink() { resolved(path)? } else { path.to_owned() };
     let mut options = private_file();
     let mut file = options.write(false).read(true).open(target).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     check_owner(path, &metadata)?;
+    if !metadata.is_file() {
+        let message = format!("{what} {} cannot be used: it is not a file", path.display());
+        return Err(Error::new(ErrorKind::Config, message).hint("find out what put it there, and remove it"));
+    }
     if let Some(mode) = exposed(&metadata) {
         let message = format!("{what} {} cannot be used: others can read it (mode {mode:o})", path.display());
         return Err(Error::new(ErrorKind::Config, message)
@@ -88,6 +95,17 @@ pub fn read_private_file(what: &str, path: &Path) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(failed)?;
     Ok(text)
+}
+
+/// Returns the path to which a symbolic link leads.
+fn resolved(link: &Path) -> Result<PathBuf> {
+    fs::canonicalize(link).map_err(|error| {
+        let target = fs::read_link(link).unwrap_or_default();
+        let message = format!("{} is a symbolic link to {}, which cannot be opened", link.display(), target.display());
+        Error::new(ErrorKind::Config, format!("{message}: {error}"))
+            .hint("remove the link, or put back what it leads to")
+            .source(error)
+    })
 }
 
 /// Fails unless a file belongs to the user that runs this process, or to root.

@@ -12,6 +12,8 @@ use std::{
 
 use futures::TryStreamExt;
 use reqwest::redirect::Policy;
+use rustls::ClientConfig;
+use rustls_platform_verifier::BuilderVerifierExt;
 use trunkline_core::{Error, ErrorKind, Result, async_trait};
 
 use self::{failure::Peer, proxies::Proxies, resolver::Resolver};
@@ -35,6 +37,8 @@ struct Clients {
     by_key: HashMap<ClientKey, reqwest::Client>,
     /// The proxies of the environment, which are read once.
     proxies: Option<Arc<Proxies>>,
+    /// The settings of TLS with the certificates of the system, which are read once.
+    tls: Option<ClientConfig>,
 }
 
 /// What distinguishes the clients of reqwest.
@@ -62,10 +66,15 @@ impl ReqwestTransport {
             Some(proxies) => proxies.clone(),
             None => clients.proxies.insert(Arc::new(Proxies::of_environment()?)).clone(),
         };
-        let client = match clients.by_key.get(&key) {
-            Some(client) => client.clone(),
-            None => clients.by_key.entry(key).insert_entry(client(key, &proxies)?).get().clone(),
+        if let Some(client) = clients.by_key.get(&key) {
+            return Ok((client.clone(), proxies));
+        }
+        let tls = match &clients.tls {
+            Some(tls) => tls.clone(),
+            None => clients.tls.insert(tls()?).clone(),
         };
+        let client = client(key, tls, &proxies)?;
+        clients.by_key.insert(key, client.clone());
         Ok((client, proxies))
     }
 }
@@ -93,10 +102,10 @@ impl HttpTransport for ReqwestTransport {
 }
 
 /// Makes a client. It follows no redirects, because a custom header with a key would be sent along.
-fn client(key: ClientKey, proxies: &Arc<Proxies>) -> Result<reqwest::Client> {
-    set_crypto();
+fn client(key: ClientKey, tls: ClientConfig, proxies: &Arc<Proxies>) -> Result<reqwest::Client> {
     let chosen = proxies.clone();
     let built = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .proxy(reqwest::Proxy::custom(move |url| chosen.proxy_for(url).map(|proxy| proxy.url.clone())))
         .redirect(Policy::none())
         .referer(false)
@@ -108,7 +117,20 @@ fn client(key: ClientKey, proxies: &Arc<Proxies>) -> Result<reqwest::Client> {
         .tcp_keepalive(Duration::from_secs(30))
         .user_agent(concat!("trunkline/", env!("CARGO_PKG_VERSION")))
         .build();
-    built.map_err(|error| Error::new(ErrorKind::Internal, "the HTTP client cannot be set up").source(error))
+    built.map_err(unusable)
+}
+
+fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "the HTTP client cannot be set up").source(error)
+}
+
+/// Returns the settings of TLS, with the certificates of the system and the protocols that the clients speak.
+fn tls() -> Result<ClientConfig> {
+    set_crypto();
+    let builder = ClientConfig::builder().with_platform_verifier().map_err(unusable)?;
+    let mut tls = builder.with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
 }
 
 /// Installs the cryptography of TLS for this process, unless the host has installed another. Every client needs it.

@@ -284,3 +284,32 @@ async fn a_store_of_version_9_makes_no_old_item_new() {
         assert_eq!(started().await, 1, "{name}");
     }
 }
+
+/// A service may write the ids of its items in another way from one day to the next.
+#[tokio::test]
+async fn numbers_that_are_written_in_another_way_are_not_new_items() {
+    let written = |ids: std::ops::Range<u64>, end: &str| -> Vec<Value> {
+        let id = |id: u64| -> Value { serde_json::from_str(&format!("{id}{end}")).unwrap() };
+        ids.rev().map(|number| json!({ "id": id(number) })).collect()
+    };
+    let room = room("respelled").await;
+    room.save(&watching(json!({})), "feed").await;
+    for (ids, end, expected) in
+        [(0..3, "", 0), (0..3, ".0", 0), (0..5, "e0", 2), (0..5, "", 2), (0..6, ".0", 3), (0..6, "", 3)]
+    {
+        listing("respelled", |list| list.items = written(ids.clone(), end));
+        room.look().await.unwrap();
+        assert_eq!(room.got().await.len(), expected, "{ids:?} {end}");
+    }
+    // An earlier version has recorded a number as it was written.
+    let runtime = &room.scheduler.runtime;
+    let saved = runtime.flows().saved_flow("watch").await.unwrap();
+    let flow = runtime.flow_of(&saved).await.unwrap();
+    let memory = runtime.feed_memory(&saved, &flow).await.unwrap().unwrap();
+    runtime.journal().remember_trigger(memory.taking(vec!["7.0".into()])).await.unwrap();
+    for end in [".0", "", ".00"] {
+        listing("respelled", |list| list.items = written(6..9, end));
+        room.look().await.unwrap();
+        assert_eq!(room.got().await.len(), 3 + 2, "6 and 8 are new, and 7 is not: {end}");
+    }
+}

@@ -83,3 +83,20 @@ fn a_file_or_link_of_another_user_is_refused() {
         assert!(error.kind() == ErrorKind::Config && error.message().contains("12345"), "{error:?}");
     }
 }
+
+#[test]
+fn a_link_to_nothing_and_a_pipe_are_named() {
+    let home = tempfile::tempdir().unwrap();
+    let (link, pipe) = (home.path().join("link"), home.path().join("pipe"));
+    symlink(home.path().join("gone"), &link).unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for refused in [read(&link).map(drop), make_private(&link)] {
+        let error = refused.unwrap_err();
+        assert!(error.kind() == ErrorKind::Config && error.message().contains("is a symbolic link to"), "{error:?}");
+        assert!(error.message().contains("/gone, which cannot be opened"), "{error:?}");
+    }
+    // Neither waits for another program. The twin is `a_plain_read_of_a_pipe_waits` of the crate `trunkline-rest`.
+    let error = read(&pipe).unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.message().contains("it is not a file"), "{error:?}");
+    assert!(private_file().open(&pipe).is_err());
+}

@@ -180,6 +180,36 @@ fn a_status_ends_a_list_after_its_first_page_if_the_row_says_so() {
     second(NUMBER, &good, response).unwrap_err();
 }
 
+/// Reads the second page of a list with offsets after a page with these items. The service refuses the offset, and
+/// responds with `again` to what is requested next, if anything is.
+fn refused(row: &str, items: &Value, again: Option<(u16, Value)>) -> Result<Page, Fault> {
+    let refusal = PageResponse { status: 404, body: &Value::Null, link: Ok(None), previous: None, header: None };
+    let page = second(row, &json!({ "items": items }), refusal)?;
+    let Some((status, body)) = again else { return Ok(page) };
+    assert_eq!(page.items.len(), 0);
+    let (paging, mut input) = (paging(row), Map::new());
+    let request = paging.request(&mut input, none, page.next).unwrap();
+    assert_eq!((given(&input, "o"), given(&input, "n")), (1, 1), "the same offset, and one item");
+    paging.read(&request, &PageResponse { status, body: &body, link: Ok(None), previous: None, header: None })
+}
+
+#[test]
+fn a_refused_offset_in_a_page_is_the_end_only_if_it_is_refused_for_one_item_too() {
+    let row = "kind = 'offset'\noffset = 'o'\ncount = 'n'\nsize = 4\nitems = '/items'\nendStatus = [404]";
+    let one = json!([{ "id": 1 }]);
+    assert_eq!(refused(row, &one, Some((404, Value::Null))).unwrap(), Page::default());
+    for there in [json!([{ "id": 2 }]), json!([])] {
+        let fault = refused(row, &one, Some((200, json!({ "items": there })))).unwrap_err();
+        assert_eq!((fault.message.as_str(), fault.hint), (REFUSED, SET_MULTIPLES));
+    }
+    // An offset that is a multiple is not refused for that reason.
+    let size_one = row.replace("size = 4", "size = 1");
+    assert_eq!(refused(&size_one, &one, None).unwrap(), Page::default());
+    // The service has no input for the number of items, and the only item may be one of a page.
+    let unknown = row.replace("count = 'n'\nsize = 4\n", "");
+    assert!(refused(&unknown, &one, None).unwrap().maybe_incomplete.is_some());
+}
+
 #[test]
 fn a_repeated_last_page_ends_the_list() {
     let clamped = |all: u64, size: u64, row: &str| {
