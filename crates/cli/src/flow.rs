@@ -10,7 +10,7 @@ use trunkline::{
         Caller, Empty,
         flows::{
             ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowDraft, FlowName, GetFlow, ListFlows,
-            NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
+            NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
     store::{SavedFlow, TriggerFinding},
@@ -106,9 +106,8 @@ fn default_input(argument: &str, output: &Output) -> Result<Map<String, Value>> 
     }
 }
 
-async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result<()> {
-    consent::complete(runtime, &mut draft, output).await?;
-    let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await?;
+async fn add(runtime: &Runtime, draft: FlowDraft, output: &Output) -> Result<()> {
+    let saved = consent::save(runtime, draft, output).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
         let FlowAdded { added, webhook, .. } = &saved;

@@ -35,14 +35,24 @@ pub(crate) fn word(step: &NextStep) -> String {
         NextStep::ForceRemove { connection } => {
             format!("`trunkline connection remove {} --force` removes it anyway", argument(connection))
         }
-        NextStep::BindConnection { flow, binding, connector } => {
-            let one = connector.as_ref().map_or_else(String::new, |connector| format!(" to {connector}"));
+        NextStep::AddConnection { connector } => format!(
+            "there is no connection to {connector} yet: `trunkline connection add FILE` adds one, `trunkline schema \
+             connection {}` shows its settings",
+            argument(connector)
+        ),
+        NextStep::BindConnection { flow, binding, connector, connections } => {
+            let to = connector.as_ref().map_or_else(String::new, |connector| format!(" to {connector}"));
+            let of = if connections.is_empty() { String::new() } else { format!(": {}", connections.join(", ")) };
+            let name = match &connections[..] {
+                [only] => argument(only),
+                _ => Cow::Borrowed("NAME"),
+            };
+            let binding = argument(binding);
             match flow {
                 Some(_) => format!(
-                    "`trunkline flow add FILE --replace --connection {}=NAME` binds a connection{one}",
-                    argument(binding)
+                    "`trunkline flow add FILE --replace --connection {binding}={name}` binds one of the connections{to}{of}"
                 ),
-                None => format!("name a connection{one} with `--connection {}=NAME`", argument(binding)),
+                None => format!("name one of the connections{to} with `--connection {binding}={name}`{of}"),
             }
         }
         NextStep::SaveFlow => "`trunkline flow add FILE` saves one".to_owned(),

@@ -47,6 +47,7 @@ fn request(step: &NextStep) -> Option<String> {
         | NextStep::ShowConnectionSchema { .. }
         | NextStep::CheckConnection { .. }
         | NextStep::ForceRemove { .. }
+        | NextStep::AddConnection { .. }
         | NextStep::BindConnection { .. }
         | NextStep::SaveFlow
         | NextStep::SaveFlowInactive

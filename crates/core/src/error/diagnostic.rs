@@ -160,6 +160,8 @@ impl Diagnostic {
         let errors: Vec<_> = found.iter().filter(|finding| finding.severity == Severity::Error).collect();
         let first = errors.first()?;
         let message = match errors.len() {
+            // Its place names the file.
+            1 if first.place.is_some() => first.to_string(),
             1 => format!("{what}: {first}"),
             many => {
                 let hint = |one: &Diagnostic| one.advice().map_or_else(String::new, |hint| format!(" -- {hint}"));
