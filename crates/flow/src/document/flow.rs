@@ -65,7 +65,7 @@ pub(crate) struct Inner {
 /// What could not be read of a flow. Such a flow is only checked, for faults in its other parts.
 #[derive(Debug, Default)]
 pub(crate) struct Unread {
-    /// Whether there are faults at all.
+    /// Whether some member or step could not be read.
     pub(crate) any: bool,
     /// Whether the members of a run's input are not known.
     pub(crate) input: bool,
@@ -143,9 +143,10 @@ impl Flow {
             input = None;
         }
         let given = |member: &str| document.get(member).is_some();
+        let is_input_unread = given("trigger") && trigger.is_none() || given("input") && input.is_none();
         let unread = Unread {
-            any: !reader.found.is_empty(),
-            input: given("trigger") && trigger.is_none() || given("input") && input.is_none(),
+            any: reader.incomplete || is_input_unread,
+            input: is_input_unread,
             steps: std::mem::take(&mut reader.invalid_steps),
         };
         let text = document.to_string();

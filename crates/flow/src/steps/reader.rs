@@ -37,6 +37,8 @@ pub(crate) struct Reader {
     pub(crate) calls: Vec<FlowCall>,
     /// The ids of steps that could not be read.
     pub(crate) invalid_steps: BTreeSet<String>,
+    /// Whether some member or step could not be read.
+    pub(crate) incomplete: bool,
     ids: BTreeSet<String>,
     defaults: Defaults,
 }
@@ -66,6 +68,7 @@ impl Reader {
                 })
             }
         };
+        self.incomplete |= !faults.is_empty() || read.is_err();
         if let (Err(error), true) = (&read, faults.is_empty()) {
             self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
@@ -85,6 +88,7 @@ impl Reader {
         let read = |(index, document): (usize, &Value)| {
             let step = self.step(document, &format!("{pointer}/{index}"), depth);
             let is_unnamed = step.as_ref().is_none_or(|step| step.id.is_empty());
+            self.incomplete |= step.is_none();
             if let (true, Some(id)) = (is_unnamed, document.get("id").and_then(Value::as_str)) {
                 self.invalid_steps.insert(id.to_owned());
             }
