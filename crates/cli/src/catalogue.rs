@@ -233,7 +233,7 @@ pub(crate) async fn schema(runtime: &Runtime, what: SchemaOf, name: Option<Strin
             ));
         }
     };
-    Output::new(true).json(&runtime.execute::<GetSchema>(&Caller::owner(), query).await?);
+    Output::new(true, false).json(&runtime.execute::<GetSchema>(&Caller::owner(), query).await?);
     Ok(exit::DONE.into())
 }
 

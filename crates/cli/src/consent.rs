@@ -39,8 +39,13 @@ impl Answers for Output {
 /// # Errors
 ///
 /// As [`SaveFlow`], with the command that names the connections if one is missing and there is no user to ask.
-pub(crate) async fn save(runtime: &Runtime, mut draft: FlowDraft, answers: &impl Answers) -> Result<FlowAdded> {
-    let command = complete(runtime, &mut draft, answers).await?;
+pub(crate) async fn save(
+    runtime: &Runtime,
+    file: &str,
+    mut draft: FlowDraft,
+    answers: &impl Answers,
+) -> Result<FlowAdded> {
+    let command = complete(runtime, file, &mut draft, answers).await?;
     let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await;
     saved.map_err(|error| match command {
         Some(command) => error.next(format!("`{command}` names the connections")),
@@ -49,7 +54,12 @@ pub(crate) async fn save(runtime: &Runtime, mut draft: FlowDraft, answers: &impl
 }
 
 /// Completes a draft. Returns the command that names the connections, if the draft still lacks some.
-async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: &impl Answers) -> Result<Option<String>> {
+async fn complete(
+    runtime: &Runtime,
+    file: &str,
+    draft: &mut FlowDraft,
+    answers: &impl Answers,
+) -> Result<Option<String>> {
     // What is wrong with the document is reported when it is saved.
     let Some(flow) = draft.flow.document.as_str().and_then(|text| Flow::parse(&draft.flow.file, text).ok()) else {
         return Ok(None);
@@ -77,7 +87,7 @@ async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: &impl Answe
         });
         match agreed {
             Some(agreed) => draft.connections.extend(agreed),
-            None => return Ok(Some(command(draft, &flow, &unbound, &fitting.unwrap_or_default()))),
+            None => return Ok(Some(command(file, draft.replace, &flow, &unbound, &fitting.unwrap_or_default()))),
         }
     }
     let has_new_trigger = flow.trigger().is_some() && !previous.is_some_and(|one| one.active);
@@ -99,17 +109,18 @@ async fn fitting(runtime: &Runtime, unbound: &[(&String, &String)]) -> Result<Op
 
 /// Returns the command that saves a flow with these connections.
 fn command(
-    draft: &FlowDraft,
+    file: &str,
+    replace: bool,
     flow: &Flow,
     unbound: &[(&String, &String)],
     fitting: &BTreeMap<String, String>,
 ) -> String {
-    let mut command = format!("trunkline flow add {}", argument(&draft.flow.file));
+    let mut command = format!("trunkline flow add {}", argument(file));
     for (binding, _) in unbound {
         let name = fitting.get(*binding).map_or("NAME", String::as_str);
         command += &format!(" --connection {}", argument(&format!("{binding}={name}")));
     }
-    command += if draft.replace { " --replace" } else { "" };
+    command += if replace { " --replace" } else { "" };
     command += if flow.trigger().is_some() { " --activate" } else { "" };
     command
 }
@@ -161,7 +172,7 @@ mod tests {
         draft.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         let draft: FlowDraft = serde_json::from_value(draft).unwrap();
         let user = User(answer, RefCell::default());
-        let saved = save(&runtime, draft, &user).await.map(|saved| json!(saved.added));
+        let saved = save(&runtime, "theirs.json", draft, &user).await.map(|saved| json!(saved.added));
         let count = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await.unwrap().len();
         assert_eq!(count, usize::from(saved.is_ok()));
         (user.1.into_inner(), saved)

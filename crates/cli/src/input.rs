@@ -1,6 +1,10 @@
 //! Input of commands: JSON arguments, files and standard input.
 
-use std::{fs, io::Read};
+use std::{
+    fs,
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use serde_json::Value;
 use trunkline::core::{Error, ErrorKind, RepeatedMember, Result, read_json};
@@ -27,8 +31,8 @@ const SECRET_NAMES: [&str; 12] = [
 /// other users of the machine can read.
 pub(crate) fn json(argument: &str, what: &str, output: &Output) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
-        Some(file) => (read(file)?, file),
-        None if argument == "-" => (read("-")?, "standard input"),
+        Some(file) => (read(file)?, named(file)),
+        None if argument == "-" => (read("-")?, STANDARD_INPUT),
         None => (argument.to_owned(), what),
     };
     let value = document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))?;
@@ -73,15 +77,30 @@ pub(crate) fn document(from: &str, text: &str) -> Result<Value> {
 /// The largest size of a file that is read as a whole, in bytes.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
+/// Whether standard input was read.
+static STDIN_READ: AtomicBool = AtomicBool::new(false);
+
+/// Returns how a file that [`read`] reads is named in messages.
+pub(crate) fn named(file: &str) -> &str {
+    if file == "-" { STANDARD_INPUT } else { file }
+}
+
+const STANDARD_INPUT: &str = "standard input";
+
 /// Reads a file, or standard input for `-`. No more of it is read than the limit: a file can be of any size, and a pipe
 /// need not end.
 pub(crate) fn read(file: &str) -> Result<String> {
     let mut text = String::new();
     let size = if file == "-" {
+        if STDIN_READ.swap(true, Ordering::Relaxed) {
+            let message = "standard input cannot be read twice: two arguments are `-`";
+            return Err(Error::new(ErrorKind::InvalidInput, message).hint("give one of them as a file"));
+        }
         std::io::stdin().take(MAX_FILE + 1).read_to_string(&mut text)
     } else {
         fs::File::open(file).and_then(|open| open.take(MAX_FILE + 1).read_to_string(&mut text))
     };
+    let file = named(file);
     let size = size.map_err(|error| {
         Error::new(ErrorKind::InvalidInput, format!("{file} cannot be read: {error}")).hint("check the path")
     })?;

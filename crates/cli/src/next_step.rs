@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline::core::{Error, NextStep};
+use trunkline::core::NextStep;
 
 /// Words one step.
 pub(crate) fn word(step: &NextStep) -> String {
@@ -35,7 +35,8 @@ pub(crate) fn word(step: &NextStep) -> String {
         NextStep::ForceRemove { connection } => {
             format!("`trunkline connection remove {} --force` removes it anyway", argument(connection))
         }
-        NextStep::AddConnection { connector } => format!(
+        NextStep::AddConnection { connector: None } => "`trunkline connection add FILE` adds one".to_owned(),
+        NextStep::AddConnection { connector: Some(connector) } => format!(
             "there is no connection to {connector} yet: `trunkline connection add FILE` adds one, `trunkline schema \
              connection {}` shows its settings",
             argument(connector)
@@ -114,11 +115,6 @@ fn reword(found: &mut Value) {
     }
 }
 
-/// Returns everything that is known about an error as text on several lines.
-pub(crate) fn describe(error: &Error) -> String {
-    error.describe(word)
-}
-
 /// Returns a text as one argument of a shell.
 pub(crate) fn argument(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
@@ -136,7 +132,7 @@ fn optional<'a>(text: &'a Option<String>, placeholder: &'a str) -> Cow<'a, str> 
 mod tests {
     use clap::CommandFactory;
     use serde_json::json;
-    use trunkline::core::ErrorKind;
+    use trunkline::core::{Error, ErrorKind};
 
     use super::*;
     use crate::args::Arguments;

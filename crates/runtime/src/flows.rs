@@ -369,7 +369,7 @@ impl Runtime {
                 None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
             };
             let step = match fitting(&known, connector) {
-                names if names.is_empty() => NextStep::AddConnection { connector: connector.clone() },
+                names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.clone()) },
                 connections => NextStep::BindConnection {
                     flow: saved.map(str::to_owned),
                     binding: binding.clone(),
@@ -385,7 +385,7 @@ impl Runtime {
     /// Returns which connections there are for an action of this connector.
     pub(crate) async fn connection_choice(&self, connector: &str) -> Result<NextStep> {
         Ok(match fitting(&self.connections().connections().await?, connector) {
-            names if names.is_empty() => NextStep::AddConnection { connector: connector.to_owned() },
+            names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.to_owned()) },
             names => format!("name one of the connections to {connector}: {}", names.join(", ")).into(),
         })
     }

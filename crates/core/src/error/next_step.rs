@@ -68,10 +68,10 @@ pub enum NextStep {
         /// The name of the connection.
         connection: String,
     },
-    /// Add a connection to a connector that has none.
+    /// Add a connection where there is none.
     AddConnection {
-        /// The name of the connector.
-        connector: String,
+        /// The name of the connector that it has to be to.
+        connector: Option<String>,
     },
     /// Bind a connection to a name that the flow declares.
     BindConnection {
@@ -173,7 +173,8 @@ impl NextStep {
             CheckConnection { connection: some("dam") },
             SignIn { connection: "dam".to_owned() },
             ForceRemove { connection: "dam".to_owned() },
-            AddConnection { connector: "mediavalet".to_owned() },
+            AddConnection { connector: None },
+            AddConnection { connector: some("mediavalet") },
             bind(None, None, &[]),
             bind(None, some("mediavalet"), &["dam", "archive"]),
             bind(Some(flow()), None, &[]),
@@ -235,7 +236,10 @@ impl fmt::Display for NextStep {
             CheckConnection { connection: None } => f.write_str("check the connection"),
             SignIn { connection } => write!(f, "sign in to {connection} in the browser"),
             ForceRemove { connection } => write!(f, "force the removal of {connection} although it is in use"),
-            AddConnection { connector } => write!(f, "add a connection to {connector}: there is none yet"),
+            AddConnection { connector: Some(connector) } => {
+                write!(f, "add a connection to {connector}: there is none yet")
+            }
+            AddConnection { connector: None } => f.write_str("add a connection: there is none yet"),
             BindConnection { flow, binding, connector, connections } => {
                 match connector {
                     Some(connector) if !connections.is_empty() => write!(

@@ -336,7 +336,7 @@ impl Runtime {
         let connector = &connector.spec().name;
         let connected = match self.connect(connection).await {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Err(error.next(self.connection_choice(connector).await?));
+                return Err(error.advise([self.connection_choice(connector).await?]));
             }
             connected => connected?,
         };
