@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, io::IsTerminal};
 
 use trunkline::{
     Runtime,
-    core::{ConnectorSpec, Result},
+    core::{ConnectorSpec, ErrorKind, Result},
     flow::Flow,
     operations::{
         Caller, Empty,
@@ -48,8 +48,8 @@ pub(crate) async fn save(
     let command = complete(runtime, file, &mut draft, answers).await?;
     let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await;
     saved.map_err(|error| match command {
-        Some(command) => error.next(format!("`{command}` names the connections")),
-        None => error,
+        Some(command) if error.kind() == ErrorKind::Config => error.next(format!("`{command}` names the connections")),
+        _ => error,
     })
 }
 
@@ -132,7 +132,7 @@ mod tests {
     use serde_json::{Value, json};
     use trunkline::{
         Ports,
-        core::{ErrorKind, Registry},
+        core::Registry,
         operations::{
             connections::{AddConnections, ConnectionDocuments, ConnectionsToAdd},
             flows::ListFlows,

@@ -181,10 +181,12 @@ impl Output {
 
 /// The width of a table that is not printed on a terminal, unless the variable COLUMNS says another one.
 const WIDTH: u16 = 100;
-/// Columns up to this width are never wrapped: ids of runs, versions, words and numbers.
-const NARROW: u16 = 16;
-/// The least width of the other columns: that of a date.
-const LEAST: u16 = 10;
+/// Columns up to this width are wrapped only if there is no other way.
+const NARROW: usize = 16;
+/// Words up to this length are never divided: that of a date.
+const SHORT: usize = 10;
+/// The columns with ids and names that users copy. They are never divided, however long they are.
+const IDS: [&str; 5] = ["Run", "Version", "Action", "In JSON", "Needed by runs"];
 
 /// Formats a table with a heading and without rules, as wide as the terminal at most. Long cells are wrapped.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -202,15 +204,29 @@ pub(crate) fn list(none: &str, heading: &[&str], rows: impl IntoIterator<Item = 
 fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_header(heading);
+    let longest = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+    let mut words: Vec<_> = heading.iter().map(|cell| longest(cell)).collect();
     for row in rows {
+        words.iter_mut().zip(&row).for_each(|(word, cell)| *word = longest(cell).max(*word));
         table.add_row(row.iter().map(|cell| ForeignText(cell).to_string()));
     }
-    let widths = table.column_max_content_widths();
-    for (column, content) in table.column_iter_mut().zip(widths) {
-        // The width of a boundary includes the blanks on both sides.
-        column.set_constraint(match content {
-            ..=NARROW => ColumnConstraint::ContentWidth,
-            _ => ColumnConstraint::LowerBoundary(Width::Fixed(LEAST + 2)),
+    let content: Vec<_> = table.column_max_content_widths().into_iter().map(usize::from).collect();
+    let least = |column: usize| match words[column] {
+        word if word <= SHORT || IDS.contains(&heading[column]) => word.min(content[column]),
+        _ => SHORT - 1,
+    };
+    let narrow = |column: usize| if content[column] <= NARROW { content[column] } else { least(column) };
+    let mut widths: Vec<_> = (0..content.len()).map(narrow).collect();
+    // Each column has a blank on both sides.
+    while widths.iter().sum::<usize>() + 2 * widths.len() > usize::from(width) {
+        let wrapped = (0..widths.len()).filter(|column| widths[*column] > least(*column));
+        let Some(widest) = wrapped.max_by_key(|column| widths[*column]) else { break };
+        widths[widest] = least(widest);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_constraint(match u16::try_from(widths[index] + 2) {
+            Ok(least) if widths[index] < content[index] => ColumnConstraint::LowerBoundary(Width::Fixed(least)),
+            _ => ColumnConstraint::ContentWidth,
         });
     }
     table.trim_fmt()
@@ -231,6 +247,11 @@ mod tests {
     #[test]
     fn a_table_is_as_wide_as_allowed_and_never_divides_an_id() {
         let (id, long) = ("1m8pwxgf9gm8xxd", "a-name-that-goes-on-and-on".repeat(4));
+        // Where the widths of narrow columns do not fit, the widest are wrapped, and ids are not.
+        let row = || vec![["fifteen-letters"; 6].map(str::to_owned).to_vec()];
+        let table = table_of(80, &["Run", "A", "B", "C", "D", "Needed by runs"], row());
+        assert!(table.lines().all(|line| line.width() <= 80), "{table}");
+        assert_eq!(table.matches("fifteen-letters").count(), 2, "{table}");
         for (width, text) in [(80, &long), (100, &long), (80, &"資料".repeat(60)), (72, &"x y ".repeat(60))] {
             let row = [id, text, "succeeded", "2026-11-30 18:54:14", text].map(str::to_owned).to_vec();
             let table = table_of(width, &["Run", "Flow", "Status", "Started (UTC)", "Items"], [row]);
