@@ -220,7 +220,8 @@ fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<Str
     // Each column has a blank on both sides.
     while widths.iter().sum::<usize>() + 2 * widths.len() > usize::from(width) {
         let wrapped = (0..widths.len()).filter(|column| widths[*column] > least(*column));
-        let Some(widest) = wrapped.max_by_key(|column| widths[*column]) else { break };
+        // The first column has the names of the rows: it is wrapped last.
+        let Some(widest) = wrapped.max_by_key(|column| (*column > 0, widths[*column])) else { break };
         widths[widest] = least(widest);
     }
     for (index, column) in table.column_iter_mut().enumerate() {
