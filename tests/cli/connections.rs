@@ -118,7 +118,7 @@ async fn each_kind_of_fault_has_a_hint() {
         assert_eq!(error["kind"], "config", "{error}");
     }
     let answer = cli.pipe(&["connection", "add", "-"], "{\n  \"name\": oops }").await.expect(1);
-    assert!(answer.stderr.contains("-:2:"), "{}", answer.stderr);
+    assert!(answer.stderr.contains("standard input:2:"), "{}", answer.stderr);
     cli.pipe(&["connection", "add", "-"], "[1, 2]").await.expect(1);
     cli.run(&["connection", "add", "/no/such/file.json"]).await.expect(1);
 }

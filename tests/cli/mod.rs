@@ -20,5 +20,6 @@ mod runs;
 mod scopes;
 mod secret_doors;
 mod sign_in;
+mod tables;
 mod waits;
 mod watching;

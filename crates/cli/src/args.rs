@@ -6,7 +6,10 @@ mod runs;
 
 use std::{env, net::SocketAddr, path::PathBuf};
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, builder::BoolishValueParser};
+use clap::{
+    Args, CommandFactory, Parser, Subcommand, ValueEnum,
+    builder::{BoolishValueParser, OsStr, Resettable},
+};
 use trunkline::{
     core::{Error, Result},
     environment_variable,
@@ -45,6 +48,9 @@ pub(crate) struct Arguments {
     /// Print results as JSON on standard output, and errors as JSON on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
+    /// Show all causes of an error
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub(crate) verbose: bool,
     /// What to log on standard error, such as `info` or `trunkline_rest=debug` [default: off; for serve: warn]
     #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILTER", env = "TRUNKLINE_LOG")]
     pub(crate) log: Option<String>,
@@ -66,11 +72,24 @@ impl Arguments {
         let parsed = Arguments::try_parse();
         match (parsed, empty_variable(&Arguments::command())) {
             (Ok(arguments), None) => Ok(arguments),
-            (Ok(arguments), Some(error)) => Err((error, Output::new(arguments.json))),
-            (Err(wrong), Some(error)) if wrong.use_stderr() => Err((error, Output::new(false))),
-            (Err(wrong), _) => wrong.exit(),
+            (Ok(arguments), Some(error)) => Err((error, Output::new(arguments.json, arguments.verbose))),
+            (Err(wrong), Some(error)) if wrong.use_stderr() => Err((error, Output::new(false, false))),
+            (Err(wrong), _) if wrong.use_stderr() => {
+                // The usage in the message of the parser has each argument that a variable sets, next to those that are
+                // missing. Without the variables, it has what is required.
+                match without_variables(Arguments::command()).try_get_matches() {
+                    Err(clearer) if clearer.kind() == wrong.kind() => clearer.exit(),
+                    _ => wrong.exit(),
+                }
+            }
+            (Err(help), _) => help.exit(),
         }
     }
+}
+
+/// Returns the command with arguments that no variable sets.
+fn without_variables(command: clap::Command) -> clap::Command {
+    command.mut_args(|argument| argument.env(Resettable::<OsStr>::Reset)).mut_subcommands(without_variables)
 }
 
 /// Returns the error of the first variable of an argument that is set and empty.
@@ -92,6 +111,11 @@ pub(crate) enum LogFormat {
 
 /// The heading of the options that every command has.
 const GLOBAL: &str = "Global options";
+
+const SCHEMA_USAGE: &str = "\
+trunkline schema [OPTIONS] connection <CONNECTOR>
+       trunkline schema [OPTIONS] action <CONNECTOR.ACTION>
+       trunkline schema [OPTIONS] <flow|operation|connector>";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -137,10 +161,11 @@ pub(crate) enum Command {
         name: String,
     },
     /// Print a JSON Schema
+    #[command(override_usage = SCHEMA_USAGE)]
     Schema {
         /// What the schema describes
         what: SchemaOf,
-        /// A connector for `connection`, CONNECTOR.RESOURCE.VERB for `action`
+        /// A connector for `connection`, CONNECTOR.ACTION for `action`
         name: Option<String>,
     },
     /// Add, show, check, sign in, export and remove connections
@@ -281,6 +306,7 @@ pub(crate) enum ConnectionCommand {
     ///
     /// References stay as they were written. Every other secret becomes {"env": "NAME_SETTING"}; standard error lists
     /// the variables to set where the connection is added.
+    #[command(override_usage = "trunkline connection export [OPTIONS] <NAME|--all>")]
     Export {
         /// The connection
         #[arg(required_unless_present = "all")]

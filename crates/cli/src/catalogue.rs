@@ -10,8 +10,8 @@ use trunkline::{
     operations::{
         Caller, Empty,
         catalogue::{
-            ActionName, ActionQuery, ConnectorName, ConnectorSummary, GetAction, GetConnector, GetSchema, ListActions,
-            ListConnectors, ListFilters, SchemaQuery,
+            ActionName, ActionQuery, ActionSummary, ConnectorName, ConnectorSummary, GetAction, GetConnector,
+            GetSchema, ListActions, ListConnectors, ListFilters, SchemaQuery,
         },
     },
 };
@@ -94,14 +94,16 @@ pub(crate) async fn actions(runtime: &Runtime, query: ActionQuery, output: &Outp
     output.show(&list, || {
         let mut text = String::new();
         for specs in list.chunk_by(|one, next| one.connector == next.connector) {
-            let mut group = None;
-            let rows = specs.iter().map(|spec| {
-                let heading = if group.replace(&spec.group) == Some(&spec.group) { "" } else { &spec.group };
-                let (effect, route) = (effect(spec.effect), spec.route.clone().unwrap_or_default());
-                let name = format!("{}.{}", spec.connector, spec.name);
-                vec![heading.to_owned(), name, spec.title.clone(), effect, route]
-            });
-            let table = table(&["Group", "Action", "Title", "Effect", "Call"], rows);
+            let group = |specs: &[ActionSummary]| {
+                let heading = [&*specs[0].group, "", "", ""].map(str::to_owned).to_vec();
+                let rows = specs.iter().map(|spec| {
+                    let (effect, route) = (effect(spec.effect), spec.route.clone().unwrap_or_default());
+                    vec![format!("{}.{}", spec.connector, spec.name), spec.title.clone(), effect, route]
+                });
+                std::iter::once(heading).chain(rows).collect::<Vec<_>>()
+            };
+            let rows = specs.chunk_by(|one, next| one.group == next.group).flat_map(group);
+            let table = table(&["Action", "Title", "Effect", "Call"], rows);
             let connector = connectors.iter().find(|one| one.name == specs[0].connector);
             text += &format!("{}\n{table}\n\n", ForeignText(connector.map_or("", |one| &one.title)));
         }
@@ -233,7 +235,7 @@ pub(crate) async fn schema(runtime: &Runtime, what: SchemaOf, name: Option<Strin
             ));
         }
     };
-    Output::new(true).json(&runtime.execute::<GetSchema>(&Caller::owner(), query).await?);
+    Output::new(true, false).json(&runtime.execute::<GetSchema>(&Caller::owner(), query).await?);
     Ok(exit::DONE.into())
 }
 

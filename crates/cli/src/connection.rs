@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 use trunkline::{
     FinishedSignIn, Provide, Runtime,
-    core::{ConnectorSpec, Error, ErrorKind, ForeignText, ReauthCause, Result, SignInState, Timestamp},
+    core::{ConnectorSpec, Error, ErrorKind, ForeignText, ReauthCause, Result, SignInState},
     operations::{
         Caller, Empty,
         catalogue::{ConnectorSummary, ListConnectors},
@@ -27,9 +27,9 @@ use trunkline_server::LoopbackCallback;
 use crate::{
     args::ConnectionCommand,
     consent::Answers,
-    input::{document, read},
-    next_step::{describe, worded},
-    output::{Output, exit, table, time},
+    input::{document, named, read},
+    next_step::worded,
+    output::{Output, exit, list, table, time},
 };
 
 /// Runs a `connection` command. `private_network` is whether the operator allows private networks.
@@ -41,13 +41,13 @@ pub(crate) async fn connection(
 ) -> Result<ExitCode> {
     match command {
         ConnectionCommand::Add { file, replace, allow_references } => {
-            let connections = match document(&file, &read(&file)?)? {
+            let connections = match document(named(&file), &read(&file)?)? {
                 Value::Array(documents) => ConnectionDocuments::Many(documents),
                 one => ConnectionDocuments::One(one),
             };
             add(runtime, ConnectionsToAdd { connections, replace, allow_references }, output).await?;
         }
-        ConnectionCommand::List => return list(runtime, output).await,
+        ConnectionCommand::List => return list_all(runtime, output).await,
         ConnectionCommand::Show { name } => {
             output.json(&runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name }).await?);
         }
@@ -69,7 +69,7 @@ pub(crate) async fn connection(
                 runtime.execute::<ListSignInEvents>(&Caller::owner(), SignInEventQuery { name, after }).await?;
             output.show(&events, || {
                 let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), state_text(&one.state)]);
-                table(&["When (UTC)", "Connection", "Sign-in"], rows)
+                list("No connection has signed in yet.", &["When (UTC)", "Connection", "Sign-in"], rows)
             });
         }
         ConnectionCommand::Remove { name, force } => remove(runtime, ConnectionRemoval { name, force }, output).await?,
@@ -89,20 +89,42 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
         added => added?,
     };
     output.warnings(&added.warnings);
-    output.show(&added, || {
-        let names = added.added.as_slice().iter().map(|one| ForeignText(one));
-        names.map(|one| format!("Added {one}. `trunkline connection check {one}` tries it.\n")).collect()
-    });
+    let mut text = String::new();
+    for name in added.added.as_slice().iter().filter(|_| !output.is_json()) {
+        let shown = ForeignText(name);
+        let next = match settings(runtime, name).await?["flows"].as_str() {
+            Some("authorization_code") => format!("`trunkline connection authorize {shown}` signs in, in the browser"),
+            _ => format!("`trunkline connection check {shown}` tries it"),
+        };
+        text += &format!("Added {shown}. {next}.\n");
+    }
+    output.show(&added, || text);
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+/// Returns the document of a connection, without its secrets.
+async fn settings(runtime: &Runtime, name: &str) -> Result<Value> {
+    runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name: name.to_owned() }).await
+}
+
+async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
     let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
-    let now = runtime.now();
+    let mut rows = Vec::new();
+    for one in all.iter().filter(|_| !output.is_json()) {
+        let sign_in = match &one.sign_in {
+            _ if one.damaged.is_some() => "damaged".to_owned(),
+            Some(sign_in) => state_text(&sign_in.at(runtime.now())),
+            None => {
+                let settings = settings(runtime, &one.name).await?;
+                if settings["authentication"] == "oauth2" { "not yet" } else { "none needed" }.to_owned()
+            }
+        };
+        rows.push(list_row(&connectors, one, sign_in));
+    }
     output.show(&all, || {
-        let rows = all.iter().map(|one| list_row(&connectors, one, now));
-        table(&["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
+        let none = "There are no connections. `trunkline connection add FILE` adds one.";
+        list(none, &["Name", "Connector", "Sign-in", "Changed (UTC)", "Used by flows", "Needed by runs"], rows)
     });
     Ok(output.damaged("connections", all.len(), all.iter().filter_map(|one| one.damaged.as_ref())))
 }
@@ -111,20 +133,14 @@ async fn remove(runtime: &Runtime, input: ConnectionRemoval, output: &Output) ->
     let removed = runtime.execute::<RemoveConnection>(&Caller::owner(), input).await?;
     let name = &removed.removed;
     if let Some(error) = &removed.tokens_not_revoked {
-        let why = describe(error);
+        let why = output.describe(error);
         output.warn(&format!("{name} is removed, but its login server did not revoke its tokens: {why}"));
     }
     output.show(&worded(&removed), || format!("Removed {}, with its secrets and tokens.", ForeignText(name)));
     Ok(())
 }
 
-fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, now: Timestamp) -> Vec<String> {
-    let sign_in = connection.sign_in.as_ref();
-    let sign_in = match sign_in {
-        _ if connection.damaged.is_some() => "damaged".to_owned(),
-        Some(one) => state_text(&one.at(now)),
-        None => "not yet".to_owned(),
-    };
+fn list_row(connectors: &[ConnectorSummary], connection: &ConnectionSummary, sign_in: String) -> Vec<String> {
     let runs = if connection.used_by.len() > 3 {
         format!("{} runs", connection.used_by.len())
     } else {

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, io::IsTerminal};
 
 use trunkline::{
     Runtime, activation_reason,
-    core::{ConnectorSpec, Error, ErrorKind, ForeignText, Result},
+    core::{ConnectorSpec, ErrorKind, ForeignText, Result},
     flow::Flow,
     operations::{
         Caller, Empty,
         connections::ListConnections,
-        flows::{FlowDraft, FlowName, GetFlow},
+        flows::{FlowAdded, FlowDraft, FlowName, GetFlow, SaveFlow},
     },
 };
 
@@ -34,15 +34,35 @@ impl Answers for Output {
     }
 }
 
-/// Completes a draft of a flow in a file: binds connections, and activates its trigger, if the user agrees.
+/// Saves a flow in a file. Before, it binds connections and activates the trigger of the flow, if the user agrees.
 ///
 /// # Errors
 ///
-/// `config` with the command that names the connections, if one is missing and there is no user to ask.
-pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: &impl Answers) -> Result<()> {
+/// As [`SaveFlow`], with the command that names the connections if one is missing and there is no user to ask.
+pub(crate) async fn save(
+    runtime: &Runtime,
+    file: &str,
+    mut draft: FlowDraft,
+    answers: &impl Answers,
+) -> Result<FlowAdded> {
+    let command = complete(runtime, file, &mut draft, answers).await?;
+    let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await;
+    saved.map_err(|error| match command {
+        Some(command) if error.kind() == ErrorKind::Config => error.next(format!("`{command}` names the connections")),
+        _ => error,
+    })
+}
+
+/// Completes a draft. Returns the command that names the connections, if the draft still lacks some.
+async fn complete(
+    runtime: &Runtime,
+    file: &str,
+    draft: &mut FlowDraft,
+    answers: &impl Answers,
+) -> Result<Option<String>> {
     // What is wrong with the document is reported when it is saved.
     let Some(flow) = draft.flow.document.as_str().and_then(|text| Flow::parse(&draft.flow.file, text).ok()) else {
-        return Ok(());
+        return Ok(None);
     };
     let name = FlowName { name: flow.name().to_owned() };
     let previous = runtime.execute::<GetFlow>(&Caller::owner(), name).await.ok().filter(|_| draft.replace);
@@ -52,7 +72,7 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
     };
     // A misspelt binding is reported first.
     if !flow.unknown_bindings(draft.connections.keys()).is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let unbound: Vec<_> = flow.connections().iter().filter(|(binding, _)| !is_bound(binding)).collect();
     if draft.active != Some(false) && !unbound.is_empty() {
@@ -68,7 +88,7 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
         });
         match agreed {
             Some(agreed) => draft.connections.extend(agreed),
-            None => return Err(not_bound(draft, &flow, &unbound, fitting.unwrap_or_default())),
+            None => return Ok(Some(command(file, draft.replace, &flow, &unbound, &fitting.unwrap_or_default()))),
         }
     }
     let stays = previous.filter(|one| one.flow.active).is_some_and(|one| {
@@ -82,7 +102,7 @@ pub(crate) async fn complete(runtime: &Runtime, draft: &mut FlowDraft, answers: 
         let name = ForeignText(flow.name());
         draft.active = answers.yes(&format!("The trigger of {name} starts runs by itself. Activate it?"));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Returns the only connection that fits for each binding, or `None` if there are none or several for one of them.
@@ -95,27 +115,22 @@ async fn fitting(runtime: &Runtime, unbound: &[(&String, &String)]) -> Result<Op
     Ok(unbound.iter().map(|(binding, connector)| Some(((*binding).clone(), only(connector)?))).collect())
 }
 
-/// Returns the error for a flow that has no connections, with the command that names them.
-fn not_bound(
-    draft: &FlowDraft,
+/// Returns the command that saves a flow with these connections.
+fn command(
+    file: &str,
+    replace: bool,
     flow: &Flow,
     unbound: &[(&String, &String)],
-    fitting: BTreeMap<String, String>,
-) -> Error {
-    let needed: Vec<_> = unbound.iter().map(|(binding, connector)| format!("{binding} ({connector})")).collect();
-    let message = format!(
-        "flow {} is not saved: it gets only connections that you name, and these have none: {}",
-        flow.name(),
-        needed.join(", ")
-    );
-    let mut command = format!("trunkline flow add {}", argument(&draft.flow.file));
+    fitting: &BTreeMap<String, String>,
+) -> String {
+    let mut command = format!("trunkline flow add {}", argument(file));
     for (binding, _) in unbound {
         let name = fitting.get(*binding).map_or("NAME", String::as_str);
         command += &format!(" --connection {}", argument(&format!("{binding}={name}")));
     }
-    command += if draft.replace { " --replace" } else { "" };
+    command += if replace { " --replace" } else { "" };
     command += if flow.trigger().is_some() { " --activate" } else { "" };
-    Error::new(ErrorKind::Config, message).hint(format!("`{command}` names them"))
+    command
 }
 
 #[cfg(test)]
@@ -128,7 +143,7 @@ mod tests {
         core::Registry,
         operations::{
             connections::{AddConnections, ConnectionDocuments, ConnectionsToAdd},
-            flows::{ListFlows, SaveFlow},
+            flows::ListFlows,
         },
     };
 
@@ -163,12 +178,9 @@ mod tests {
         });
         let mut draft = json!({ "flow": { "file": "theirs.json", "document": document.to_string() } });
         draft.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let mut draft: FlowDraft = serde_json::from_value(draft).unwrap();
+        let draft: FlowDraft = serde_json::from_value(draft).unwrap();
         let user = User(answer, RefCell::default());
-        let saved = match complete(&runtime, &mut draft, &user).await {
-            Ok(()) => runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.map(|saved| json!(saved.added)),
-            Err(error) => Err(error),
-        };
+        let saved = save(&runtime, "theirs.json", draft, &user).await.map(|saved| json!(saved.added));
         let count = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await.unwrap().len();
         assert_eq!(count, usize::from(saved.is_ok()));
         (user.1.into_inner(), saved)

@@ -10,7 +10,7 @@ use trunkline::{
         Caller, Empty,
         flows::{
             ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowDraft, FlowName, GetFlow, ListFlows,
-            ListOutputs, NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
+            ListOutputs, NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
     store::{SavedFlow, TriggerFinding},
@@ -19,9 +19,9 @@ use trunkline::{
 use crate::{
     args::{FlowArgument, FlowCommand},
     catalogue, consent,
-    input::{json as json_argument, read},
+    input::{json as json_argument, named, read},
     next_step::worded,
-    output::{Output, exit, table, time},
+    output::{Output, exit, list, time},
     sibling_flows,
 };
 
@@ -34,7 +34,7 @@ pub(crate) async fn validate(
 ) -> Result<ExitCode> {
     let input = FlowCandidate { flow: sibling_flows::read_flow(file)?, connections };
     let report = runtime.execute::<ValidateFlow>(&Caller::owner(), input).await?;
-    let file = ForeignText(file);
+    let file = ForeignText(&report.file);
     output.show(&worded(&report), || match (report.errors, report.warnings) {
         (0, 0) => format!("{file} is valid."),
         (0, warnings) => {
@@ -82,9 +82,9 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
                 (connection.into_iter().collect(), input.as_deref().map(|input| default_input(input, output)));
             let active = (activate || inactive).then_some(activate);
             let draft = FlowDraft { flow, connections, input: input.transpose()?, active, replace };
-            add(runtime, draft, output).await?;
+            add(runtime, &file, draft, output).await?;
         }
-        FlowCommand::List => return list(runtime, output).await,
+        FlowCommand::List => return list_all(runtime, output).await,
         FlowCommand::Show(FlowArgument { name }) => {
             output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?)
         }
@@ -126,9 +126,8 @@ fn default_input(argument: &str, output: &Output) -> Result<Map<String, Value>> 
     }
 }
 
-async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result<()> {
-    consent::complete(runtime, &mut draft, output).await?;
-    let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await?;
+async fn add(runtime: &Runtime, file: &str, draft: FlowDraft, output: &Output) -> Result<()> {
+    let saved = consent::save(runtime, file, draft, output).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
         let FlowAdded { added, webhook, .. } = &saved;
@@ -144,7 +143,7 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     Ok(())
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
         let rows = all.iter().map(|summary| {
@@ -155,7 +154,8 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
             let (name, version) = (one.name.clone(), one.version.clone());
             vec![name, version, activity(one).into(), trigger, bindings, time(one.updated_at)]
         });
-        let mut text = table(&["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
+        let none = "There are no saved flows. `trunkline flow add FILE` saves one.";
+        let mut text = list(none, &["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
         text.extend(
             all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow.name, one))),
         );
@@ -180,7 +180,10 @@ fn count_of(items: u64) -> String {
 /// Saves the secret in a file, without a line break at its end, as the secret of a flow's webhook.
 async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Output) -> Result<()> {
     let secret = Secret::of_text(&read(file)?);
-    let secret = secret.ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("there is no secret in {file}")))?;
+    let secret = secret.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, format!("there is no secret in {}", named(file)))
+            .hint("write the secret into the file, as one line")
+    })?;
     let input = WebhookSecret { name, secret };
     let done = runtime.execute::<SetWebhookSecret>(&Caller::owner(), input).await?;
     output.show(&done, || format!("The secret of {} is saved, encrypted.", ForeignText(&done.kept)));

@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read},
     path::Path,
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use serde_json::Value;
@@ -34,8 +35,8 @@ const SECRET_NAMES: [&str; 12] = [
 /// other users of the machine can read.
 pub(crate) fn json(argument: &str, what: &str, output: &Output) -> Result<Value> {
     let (text, from) = match argument.strip_prefix('@') {
-        Some(file) => (read(file)?, file),
-        None if argument == "-" => (read("-")?, "standard input"),
+        Some(file) => (read(file)?, named(file)),
+        None if argument == "-" => (read("-")?, STANDARD_INPUT),
         None => (argument.to_owned(), what),
     };
     let value = document(from, &text).map_err(|error| error.hint("give JSON, @FILE, or - for standard input"))?;
@@ -80,10 +81,24 @@ pub(crate) fn document(from: &str, text: &str) -> Result<Value> {
 /// The largest size of a file that is read as a whole, in bytes.
 const MAX_FILE: u64 = 8 * 1024 * 1024;
 
+/// Whether standard input was read.
+static STDIN_READ: AtomicBool = AtomicBool::new(false);
+
+/// Returns how a file that [`read`] reads is named in messages.
+pub(crate) fn named(file: &str) -> &str {
+    if file == "-" { STANDARD_INPUT } else { file }
+}
+
+const STANDARD_INPUT: &str = "standard input";
+
 /// Reads a file, or standard input for `-`. No more of it is read than the limit: a file can be of any size, and a pipe
 /// need not end. A pipe is read only if it was passed to this program: opening another one waits for its writer.
 pub(crate) fn read(file: &str) -> Result<String> {
     let text = match passed(file) {
+        Some(_) if is_stdin(file) && STDIN_READ.swap(true, Ordering::Relaxed) => {
+            let message = "standard input cannot be read twice: two arguments are `-`";
+            return Err(Error::new(ErrorKind::InvalidInput, message).hint("give one of them as a file"));
+        }
         None => read_text_file(Path::new(file), MAX_FILE),
         Some(open) => open.and_then(|open| {
             let mut text = String::new();
@@ -93,6 +108,7 @@ pub(crate) fn read(file: &str) -> Result<String> {
             }
         }),
     };
+    let file = named(file);
     text.map_err(|error| match error.kind() {
         io::ErrorKind::FileTooLarge => {
             let message = format!("{file} is larger than the limit of {MAX_FILE} bytes");
@@ -102,11 +118,15 @@ pub(crate) fn read(file: &str) -> Result<String> {
     })
 }
 
+fn is_stdin(file: &str) -> bool {
+    matches!(file, "-" | "/dev/stdin")
+}
+
 /// Opens what the caller of this program has opened for it: standard input, or another descriptor, as a shell passes it
 /// for `<(command)`.
 fn passed(file: &str) -> Option<io::Result<Box<dyn Read>>> {
     match file {
-        "-" | "/dev/stdin" => Some(Ok(Box::new(io::stdin()))),
+        _ if is_stdin(file) => Some(Ok(Box::new(io::stdin()))),
         _ if file.starts_with("/dev/fd/") => Some(fs::File::open(file).map(|file| Box::new(file) as Box<dyn Read>)),
         _ => None,
     }

@@ -84,7 +84,7 @@ pub fn main(registry: Registry) -> ExitCode {
             return exit::ERROR.into();
         }
     };
-    let output = Output::new(arguments.json);
+    let output = Output::new(arguments.json, arguments.verbose);
     // A server handles signals itself. It logs its warnings by default: no user waits for its output. Other commands
     // report on their own.
     let is_server = matches!(arguments.command, Command::Serve(_));

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline::core::{Error, NextStep};
+use trunkline::core::NextStep;
 
 /// Words one step.
 pub(crate) fn word(step: &NextStep) -> String {
@@ -35,14 +35,25 @@ pub(crate) fn word(step: &NextStep) -> String {
         NextStep::ForceRemove { connection } => {
             format!("`trunkline connection remove {} --force` removes it anyway", argument(connection))
         }
-        NextStep::BindConnection { flow, binding, connector } => {
-            let one = connector.as_ref().map_or_else(String::new, |connector| format!(" to {connector}"));
+        NextStep::AddConnection { connector: None } => "`trunkline connection add FILE` adds one".to_owned(),
+        NextStep::AddConnection { connector: Some(connector) } => format!(
+            "there is no connection to {connector} yet: `trunkline connection add FILE` adds one, `trunkline schema \
+             connection {}` shows its settings",
+            argument(connector)
+        ),
+        NextStep::BindConnection { flow, binding, connector, connections } => {
+            let to = connector.as_ref().map_or_else(String::new, |connector| format!(" to {connector}"));
+            let of = if connections.is_empty() { String::new() } else { format!(": {}", connections.join(", ")) };
+            let name = match &connections[..] {
+                [only] => argument(only),
+                _ => Cow::Borrowed("NAME"),
+            };
+            let binding = argument(binding);
             match flow {
                 Some(_) => format!(
-                    "`trunkline flow add FILE --replace --connection {}=NAME` binds a connection{one}",
-                    argument(binding)
+                    "`trunkline flow add FILE --replace --connection {binding}={name}` binds one of the connections{to}{of}"
                 ),
-                None => format!("name a connection{one} with `--connection {}=NAME`", argument(binding)),
+                None => format!("name one of the connections{to} with `--connection {binding}={name}`{of}"),
             }
         }
         NextStep::SaveFlow => "`trunkline flow add FILE` saves one".to_owned(),
@@ -104,11 +115,6 @@ fn reword(found: &mut Value) {
     }
 }
 
-/// Returns everything that is known about an error as text on several lines.
-pub(crate) fn describe(error: &Error) -> String {
-    error.describe(word)
-}
-
 /// Returns a text as one argument of a shell.
 pub(crate) fn argument(text: &str) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c);
@@ -126,7 +132,7 @@ fn optional<'a>(text: &'a Option<String>, placeholder: &'a str) -> Cow<'a, str> 
 mod tests {
     use clap::CommandFactory;
     use serde_json::json;
-    use trunkline::core::ErrorKind;
+    use trunkline::core::{Error, ErrorKind};
 
     use super::*;
     use crate::args::Arguments;

@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use comfy_table::{ContentArrangement, Table, presets::NOTHING};
+use comfy_table::{ColumnConstraint, ContentArrangement, Table, Width, presets::NOTHING};
 use serde::Serialize;
 use trunkline::{
     core::{Diagnostic, Error, ForeignText, Result, Severity, Timestamp},
@@ -15,7 +15,7 @@ use trunkline::{
 };
 
 use crate::{
-    next_step::{describe, word, worded},
+    next_step::{word, worded},
     redacting_stderr, stdout,
 };
 
@@ -56,11 +56,12 @@ struct Failure<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     json: bool,
+    verbose: bool,
 }
 
 impl Output {
-    pub(crate) fn new(json: bool) -> Self {
-        Output { json }
+    pub(crate) fn new(json: bool, verbose: bool) -> Self {
+        Output { json, verbose }
     }
 
     /// Returns whether results are printed as JSON.
@@ -159,7 +160,19 @@ impl Output {
 
     /// Prints an error with its advice.
     pub(crate) fn error(self, error: &Error) {
-        self.note(&worded(&Failure { error }), || format!("error: {}", describe(error)));
+        self.note(&worded(&Failure { error }), || format!("error: {}", self.describe(error)));
+    }
+
+    /// Formats an error with its facts, its cause and its advice, on several lines. `-v` shows the causes of its cause.
+    pub(crate) fn describe(self, error: &Error) -> String {
+        let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        match (causes.next(), causes.count()) {
+            (Some(first), more @ 1..) if !self.verbose => {
+                let first = format!("{first} ({more} more: -v shows the causes of this)");
+                error.clone().source(first).describe(word)
+            }
+            _ => error.describe(word),
+        }
     }
 
     /// Formats diagnostics, one below the other.
@@ -176,15 +189,56 @@ impl Output {
     }
 }
 
-/// Formats a table with a heading and without rules.
+/// The width of a table that is not printed on a terminal, unless the variable COLUMNS says another one.
+const WIDTH: u16 = 100;
+/// Columns up to this width are wrapped only if there is no other way.
+const NARROW: usize = 16;
+/// Words up to this length are never divided: that of a date.
+const SHORT: usize = 10;
+/// The columns with ids and names that users copy. They are never divided, however long they are.
+const IDS: [&str; 5] = ["Run", "Version", "Action", "In JSON", "Needed by runs"];
+
+/// Formats a table with a heading and without rules, as wide as the terminal at most. Long cells are wrapped.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    let width = Table::new().width().or_else(columns).filter(|width| *width > 0);
+    table_of(width.unwrap_or(WIDTH), heading, rows)
+}
+
+/// Formats a table of what was saved or has happened, or returns `none` if there is nothing.
+pub(crate) fn list(none: &str, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_some() { table(heading, rows) } else { none.to_owned() }
+}
+
+fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(heading);
-    if !std::io::stdout().is_terminal() {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_header(heading);
+    let longest = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+    let mut words: Vec<_> = heading.iter().map(|cell| longest(cell)).collect();
     for row in rows {
+        words.iter_mut().zip(&row).for_each(|(word, cell)| *word = longest(cell).max(*word));
         table.add_row(row.iter().map(|cell| ForeignText(cell).to_string()));
+    }
+    let content: Vec<_> = table.column_max_content_widths().into_iter().map(usize::from).collect();
+    let least = |column: usize| match words[column] {
+        word if word <= SHORT || IDS.contains(&heading[column]) => word.min(content[column]),
+        _ => SHORT - 1,
+    };
+    let narrow = |column: usize| if content[column] <= NARROW { content[column] } else { least(column) };
+    let mut widths: Vec<_> = (0..content.len()).map(narrow).collect();
+    // Each column has a blank on both sides.
+    while widths.iter().sum::<usize>() + 2 * widths.len() > usize::from(width) {
+        let wrapped = (0..widths.len()).filter(|column| widths[*column] > least(*column));
+        // The first column has the names of the rows: it is wrapped last.
+        let Some(widest) = wrapped.max_by_key(|column| (*column > 0, widths[*column])) else { break };
+        widths[widest] = least(widest);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_constraint(match u16::try_from(widths[index] + 2) {
+            Ok(least) if widths[index] < content[index] => ColumnConstraint::LowerBoundary(Width::Fixed(least)),
+            _ => ColumnConstraint::ContentWidth,
+        });
     }
     table.trim_fmt()
 }
@@ -192,4 +246,44 @@ pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>
 /// Formats a time as date and time of day (UTC).
 pub(crate) fn time(time: Timestamp) -> String {
     jiff::Timestamp::from(time).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use trunkline::core::ErrorKind;
+    use unicode_width::UnicodeWidthStr;
+
+    use super::*;
+
+    #[test]
+    fn a_table_is_as_wide_as_allowed_and_never_divides_an_id() {
+        let (id, long) = ("1m8pwxgf9gm8xxd", "a-name-that-goes-on-and-on".repeat(4));
+        // Where the widths of narrow columns do not fit, the widest are wrapped, and ids are not.
+        let row = || vec![["fifteen-letters"; 6].map(str::to_owned).to_vec()];
+        let table = table_of(80, &["Run", "A", "B", "C", "D", "Needed by runs"], row());
+        assert!(table.lines().all(|line| line.width() <= 80), "{table}");
+        assert_eq!(table.matches("fifteen-letters").count(), 2, "{table}");
+        for (width, text) in [(80, &long), (100, &long), (80, &"資料".repeat(60)), (72, &"x y ".repeat(60))] {
+            let row = [id, text, "succeeded", "2026-11-30 18:54:14", text].map(str::to_owned).to_vec();
+            let table = table_of(width, &["Run", "Flow", "Status", "Started (UTC)", "Items"], [row]);
+            let widest = table.lines().map(UnicodeWidthStr::width).max().unwrap();
+            assert!(widest <= usize::from(width) && widest + 8 > usize::from(width), "{widest}:\n{table}");
+            assert!(table.contains(id) && table.contains("2026-11-30"), "{table}");
+        }
+        let row = || [["a".to_owned(), long.clone()].to_vec()];
+        assert!(table_of(200, &["Name", "What"], row()).contains(&long), "nothing is wrapped where there is room");
+        assert_eq!(table_of(80, &["Name", "What"], []).trim_end(), " Name  What");
+    }
+
+    #[test]
+    fn causes_beyond_the_first_are_shown_on_request() {
+        let cause = |text: &str| Error::new(ErrorKind::Unavailable, text);
+        let error = cause("not sent").source(cause("no connection").source(cause("refused").source(cause("errno"))));
+        let (short, long) = (Output::new(false, false).describe(&error), Output::new(false, true).describe(&error));
+        assert!(short.contains("because: no connection (2 more: -v shows the causes of this)"), "{short}");
+        assert!(!short.contains("refused"), "{short}");
+        assert!(long.contains("because: refused\n  because: errno") && !long.contains("-v"), "{long}");
+        let one = cause("not sent").source(cause("no connection"));
+        assert_eq!(Output::new(false, false).describe(&one), Output::new(false, true).describe(&one));
+    }
 }

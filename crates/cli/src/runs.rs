@@ -24,8 +24,8 @@ use crate::{
     args::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand},
     input::json as json_argument,
     inspect, items,
-    next_step::{describe, worded},
-    output::{Output, exit, exit_code, table, time},
+    next_step::worded,
+    output::{Output, exit, exit_code, list, time},
     progress_display,
     run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
@@ -94,7 +94,7 @@ pub(crate) async fn runs(
 ) -> Result<ExitCode> {
     let owner = &Caller::owner();
     match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => list(runtime, output).await,
+        RunsCommand::List => list_all(runtime, output).await,
         RunsCommand::Show(RunArgument { id }) => show(runtime, id, output).await,
         RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
         RunsCommand::Timeline(RunArgument { id }) => inspect::timeline(runtime, id, output).await,
@@ -134,17 +134,17 @@ pub(crate) async fn runs(
     }
 }
 
-async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
+async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
         let rows = all.iter().map(|run| {
-            let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
-            let started = time(run.started_at);
-            let (id, flow) = (run.id.to_string(), run.flow.clone());
-            let counts = ["done", "skipped", "failed", "unknown"].map(count);
-            [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
+            let count = |status: &str| Some(format!("{} {status}", run.items.get(status).filter(|count| **count > 0)?));
+            let items: Vec<_> = ["done", "skipped", "failed", "unknown"].iter().filter_map(|one| count(one)).collect();
+            let status = run.status.as_str().to_owned();
+            vec![run.id.to_string(), run.flow.clone(), status, time(run.started_at), items.join(", ")]
         });
-        table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
+        let none = "There are no runs. `trunkline run NAME|FILE` starts one.";
+        list(none, &["Run", "Flow", "Status", "Started (UTC)", "Items"], rows)
     });
     Ok(exit::DONE.into())
 }
@@ -152,7 +152,7 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
 async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {
     let view = runtime.execute::<GetRun>(&Caller::owner(), RunName { run }).await?;
     output.show(&worded(&view), || {
-        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", describe(error)));
+        let error = view.run.error.as_ref().map(|error| format!("\nerror: {}", output.describe(error)));
         summary(&view) + &error.unwrap_or_default()
     });
     Ok(exit::DONE.into())

@@ -8,7 +8,7 @@ use trunkline::{
     operations::{FlowFile, FlowText},
 };
 
-use crate::input::read;
+use crate::input::{named, read};
 
 /// The number of called flows that are read, one more than a flow may call.
 const MOST_CALLED: usize = 100;
@@ -48,7 +48,7 @@ pub(crate) fn read_flow(file: &str) -> Result<FlowFile> {
 ///
 /// As [`read_flow`].
 pub(crate) fn read_text(file: &str) -> Result<FlowText> {
-    Ok(FlowText { file: file.to_owned(), document: read(file)?.into() })
+    Ok(FlowText { file: named(file).to_owned(), document: read(file)?.into() })
 }
 
 /// Returns the name of the flow in a text, if the text can be read.

@@ -250,6 +250,10 @@ fn unknown_members(unexpected: &[String], schema: &Value, pointer: &str, found: 
 
 /// Adds a validation error as a finding in plain words. Values are never quoted, because one of them may be a secret.
 fn describe(error: &ValidationError<'_>, schema: &Value, document: &Value, found: &mut Vec<Diagnostic>) {
+    if let Some(branch) = meant(error) {
+        branch.iter().for_each(|one| describe(one, schema, document, found));
+        return;
+    }
     let pointer = error.instance_path().to_string();
     let name = name_of(&pointer);
     let message = match error.kind() {
@@ -291,6 +295,10 @@ fn describe(error: &ValidationError<'_>, schema: &Value, document: &Value, found
             Some(example) => format!("{name} must be written like {example}"),
             None => format!("{name} does not match the regular expression {pattern}"),
         },
+        Kind::PropertyNames { error } => match error.kind() {
+            Kind::Pattern { pattern } => format!("a member of {name} has a name that does not match {pattern}"),
+            _ => format!("a member of {name} has a name that is not allowed"),
+        },
         Kind::MinLength { limit } if *limit == 1 => format!("{name} is empty"),
         Kind::MinLength { limit } => format!("{name} must have at least {limit} characters"),
         Kind::MaxLength { limit } => format!("{name} must have at most {limit} characters"),
@@ -317,6 +325,17 @@ fn describe(error: &ValidationError<'_>, schema: &Value, document: &Value, found
         _ => format!("{name}: {}", error.masked()),
     };
     found.push(advise(Diagnostic::error(pointer, message), schema));
+}
+
+/// Returns the faults in the branch of a choice that an object is meant for: the only one that allows objects.
+fn meant<'a>(error: &'a ValidationError<'_>) -> Option<&'a [ValidationError<'static>]> {
+    let (Kind::AnyOf { context } | Kind::OneOfNotValid { context }) = error.kind() else { return None };
+    let refuses = |one: &ValidationError<'_>| {
+        one.instance_path() == error.instance_path() && matches!(one.kind(), Kind::Type { .. })
+    };
+    let mut allowing = context.iter().filter(|branch| !branch.iter().any(refuses));
+    let only = allowing.next().filter(|_| allowing.next().is_none())?;
+    error.instance().is_object().then_some(only)
 }
 
 /// Formats in words, each with an example.

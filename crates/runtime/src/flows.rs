@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
+use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret, pointer_part};
 use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
 use trunkline_flow::{Flow, GrantedScopes, Trigger};
 use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
@@ -50,31 +50,45 @@ impl Runtime {
     /// declares has no binding, unless it is saved as inactive. `conflict` if a flow of this name exists and `replace` is
     /// not set, or if another caller changed the flow that is replaced while this one was checked.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
-        let flow = &self.link(flow).await?;
+        let plan = self.plan_to_save(flow, &options).await?;
+        Diagnostic::accept(&format!("flow {}", flow.name()), &plan.found)?;
+        self.save_planned(plan, options).await
+    }
+
+    /// Links and checks a flow that is to be saved, also one that could be read only in part.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the store cannot be read. What is wrong with the flow is not an error but a diagnostic.
+    pub(crate) async fn plan_to_save(&self, flow: &Flow, options: &SaveOptions) -> Result<SavePlan> {
         let previous = self.previous(flow).await?;
-        if let Some(wrong) = options.bindings.keys().find(|binding| !flow.connections().contains_key(*binding)) {
-            return Err(Error::new(ErrorKind::Config, format!("flow {} declares no connection {wrong}", flow.name())));
-        }
-        let connections = bindings_to_save(flow, previous.as_ref(), options.bindings);
-        self.accept(flow, &connections).await?;
+        let (flow, mut found) = self.link_readable(flow).await?;
+        let connections = bindings_to_save(&flow, previous.as_ref(), options.bindings.clone());
+        found.extend(self.check_flow(&flow, &connections).await?);
         let active = match options.active {
             Some(active) => active,
-            None => self.stays_active(flow, previous.as_ref(), &connections).await?,
+            None => self.stays_active(&flow, previous.as_ref(), &connections).await?,
         };
         if options.active != Some(false) {
-            self.check_bindings(flow, &connections).await?;
+            let faults = self.binding_faults(&flow, &connections, true, None).await?;
+            found.extend(faults.into_iter().map(|one| one.next(NextStep::SaveFlowInactive)));
         }
-        if active {
-            check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
-        }
+        let has_secret = previous.as_ref().is_some_and(|one| one.has_secret);
+        found.extend(secret_fault(&flow, has_secret).filter(|_| active));
+        Ok(SavePlan { flow, previous, connections, active, found })
+    }
+
+    /// Saves a flow whose plan has no errors.
+    pub(crate) async fn save_planned(&self, plan: SavePlan, options: SaveOptions) -> Result<SavedFlow> {
+        let SavePlan { flow, previous, connections, active, .. } = plan;
         let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
         let replaced = previous.as_ref().filter(|_| options.replace);
         let restart = match replaced {
-            Some(previous) => self.watches_another(previous, flow, &connections).await?,
+            Some(previous) => self.watches_another(previous, &flow, &connections).await?,
             None => false,
         };
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
-        let called = called_versions(flow);
+        let called = called_versions(&flow);
         let new = FlowToSave { name, version, document, connections, input, active, restart, called };
         self.flows().save_flow(new, replaced).await?;
         self.flows().saved_flow(flow.name()).await
@@ -142,9 +156,13 @@ impl Runtime {
     ///
     /// `config` with a diagnostic for each called flow that is not saved, or that calls itself in a circle.
     pub async fn link(&self, flow: &Flow) -> Result<Flow> {
-        if flow.calls().next().is_none() {
-            return Ok(flow.clone());
-        }
+        let (linked, found) = self.link_readable(flow).await?;
+        Diagnostic::accept(&format!("flow {}", flow.name()), &found)?;
+        Ok(linked)
+    }
+
+    /// Links a flow with those of the flows it calls that are saved. Returns it with a finding for each of the others.
+    async fn link_readable(&self, flow: &Flow) -> Result<(Flow, Vec<Diagnostic>)> {
         let names = |flow: &Flow| flow.calls().map(str::to_owned).collect::<Vec<_>>();
         let (mut saved, mut wanted) = (BTreeMap::new(), names(flow));
         while let Some(name) = wanted.pop() {
@@ -161,11 +179,12 @@ impl Runtime {
                 Err(_) => {}
             }
         }
-        flow.link(&|name| saved.get(name).cloned()).map_err(|found| {
-            let what = format!("flow {}", flow.name());
-            let error = Diagnostic::into_error(&what, &found).unwrap_or_else(|| Error::new(ErrorKind::Config, what));
-            error.advise(["a saved flow calls saved flows".into(), NextStep::SaveFlow, NextStep::ListFlows])
-        })
+        let (linked, found) = flow.link_readable(&|name| saved.get(name).cloned());
+        let advised = |one: Diagnostic| match one.next.is_empty() {
+            true => one.hint("a saved flow calls saved flows").next(NextStep::SaveFlow).next(NextStep::ListFlows),
+            false => one,
+        };
+        Ok((linked, found.into_iter().map(advised).collect()))
     }
 
     /// Returns a flow that is linked with the flows that it calls: as it is, or linked with saved flows.
@@ -217,10 +236,11 @@ impl Runtime {
             return self.flows().deactivate_flow(name).await;
         }
         let (saved, flow) = self.saved_flow(name).await?;
-        let flow = self.link(&flow).await?;
-        self.accept(&flow, &saved.connections).await?;
-        self.check_bindings(&flow, &saved.connections).await?;
-        check_secret(&flow, saved.has_secret)?;
+        let (flow, mut found) = self.link_readable(&flow).await?;
+        found.extend(self.check_flow(&flow, &saved.connections).await?);
+        found.extend(self.binding_faults(&flow, &saved.connections, true, Some(name)).await?);
+        found.extend(secret_fault(&flow, saved.has_secret));
+        Diagnostic::accept(&format!("flow {name}"), &found)?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
         self.flows().activate_flow(&saved, &called_versions(&flow), restart).await
@@ -344,34 +364,66 @@ impl Runtime {
         Diagnostic::accept(&format!("flow {}", flow.name()), &self.check_flow(flow, bindings).await?)
     }
 
-    /// Fails unless every declared connection is bound to an existing connection of its connector. Nothing is sent.
-    async fn check_bindings(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
+    /// Returns an error for each declared connection that is bound to one that does not exist or does not fit, and if all
+    /// are `required`, for each that is not bound. `saved` is the name of a flow that has to be saved again to bind one.
+    pub(crate) async fn binding_faults(
+        &self,
+        flow: &Flow,
+        bindings: &BTreeMap<String, String>,
+        required: bool,
+        saved: Option<&str>,
+    ) -> Result<Vec<Diagnostic>> {
         let known = self.connections().connections().await?;
-        for (binding, connector) in flow.connections() {
-            let found = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
-            let message = match found {
+        // Other findings report a connector that does not exist, and a binding with a misspelt name.
+        let is_misspelt = bindings.keys().any(|binding| !flow.connections().contains_key(binding));
+        let declared = flow.connections().iter().filter(|(_, connector)| self.registry().connector(connector).is_ok());
+        let mut found = Vec::new();
+        for (binding, connector) in declared {
+            let bound = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
+            let message = match bound {
                 Some((_, Some(one))) if fits(one, connector) => continue,
                 Some((name, Some(one))) => {
                     format!("{name} is a connection to {}, but {binding} needs one to {connector}", one.connector)
                 }
-                Some((name, None)) => {
-                    format!("{binding} is bound to {name}, but there is no such connection")
-                }
+                Some((name, None)) => format!("{binding} is bound to {name}, but there is no such connection"),
+                None if !required || is_misspelt => continue,
                 None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
             };
-            let message = format!("flow {} cannot be used: {message}", flow.name());
-            return Err(Error::new(ErrorKind::Config, message).advise([
-                NextStep::BindConnection {
-                    flow: Some(flow.name().to_owned()),
+            let step = match fitting(&known, connector) {
+                names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.clone()) },
+                connections => NextStep::BindConnection {
+                    flow: saved.map(str::to_owned),
                     binding: binding.clone(),
                     connector: Some(connector.clone()),
+                    connections,
                 },
-                NextStep::ListConnections,
-                NextStep::SaveFlowInactive,
-            ]));
+            };
+            found.push(Diagnostic::error(format!("/connections/{}", pointer_part(binding)), message).next(step));
         }
-        Ok(())
+        Ok(found)
     }
+
+    /// Returns which connections there are for an action of this connector.
+    pub(crate) async fn connection_choice(&self, connector: &str) -> Result<NextStep> {
+        Ok(match fitting(&self.connections().connections().await?, connector) {
+            names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.to_owned()) },
+            names => format!("name one of the connections to {connector}: {}", names.join(", ")).into(),
+        })
+    }
+}
+
+/// A flow that is to be saved, as it is linked, with everything that is wrong with it.
+pub(crate) struct SavePlan {
+    pub(crate) flow: Flow,
+    previous: Option<SavedFlow>,
+    pub(crate) connections: BTreeMap<String, String>,
+    active: bool,
+    pub(crate) found: Vec<Diagnostic>,
+}
+
+/// Returns the names of connections to a connector, at most ten.
+fn fitting(known: &[ConnectionSummary], connector: &str) -> Vec<String> {
+    known.iter().filter(|one| fits(one, connector)).map(|one| one.name.clone()).take(10).collect()
 }
 
 /// Returns why a flow that replaces an active one has to be activated again: what starts it, or what it reaches, is not
@@ -415,21 +467,16 @@ fn bindings_to_save(
     bindings
 }
 
-/// Fails if a webhook requires signatures and has no secret to check them with.
-fn check_secret(flow: &Flow, has_secret: bool) -> Result<()> {
-    match flow.trigger() {
-        Some(Trigger::Webhook(webhook)) if webhook.signature.is_some() && !has_secret => {
-            let name = flow.name();
-            let message =
-                format!("flow {name} cannot be active: its webhook requires signatures, and no secret is saved for it");
-            Err(Error::new(ErrorKind::Config, message).advise([
-                NextStep::SaveFlowInactive,
-                NextStep::SetWebhookSecret { flow: name.to_owned() },
-                NextStep::ActivateFlow { flow: name.to_owned() },
-            ]))
-        }
-        _ => Ok(()),
+/// Returns the error of a webhook that requires signatures and has no secret to check them with.
+fn secret_fault(flow: &Flow, has_secret: bool) -> Option<Diagnostic> {
+    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return None };
+    if webhook.signature.is_none() || has_secret {
+        return None;
     }
+    let message = "the flow cannot be active: its webhook requires signatures, and no secret is saved for it";
+    let name = flow.name().to_owned();
+    let found = Diagnostic::error("/trigger/webhook/signature", message).next(NextStep::SaveFlowInactive);
+    Some(found.next(NextStep::SetWebhookSecret { flow: name.clone() }).next(NextStep::ActivateFlow { flow: name }))
 }
 
 /// Returns the scopes that the login server granted, if it did so after the settings were last saved.

@@ -50,6 +50,7 @@ fn request(step: &NextStep) -> Option<String> {
         | NextStep::ShowConnectionSchema { .. }
         | NextStep::CheckConnection { connection: None }
         | NextStep::ForceRemove { .. }
+        | NextStep::AddConnection { .. }
         | NextStep::BindConnection { .. }
         | NextStep::SaveFlow
         | NextStep::SaveFlowInactive

@@ -81,6 +81,7 @@ pub(crate) fn unknown_connection(name: &str) -> Error {
         flow: None,
         binding: name.to_owned(),
         connector: None,
+        connections: Vec::new(),
     })
 }
 

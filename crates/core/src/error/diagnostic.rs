@@ -161,6 +161,8 @@ impl Diagnostic {
         let first = errors.first()?;
         let kind = if errors.iter().all(|one| one.limit) { ErrorKind::Limit } else { ErrorKind::Config };
         let error = match errors.len() {
+            // Its place names the file.
+            1 if first.place.is_some() => Error::new(kind, first.to_string()).advise(first.next.clone()),
             1 => Error::new(kind, format!("{what}: {first}")).advise(first.next.clone()),
             many => {
                 let hint = |one: &Diagnostic| one.advice().map_or_else(String::new, |hint| format!(" -- {hint}"));

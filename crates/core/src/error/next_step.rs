@@ -68,6 +68,11 @@ pub enum NextStep {
         /// The name of the connection.
         connection: String,
     },
+    /// Add a connection where there is none.
+    AddConnection {
+        /// The name of the connector that it has to be to.
+        connector: Option<String>,
+    },
     /// Bind a connection to a name that the flow declares.
     BindConnection {
         /// The name of the saved flow; none for a run that is started with connections of its own.
@@ -76,6 +81,9 @@ pub enum NextStep {
         binding: String,
         /// The connector that the connection must belong to.
         connector: Option<String>,
+        /// Connections that fit, as far as they are known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        connections: Vec<String>,
     },
     /// Save a flow.
     SaveFlow,
@@ -145,6 +153,10 @@ impl NextStep {
         use NextStep::*;
         let some = |text: &str| Some(text.to_owned());
         let (run, flow) = (|| "7d4f9a".to_owned(), || "nightly".to_owned());
+        let bind = |flow, connector, connections: &[&str]| {
+            let connections = connections.iter().map(|one| (*one).to_owned()).collect();
+            BindConnection { flow, binding: "source".to_owned(), connector, connections }
+        };
         vec![
             Text { text: "lower the rate".to_owned() },
             ListConnections,
@@ -161,10 +173,12 @@ impl NextStep {
             CheckConnection { connection: some("dam") },
             SignIn { connection: "dam".to_owned() },
             ForceRemove { connection: "dam".to_owned() },
-            BindConnection { flow: None, binding: "source".to_owned(), connector: None },
-            BindConnection { flow: None, binding: "source".to_owned(), connector: some("mediavalet") },
-            BindConnection { flow: Some(flow()), binding: "source".to_owned(), connector: None },
-            BindConnection { flow: Some(flow()), binding: "source".to_owned(), connector: some("mediavalet") },
+            AddConnection { connector: None },
+            AddConnection { connector: some("mediavalet") },
+            bind(None, None, &[]),
+            bind(None, some("mediavalet"), &["dam", "archive"]),
+            bind(Some(flow()), None, &[]),
+            bind(Some(flow()), some("mediavalet"), &["dam"]),
             SaveFlow,
             SaveFlowInactive,
             ActivateFlow { flow: flow() },
@@ -222,8 +236,17 @@ impl fmt::Display for NextStep {
             CheckConnection { connection: None } => f.write_str("check the connection"),
             SignIn { connection } => write!(f, "sign in to {connection} in the browser"),
             ForceRemove { connection } => write!(f, "force the removal of {connection} although it is in use"),
-            BindConnection { flow, binding, connector } => {
+            AddConnection { connector: Some(connector) } => {
+                write!(f, "add a connection to {connector}: there is none yet")
+            }
+            AddConnection { connector: None } => f.write_str("add a connection: there is none yet"),
+            BindConnection { flow, binding, connector, connections } => {
                 match connector {
+                    Some(connector) if !connections.is_empty() => write!(
+                        f,
+                        "bind one of the connections to {connector} to {binding}: {}",
+                        connections.join(", ")
+                    )?,
                     Some(connector) => write!(f, "bind a connection to {connector} to {binding}")?,
                     None => write!(f, "bind a connection to {binding}")?,
                 }

@@ -82,6 +82,16 @@ impl<'de> Deserialize<'de> for Error {
         let recorded = |(key, value): &Fact| ErrorDetail::of_recorded_fact(kind, key, value);
         let details = details.unwrap_or_else(|| context.iter().filter_map(recorded).collect());
         let next = advice.into_steps();
-        Ok(Error(Box::new(Parts { kind, message, next, retry, context, details, findings, source: None, has_lines: false })))
+        Ok(Error(Box::new(Parts {
+            kind,
+            message,
+            next,
+            retry,
+            context,
+            details,
+            findings,
+            source: None,
+            has_lines: false,
+        })))
     }
 }

@@ -74,6 +74,9 @@ fn a_value_that_does_not_fit_is_described_in_words_with_an_example() {
         "name": { "type": "string", "minLength": 2, "maxLength": 4 },
         "size": { "type": "number", "exclusiveMinimum": 0, "multipleOf": 0.5 },
         "more": { "type": "object", "minProperties": 1 },
+        "lists": { "type": "object", "propertyNames": { "pattern": "^[a-z]+$" } },
+        "each": { "anyOf": [{ "type": ["string", "array"] }, { "type": "object", "required": ["action"],
+            "properties": { "action": { "type": "string", "format": "uuid" } } }] },
     } }));
     for (document, message) in [
         (json!({ "id": "12" }), "id is not a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6"),
@@ -89,6 +92,10 @@ fn a_value_that_does_not_fit_is_described_in_words_with_an_example() {
         (json!({ "size": 0 }), "size must be greater than 0"),
         (json!({ "size": 0.7 }), "size must be a multiple of 0.5"),
         (json!({ "more": {} }), "more must have at least 1 member"),
+        (json!({ "lists": { "A": 1 } }), "a member of lists has a name that does not match ^[a-z]+$"),
+        (json!({ "each": {} }), "action is missing"),
+        (json!({ "each": { "action": "x" } }), "action is not a UUID, such as 3fa85f64-5717-4562-b3fc-2c963f66afa6"),
+        (json!({ "each": 7 }), "each must be a string, an array or an object"),
         (json!([]), "the document must be an object"),
     ] {
         let found = schema.check(&document);

@@ -327,6 +327,7 @@ pub(super) fn check_bindings(flow: &Flow, bindings: &BTreeMap<String, Connected>
                 flow: None,
                 binding: binding.clone(),
                 connector: Some(connector.clone()),
+                connections: Vec::new(),
             }));
         };
         let found = &connected.connector().spec().name;

@@ -1,10 +1,6 @@
 //! The flows that a flow calls. Each is checked once, however many steps call it.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
 use trunkline_core::{Diagnostic, Registry};
@@ -48,7 +44,7 @@ impl<'a> CalledFlows<'a> {
             return known.clone();
         }
         let mut checker = Checker::new(flow, self);
-        let output = checker.flow(&BTreeSet::new());
+        let output = checker.flow();
         // The output is null if one of its steps ends the run as skipped.
         let output = Arc::new(json!({ "anyOf": [output, { "type": "null" }] }));
         let checked = CheckedFlow { output, found: checker.found };

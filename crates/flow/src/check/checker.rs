@@ -116,8 +116,8 @@ impl<'a> Checker<'a> {
     }
 
     /// Checks the whole flow, and returns the shape of its output.
-    pub(super) fn flow(&mut self, invalid_steps: &BTreeSet<String>) -> Value {
-        let flow = self.flow;
+    pub(super) fn flow(&mut self) -> Value {
+        let (flow, unread) = (self.flow, &self.flow.inner.unread);
         for (binding, connector) in flow.connections() {
             if let Err(error) = self.registry.connector(connector) {
                 let one = Diagnostic::from(&error);
@@ -125,18 +125,19 @@ impl<'a> Checker<'a> {
             }
         }
         self.report(flow.input().into_iter().flat_map(Schema::default_faults).map(under("/input")));
-        let input = self.run_input();
+        let known = self.run_input();
+        let input = if unread.input { Value::Bool(true) } else { known };
         self.required(&input);
         let unknown = Arc::new(Value::Bool(true));
         let any_output = |id: &String| (id.clone(), StepOutput { shape: unknown.clone(), certain: true });
-        let steps = invalid_steps.iter().map(any_output).collect();
+        let steps = unread.steps.iter().map(any_output).collect();
         let names = Names { steps, ..Names::new(Cow::Owned(input), flow.tables()) };
         let mut at_end = names.inside();
         self.steps(flow.steps(), &mut at_end);
         self.steps(flow.on_failure(), &mut Names { error: true, ..names.inside() });
         let output = flow.output().map(|output| self.output(output, &at_end));
         // A called flow may use a binding, and so may a step that could not be read.
-        let all_uses_known = invalid_steps.is_empty() && flow.calls().next().is_none();
+        let all_uses_known = !unread.any && flow.calls().next().is_none();
         for binding in flow.connections().keys().filter(|_| all_uses_known) {
             if !self.used.contains(binding.as_str()) {
                 let pointer = format!("/connections/{}", pointer_part(binding));
@@ -326,7 +327,8 @@ impl<'a> Checker<'a> {
     /// Checks a call of an action, and returns the shapes of its output.
     fn call(&mut self, call: &'a BoundAction, pointer: &str, names: &Names<'_>) -> ActionShapes {
         self.used.insert(&call.binding);
-        let found = self.connector(call).map(|connector| connector.action_spec(&call.action));
+        let connector = self.connector(call).filter(|_| !call.action.is_empty());
+        let found = connector.map(|connector| connector.action_spec(&call.action));
         if let Some(Err(error)) = &found {
             let one = Diagnostic::from(error);
             self.report([Diagnostic { pointer: format!("{pointer}/action"), ..one }]);

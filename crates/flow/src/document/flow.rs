@@ -4,7 +4,11 @@
 //! column. Two later stages need more than the document: [`Flow::check`] compares it with the registered connectors,
 //! and [`Flow::link`] adds the flows that it calls, so that a run is pinned to the versions of all of them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use trunkline_core::{Diagnostic, Schema};
@@ -34,13 +38,13 @@ use crate::{
 /// ```
 #[derive(Clone, Debug)]
 pub struct Flow {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     /// The flows that this one calls, directly or through others, by their names.
     pub(super) linked: Arc<BTreeMap<String, Flow>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(crate) struct Inner {
     name: String,
     version: String,
     document: Value,
@@ -55,6 +59,18 @@ pub(super) struct Inner {
     on_failure: Arc<[Step]>,
     durability: Flushing,
     log: Logging,
+    pub(crate) unread: Unread,
+}
+
+/// What could not be read of a flow. Such a flow is only checked, for faults in its other parts.
+#[derive(Debug, Default)]
+pub(crate) struct Unread {
+    /// Whether some member or step could not be read.
+    pub(crate) any: bool,
+    /// Whether the members of a run's input are not known.
+    pub(crate) input: bool,
+    /// The ids of the steps whose outputs are not known.
+    pub(crate) steps: BTreeSet<String>,
 }
 
 impl Flow {
@@ -71,8 +87,23 @@ impl Flow {
     /// Every fault of the document, with file, line and column. Connectors and called flows are not looked at here: see
     /// [`Flow::check`] and [`Flow::link`].
     pub fn parse(file: &str, text: &str) -> Result<Flow, Vec<Diagnostic>> {
-        let document = syntax::read(file, text).map_err(|found| vec![found])?;
-        Flow::from_value(document).map_err(|found| Flow::locate(file, text, found))
+        let (flow, found) = Flow::read_text(file, text);
+        flow.filter(|_| found.is_empty()).ok_or(found)
+    }
+
+    /// Reads as much of a flow as possible, and returns it with every fault of the document. A flow whose document has
+    /// faults must not be run: it is there to be linked and checked, for the faults that only this shows.
+    pub fn read_text(file: &str, text: &str) -> (Option<Flow>, Vec<Diagnostic>) {
+        match syntax::read(file, text).map(Flow::read_value) {
+            Ok((flow, found)) => (flow, Flow::locate(file, text, found)),
+            Err(found) => (None, vec![found]),
+        }
+    }
+
+    /// Like [`Flow::read_text`], for a document without a text.
+    pub fn read_value(document: Value) -> (Option<Flow>, Vec<Diagnostic>) {
+        let mut reader = Reader::default();
+        (Flow::read(document, &mut reader), Diagnostic::bounded(reader.found))
     }
 
     /// Adds file, line and column to findings about the document in `text`.
@@ -87,16 +118,17 @@ impl Flow {
     /// Every fault of the document, with its JSON pointer. Connectors and called flows are not looked at here: see
     /// [`Flow::check`] and [`Flow::link`].
     pub fn from_value(document: Value) -> Result<Flow, Vec<Diagnostic>> {
-        let mut reader = Reader::default();
-        match Flow::read(document, &mut reader) {
-            Some(flow) if reader.found.is_empty() => Ok(flow),
-            _ => Err(Diagnostic::bounded(reader.found)),
-        }
+        let (flow, found) = Flow::read_value(document);
+        flow.filter(|_| found.is_empty()).ok_or(found)
     }
 
-    pub(crate) fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
+    fn read(document: Value, reader: &mut Reader) -> Option<Flow> {
         let flow: FlowDocument = reader.read(&FLOW, &document, "")?;
-        reader.bindings = Some(flow.connections.keys().cloned().collect());
+        // A binding whose connector cannot be read is known all the same.
+        reader.bindings = match document.get("connections") {
+            None => Some(BTreeSet::new()),
+            Some(bindings) => bindings.as_object().map(|bindings| bindings.keys().cloned().collect()),
+        };
         let trigger = flow.trigger.and_then(|trigger| Trigger::read(trigger, flow.output.as_ref(), reader));
         let (steps, on_failure) = reader.with_defaults(flow.defaults, "", |reader| {
             let steps = reader.steps(list(document.get("steps")), "/steps", 0);
@@ -110,6 +142,13 @@ impl Flow {
             // Nothing else is asked of a schema that is broken or has no end.
             input = None;
         }
+        let given = |member: &str| document.get(member).is_some();
+        let is_input_unread = given("trigger") && trigger.is_none() || given("input") && input.is_none();
+        let unread = Unread {
+            any: reader.incomplete || is_input_unread,
+            input: is_input_unread,
+            steps: std::mem::take(&mut reader.invalid_steps),
+        };
         let text = document.to_string();
         let version = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple().to_string()[..12].to_owned();
         let (name, connections) = (flow.name, flow.connections);
@@ -130,6 +169,7 @@ impl Flow {
             on_failure,
             durability,
             log: flow.log,
+            unread,
         };
         Some(Flow { inner: Arc::new(inner), linked: Arc::default() })
     }

@@ -23,6 +23,13 @@ impl Flow {
     /// A finding at each step whose call cannot work: `find` has no flow of that name, flows call each other in a
     /// circle or too deep, or a connection binding of the called flow has no counterpart of the same connector.
     pub fn link(&self, find: &dyn Fn(&str) -> Option<Flow>) -> Result<Flow, Vec<Diagnostic>> {
+        let (flow, found) = self.link_readable(find);
+        if found.is_empty() { Ok(flow) } else { Err(found) }
+    }
+
+    /// Like [`Flow::link`], for a check: a call that cannot work does not hide what is wrong with the others. The flow
+    /// is linked with all flows but those, and must not be run if there are findings.
+    pub fn link_readable(&self, find: &dyn Fn(&str) -> Option<Flow>) -> (Flow, Vec<Diagnostic>) {
         let mut linker = Linker { find, chain: Vec::new(), depths: BTreeMap::new(), linked: BTreeMap::new() };
         let mut found = Vec::new();
         linker.chain.push(self.name().to_owned());
@@ -31,10 +38,8 @@ impl Flow {
                 found.push(Diagnostic { pointer: format!("{}{}", call.pointer, one.pointer), ..one });
             }
         }
-        match found.is_empty() {
-            true => Ok(Flow { inner: self.inner.clone(), linked: Arc::new(linker.linked) }),
-            false => Err(Diagnostic::bounded(found)),
-        }
+        let linked = Flow { inner: self.inner.clone(), linked: Arc::new(linker.linked) };
+        (linked, Diagnostic::bounded(found))
     }
 }
 

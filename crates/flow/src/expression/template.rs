@@ -72,6 +72,11 @@ impl Template {
         Template { node: compile_value(&source, pointer, found), source }
     }
 
+    /// Returns what stands for a value that cannot be read. That was reported, and it is never rendered.
+    pub(crate) fn invalid() -> Template {
+        Template { node: Node::Invalid, source: Value::Null }
+    }
+
     /// The value as it was written.
     pub(crate) fn source(&self) -> &Value {
         &self.source

@@ -37,6 +37,8 @@ pub(crate) struct Reader {
     pub(crate) calls: Vec<FlowCall>,
     /// The ids of steps that could not be read.
     pub(crate) invalid_steps: BTreeSet<String>,
+    /// Whether some member or step could not be read.
+    pub(crate) incomplete: bool,
     ids: BTreeSet<String>,
     defaults: Defaults,
 }
@@ -50,8 +52,8 @@ struct Defaults {
 }
 
 impl Reader {
-    /// Reads a document of one type. Members that do not fit the schema are reported and left out, so that the rest can
-    /// still be read; `None` if too little is left.
+    /// Reads a document of one type. Members that do not fit the schema are reported and left out, and a required one is
+    /// empty, so that the rest can still be read; `None` if too little is left.
     pub(crate) fn read<T: DeserializeOwned>(&mut self, schema: &Schema, document: &Value, pointer: &str) -> Option<T> {
         let faults = schema.check(document);
         // A document is copied only if it has faults: all levels of nested steps would be copied for each level.
@@ -60,9 +62,13 @@ impl Reader {
             false => {
                 let mut valid_part = document.clone();
                 faults.iter().for_each(|fault| remove(&mut valid_part, &fault.pointer));
-                T::deserialize(&valid_part)
+                T::deserialize(&valid_part).or_else(|_| {
+                    faults.iter().for_each(|fault| empty(&mut valid_part, schema.value(), &fault.pointer));
+                    T::deserialize(&valid_part)
+                })
             }
         };
+        self.incomplete |= !faults.is_empty() || read.is_err();
         if let (Err(error), true) = (&read, faults.is_empty()) {
             self.found.push(Diagnostic::error(pointer, error.to_string()));
         }
@@ -81,7 +87,9 @@ impl Reader {
         let all = documents.iter().enumerate();
         let read = |(index, document): (usize, &Value)| {
             let step = self.step(document, &format!("{pointer}/{index}"), depth);
-            if let (None, Some(id)) = (&step, document.get("id").and_then(Value::as_str)) {
+            let is_unnamed = step.as_ref().is_none_or(|step| step.id.is_empty());
+            self.incomplete |= step.is_none();
+            if let (true, Some(id)) = (is_unnamed, document.get("id").and_then(Value::as_str)) {
                 self.invalid_steps.insert(id.to_owned());
             }
             self.found.truncate(Diagnostic::MOST + 1);
@@ -147,7 +155,7 @@ impl Reader {
                 }
                 let input = self.template(read.input.into(), &format!("{pointer}/input"));
                 let called = FlowCall::new(pointer, read.call, read.connections);
-                self.calls.push(called.clone());
+                self.calls.extend(Some(called.clone()).filter(|called| !called.flow.is_empty()));
                 (read.id, StepKind::Call(SubFlow { called, input }))
             }
             "wait" => {
@@ -168,13 +176,13 @@ impl Reader {
             }
         };
         let has_policy = schema.value().pointer("/properties/on_error").is_some();
-        let policy = if has_policy { self.policy(member, document, pointer, depth)? } else { StepPolicy::default() };
+        let policy = if has_policy { self.policy(member, document, pointer, depth) } else { StepPolicy::default() };
         if self.ids.len() >= MAX_STEPS {
             let found = Diagnostic::over_limit(pointer, format!("the flow has more than {MAX_STEPS} steps"));
             self.found.push(found.hint("move some of them into a flow of their own, and call it"));
             return None;
         }
-        if !self.ids.insert(id.clone()) {
+        if !id.is_empty() && !self.ids.insert(id.clone()) {
             let found =
                 Diagnostic::error(format!("{pointer}/id"), format!("the flow has another step with the id {id}"));
             self.found.push(found.hint("give every step of the flow an id of its own"));
@@ -184,8 +192,9 @@ impl Reader {
 
     /// Reads the members that say what happens when the step fails or takes too long. `kind` is the member that
     /// identifies the kind of step.
-    fn policy(&mut self, kind: &str, document: &Value, pointer: &str, depth: usize) -> Option<StepPolicy> {
-        let read = PolicyDocument::deserialize(document).ok()?;
+    fn policy(&mut self, kind: &str, document: &Value, pointer: &str, depth: usize) -> StepPolicy {
+        // The schema of the step has reported what cannot be read.
+        let read = PolicyDocument::deserialize(document).unwrap_or_default();
         let retry = match read.retry {
             Some(retry) => self.tries(&retry, pointer),
             None => self.defaults.retry.filter(|_| kind == "action"),
@@ -200,7 +209,7 @@ impl Reader {
             None if self.defaults.continues && kind != "parallel" => OnError::Continue,
             _ => OnError::Fail,
         };
-        Some(StepPolicy { retry, timeout, on_error })
+        StepPolicy { retry, timeout, on_error }
     }
 
     /// Reads a `retry`. `pointer` is that of the object that has it.
@@ -237,13 +246,17 @@ impl Reader {
         let read: EachDocument = self.read(schema, document, pointer)?;
         let list_pointer = format!("{pointer}/each");
         let over = match read.each {
+            Value::Null => Over::List(Template::invalid()),
             Value::Object(_) => {
-                let over: ListActionDocument = serde_json::from_value(read.each).ok()?;
                 if read.key.is_none() {
                     let message = "key is missing: a list may shift while it is read, so each item needs an identity";
                     self.found.push(Diagnostic::error(format!("{pointer}/key"), message).hint(KEY_HINT));
                 }
-                Over::Action(self.call(over.action, over.connection, over.input, &list_pointer))
+                match serde_json::from_value::<ListActionDocument>(read.each) {
+                    Ok(over) => Over::Action(self.call(over.action, over.connection, over.input, &list_pointer)),
+                    // The schema of the step has reported what is wrong.
+                    Err(_) => Over::List(Template::invalid()),
+                }
             }
             list => {
                 let list = self.template(list, &list_pointer);
@@ -337,6 +350,7 @@ impl Reader {
     /// Reports a reference to a connection binding that the flow does not have.
     fn check_binding(&mut self, binding: &str, pointer: String) {
         if let Some(bindings) = &self.bindings
+            && !binding.is_empty()
             && !bindings.contains(binding)
         {
             let found = unknown_binding("the flow", binding, bindings);
@@ -371,6 +385,22 @@ pub(crate) fn unknown_binding<'a>(
         (None, known) => format!("use one of its `connections`: {}", known.join(", ")),
     };
     Diagnostic::error("", format!("{flow} has no connection binding {binding}")).hint(hint)
+}
+
+/// Removes the member of a document in which there is a fault. One that `schema` requires is empty then.
+fn empty(document: &mut Value, schema: &Value, pointer: &str) {
+    let Some(name) = pointer.split('/').nth(1).map(pointer_name) else { return };
+    let Some(members) = document.as_object_mut() else { return };
+    members.shift_remove(&name);
+    if list(schema.get("required")).iter().any(|one| *one == *name) {
+        let empty = match schema["properties"][&name]["type"].as_str() {
+            Some("string") => "".into(),
+            Some("object") => Map::new().into(),
+            Some("array") => Vec::<Value>::new().into(),
+            _ => Value::Null,
+        };
+        members.insert(name, empty);
+    }
 }
 
 /// Removes the value at a JSON pointer, if it is there.

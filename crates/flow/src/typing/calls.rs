@@ -191,7 +191,12 @@ impl<'a> Walk<'a> {
             }
             Gives::Lookup => {
                 let (Some(names), Some(table)) = (self.names, first) else { return UNKNOWN };
-                let Some(rows) = names.tables.get(table).and_then(Value::as_object) else {
+                let given = match names.tables {
+                    Value::Object(tables) => tables.get(table),
+                    Value::Null => None,
+                    faulty => Some(faulty),
+                };
+                let Some(rows) = given else {
                     let known: Vec<_> = names.tables.as_object().into_iter().flat_map(Map::keys).cloned().collect();
                     let hint = match known.is_empty() {
                         true => "add `tables` to the flow".to_owned(),
@@ -200,9 +205,8 @@ impl<'a> Walk<'a> {
                     self.error_with_hint(format!("looks in the table {table}, which the flow does not have"), hint);
                     return UNKNOWN;
                 };
-                if rows.len() > MAX_ROWS {
-                    return UNKNOWN;
-                }
+                // What is not a table is reported where it stands.
+                let Some(rows) = rows.as_object().filter(|rows| rows.len() <= MAX_ROWS) else { return UNKNOWN };
                 let values = rows.values().map(|value| Cow::Owned(json!({ "const": value })));
                 self.either(values.chain(arguments.into_iter().skip(1).take(1)).collect())
             }

@@ -236,3 +236,76 @@ fn a_default_makes_a_required_input_optional_for_callers_and_has_to_fit() {
         [("/input/properties/n/default", Severity::Warning)]
     );
 }
+
+/// A fault in a part of the document that is read first, with a use of that part. The use is not another fault, and the
+/// step after it, whose expression is wrong, is checked all the same.
+#[test]
+fn faults_of_all_kinds_are_reported_at_once_and_their_consequences_are_not() {
+    let shop = json!({ "id": "look", "action": "thing.look", "connection": "shop", "input": { "name": "x" } });
+    let closed = json!({ "type": "object", "properties": {}, "additionalProperties": false });
+    let set = |value: &str| json!({ "id": "use", "set": { "v": value } });
+    for (more, steps, expected) in [
+        (json!({ "name": 5 }), json!([shop]), &["/name"][..]),
+        (json!({ "connections": { "shop": 5 } }), json!([shop]), &["/connections/shop"]),
+        (json!({ "connections": 5 }), json!([shop]), &["/connections"]),
+        (
+            json!({ "trigger": { "schedule": {} }, "input": closed }),
+            json!([set("{{ input.at }}")]),
+            &["/trigger/schedule/cron"],
+        ),
+        (
+            json!({ "trigger": { "schedule": { "cron": "no" } }, "input": closed }),
+            json!([set("{{ input.at }}")]),
+            &["/trigger/schedule/cron"],
+        ),
+        (
+            json!({ "trigger": { "schedule": { "cron": "@daily" } }, "input": { "type": "nothing" } }),
+            json!([set("{{ input.x }}")]),
+            &["/input"],
+        ),
+        (json!({ "tables": 5 }), json!([set("{{ run.id | lookup('x') }}")]), &["/tables"]),
+        (json!({ "defaults": { "retry": {} } }), json!([shop]), &["/defaults/retry/tries"]),
+        (
+            json!({}),
+            json!([{ "id": "look", "action": "thing.look" }, set("{{ steps.look.x }}")]),
+            &["/steps/0/connection"],
+        ),
+        (json!({}), json!([{ "id": "look", "connection": "shop" , "action": 5 }]), &["/steps/0/action"]),
+        (json!({}), json!([{ "id": "1a", "set": {} }, set("{{ steps['1a'].x }}")]), &["/steps/0/id"]),
+        (
+            json!({}),
+            json!([{ "set": { "v": "{{ nothing }}" } }, { "set": {} }]),
+            &["/steps/0/id", "/steps/0/set/v", "/steps/1/id"],
+        ),
+        (
+            json!({}),
+            json!([{ "if": "{{ input.x }}", "then": [{ "id": "inner", "set": { "v": "{{ nothing }}" } }] }, set("{{ steps.inner.v | default('') }}")]),
+            &["/steps/0/id", "/steps/0/then/0/set/v"],
+        ),
+        (
+            json!({}),
+            json!([{ "id": "all", "each": { "action": "thing.look" }, "key": "{{ item.id }}", "steps": [set("{{ nothing }}")] }]),
+            &["/steps/0/each/connection", "/steps/0/steps/0/set/v"],
+        ),
+        (
+            json!({}),
+            json!([{ "id": "look", "action": "thing.look", "connection": "shop", "input": { "name": 7 }, "retry": {} }]),
+            &["/steps/0/input/name", "/steps/0/retry/tries"],
+        ),
+        (json!({}), json!([{ "id": "other", "call": 5 }, set("{{ steps.other.x }}")]), &["/steps/0/call"]),
+        (json!({}), json!([{ "id": "wait", "wait": {} }, set("{{ steps.wait.x }}")]), &["/steps/0/wait"]),
+    ] {
+        let mut document = json!({ "name": "checked", "connections": { "shop": "shop" }, "steps": steps });
+        document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let last = json!({ "id": "last", "set": { "v": "{{ 1 + true }}" } });
+        document["steps"].as_array_mut().unwrap().push(last);
+        let end = format!("/steps/{}/set/v", document["steps"].as_array().unwrap().len() - 1);
+        let found = Flow::findings("x.json", &document.to_string(), &Fake::of_things("shop").registry());
+        let mut places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+        places.sort_unstable();
+        let mut expected: Vec<_> = expected.iter().copied().chain([end.as_str()]).collect();
+        expected.sort_unstable();
+        assert_eq!(places, expected, "{document}: {found:#?}");
+        assert!(Flow::from_value(document).is_err(), "a flow with faults is never run");
+    }
+}

@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
-use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result};
 use trunkline_flow::{Flow, StepYield};
 
 use crate::Runtime;
@@ -64,11 +64,11 @@ fn unnamed() -> String {
 }
 
 impl FlowText {
-    /// Parses the flow. It is not linked with the flows that it calls.
-    pub(super) fn parse(&self) -> Result<Flow, Vec<Diagnostic>> {
+    /// Reads the flow as far as possible, see [`Flow::read_text`].
+    pub(super) fn read(&self) -> (Option<Flow>, Vec<Diagnostic>) {
         match &self.document {
-            Value::String(text) => Flow::parse(&self.file, text),
-            document => Flow::from_value(document.clone()),
+            Value::String(text) => Flow::read_text(&self.file, text),
+            document => Flow::read_value(document.clone()),
         }
     }
 
@@ -80,35 +80,11 @@ impl FlowText {
         }
     }
 
-    /// Returns everything that is wrong with the document, whether or not it can be read.
-    fn findings(&self, registry: &Registry) -> Vec<Diagnostic> {
-        match &self.document {
-            Value::String(text) => Flow::findings(&self.file, text, registry),
-            document => {
-                let found = Flow::findings(&self.file, &document.to_string(), registry);
-                found.into_iter().map(|one| Diagnostic { place: None, ..one }).collect()
-            }
-        }
-    }
-
-    /// Turns findings into one error.
-    pub(super) fn error(&self, found: &[Diagnostic]) -> Error {
-        Diagnostic::into_error(&self.file, found)
-            .unwrap_or_else(|| Error::new(ErrorKind::Config, format!("{} is not a flow", self.file)))
-    }
-
-    /// Checks a flow that was read from this document, with these bindings. Returns the warnings.
-    pub(super) async fn check(
-        &self,
-        runtime: &Runtime,
-        flow: &Flow,
-        bindings: &BTreeMap<String, String>,
-    ) -> Result<Vec<Diagnostic>> {
-        let found = self.located(runtime.check_flow(flow, bindings).await?);
-        match found.iter().any(|one| one.severity == Severity::Error) {
-            true => Err(self.error(&found)),
-            false => Ok(found),
-        }
+    /// Returns a flow of this document if nothing that was found is worse than a warning, with the warnings.
+    pub(super) fn accept<T>(&self, flow: Option<T>, found: Vec<Diagnostic>) -> Result<(T, Vec<Diagnostic>)> {
+        Diagnostic::accept(&self.file, &found)?;
+        let unread = || Error::new(ErrorKind::Config, format!("{} is not a flow", self.file));
+        Ok((flow.ok_or_else(unread)?, found))
     }
 }
 
@@ -118,36 +94,30 @@ impl FlowFile {
         FlowText { file: self.file.clone(), document: self.document.clone() }
     }
 
-    /// Parses the flow, and links it with the flows that it calls.
-    fn read(&self) -> Result<Flow, Vec<Diagnostic>> {
-        let (text, faulty) = (self.text(), RefCell::new(Vec::new()));
-        let flow = text.parse()?;
+    /// Links the flow with the flows that it calls. Returns it with what is wrong with the calls and the called flows.
+    fn link(&self, flow: &Flow) -> (Flow, Vec<Diagnostic>) {
+        let (text, faults) = (self.text(), RefCell::new(BTreeMap::new()));
         let find = |name: &str| {
             let called = self.called.get(name)?;
-            match called.parse() {
-                Ok(flow) if flow.name() == name => Some(flow),
-                Ok(flow) => {
-                    let message = format!("the flow in this file has the name {}, but {name} is expected", flow.name());
-                    faulty.borrow_mut().extend(called.located(vec![Diagnostic::error("/name", message)]));
-                    None
-                }
-                Err(found) => {
-                    faulty.borrow_mut().extend(found);
-                    None
-                }
+            let (flow, mut found) = called.read();
+            if let Some(other) = flow.as_ref().map(Flow::name).filter(|other| !other.is_empty() && *other != name) {
+                let message = format!("the flow in this file has the name {other}, but {name} is expected");
+                found.extend(called.located(vec![Diagnostic::error("/name", message)]));
             }
+            faults.borrow_mut().insert(name.to_owned(), (flow.is_some(), found));
+            flow
         };
-        let linked = flow.link(&find);
-        // A fault in a called flow is more useful than the report that there is no such flow.
-        match (linked, faulty.take()) {
-            (Err(found), faulty) if faulty.is_empty() => {
-                let hint = "give the called flow too: for a flow in a file, as NAME.json or NAME.yaml in its folder";
-                let hinted = |one: Diagnostic| if one.next.is_empty() { one.hint(hint) } else { one };
-                Err(text.located(found.into_iter().map(hinted).collect()))
-            }
-            (Err(_), faulty) => Err(faulty),
-            (linked, _) => linked,
+        let (linked, mut found) = flow.link_readable(&find);
+        let faults = faults.into_inner();
+        // That a flow cannot be read at all is more useful than the report that there is no such flow.
+        if faults.values().any(|(is_flow, _)| !is_flow) {
+            found.clear();
         }
+        let hint = "give the called flow too: for a flow in a file, as NAME.json or NAME.yaml in its folder";
+        let hinted = |one: Diagnostic| if one.next.is_empty() { one.hint(hint) } else { one };
+        let mut found = text.located(found.into_iter().map(hinted).collect());
+        found.extend(faults.into_values().flat_map(|(_, found)| found));
+        (linked, found)
     }
 
     /// Returns what each step of the flow yields.
@@ -156,11 +126,35 @@ impl FlowFile {
     ///
     /// `config` with what is wrong with a flow that cannot be read.
     pub(super) fn outputs(&self, registry: &Registry) -> Result<Vec<StepYield>> {
-        let flow = self.read().map_err(|found| self.text().error(&found))?;
+        let text = self.text();
+        let (flow, mut found) = text.read();
+        let linked = flow.map(|flow| self.link(&flow));
+        found.extend(linked.iter().flat_map(|(_, found)| found.clone()));
+        let ((flow, _), _) = text.accept(linked, found)?;
         Ok(flow.outputs(registry))
     }
 
-    /// Parses, links and checks the flow, with these bindings. Returns it with the warnings.
+    /// Reads, links and checks the flow, with these bindings and the only connections that fit for others. Returns it as
+    /// far as it could be read, and everything that is wrong. `required` is whether all connections have to be bound.
+    async fn examine(
+        &self,
+        runtime: &Runtime,
+        bindings: &BTreeMap<String, String>,
+        required: bool,
+    ) -> Result<(Option<Flow>, Vec<Diagnostic>)> {
+        let text = self.text();
+        let (flow, mut found) = text.read();
+        let Some(flow) = flow else { return Ok((None, found)) };
+        let (flow, calls) = self.link(&flow);
+        found.extend(calls);
+        let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
+        let mut checked = runtime.check_flow(&flow, &bindings).await?;
+        checked.extend(runtime.binding_faults(&flow, &bindings, required, None).await?);
+        found.extend(text.located(checked));
+        Ok((Some(flow), Diagnostic::bounded(found)))
+    }
+
+    /// Returns the flow that is run with these bindings, with the warnings.
     ///
     /// # Errors
     ///
@@ -170,36 +164,17 @@ impl FlowFile {
         runtime: &Runtime,
         bindings: &BTreeMap<String, String>,
     ) -> Result<(Flow, Vec<Diagnostic>)> {
-        let text = self.text();
-        let flow = self.read().map_err(|found| text.error(&found))?;
-        let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
-        let warnings = text.check(runtime, &flow, &bindings).await?;
-        Ok((flow, warnings))
+        let (flow, found) = self.examine(runtime, bindings, true).await?;
+        self.text().accept(flow, found)
     }
 
-    /// Returns everything that is wrong with the flow, see [`Runtime::check_flow`].
+    /// Returns everything that is wrong with the flow. A connection that is not bound is not a fault.
     pub(super) async fn validate(
         &self,
         runtime: &Runtime,
         bindings: &BTreeMap<String, String>,
     ) -> Result<Vec<Diagnostic>> {
-        let text = self.text();
-        match self.read() {
-            Ok(flow) => {
-                for name in bindings.values() {
-                    runtime.connections().masked_connection(name).await?;
-                }
-                let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
-                Ok(text.located(runtime.check_flow(&flow, &bindings).await?))
-            }
-            Err(faults) => {
-                // A fault in the flow or in a flow that it calls does not hide the others.
-                let mut found = text.findings(runtime.registry());
-                let others: Vec<_> = faults.into_iter().filter(|one| !found.contains(one)).collect();
-                found.extend(others);
-                Ok(found)
-            }
-        }
+        Ok(self.examine(runtime, bindings, false).await?.1)
     }
 }
 
@@ -215,7 +190,10 @@ impl FlowChoice {
                 let (_, flow) = runtime.saved_flow(name).await?;
                 Ok((runtime.link(&flow).await?, Vec::new()))
             }
-            FlowChoice::File(file) => file.checked(runtime, &BTreeMap::new()).await,
+            FlowChoice::File(file) => {
+                let (flow, found) = file.examine(runtime, &BTreeMap::new(), false).await?;
+                file.text().accept(flow, found)
+            }
         }
     }
 }

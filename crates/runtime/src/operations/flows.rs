@@ -118,11 +118,17 @@ pub struct FlowAdded {
 
 async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
     let FlowDraft { flow: text, connections: bindings, input, active, replace } = input;
-    let flow = text.parse().map_err(|found| text.error(&found))?;
-    let flow = runtime.link(&flow).await?;
-    let mut warnings = text.check(runtime, &flow, &bindings).await?;
-    warnings.extend(runtime.trigger_warnings(&flow, &bindings, active).await?);
-    let saved = runtime.save_flow(&flow, SaveOptions { bindings, input, active, replace }).await?;
+    let options = SaveOptions { bindings, input, active, replace };
+    let (flow, mut found) = text.read();
+    let plan = match &flow {
+        Some(flow) => Some(runtime.plan_to_save(flow, &options).await?),
+        None => None,
+    };
+    found.extend(text.located(plan.iter().flat_map(|plan| plan.found.clone()).collect()));
+    let (plan, mut warnings) = text.accept(plan, Diagnostic::bounded(found))?;
+    let flow = plan.flow.clone();
+    warnings.extend(runtime.trigger_warnings(&flow, &options.bindings, active).await?);
+    let saved = runtime.save_planned(plan, options).await?;
     let webhook = match flow.trigger() {
         Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
             Some(runtime.new_webhook_address(&saved.name).await?.expose().to_owned())

@@ -333,12 +333,18 @@ impl Runtime {
     /// Returns the connection and the action, if both belong to the same connector.
     async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
         let (connector, action) = self.registry.action(action)?;
-        let (connector, connected) = (&connector.spec().name, self.connect(connection).await?);
+        let connector = &connector.spec().name;
+        let connected = match self.connect(connection).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return Err(error.advise([self.connection_choice(connector).await?]));
+            }
+            connected => connected?,
+        };
         let found = &connected.connector().spec().name;
         if found != connector {
             let action = &action.name;
             let message = format!("{connection} is a connection to {found}, and {action} is an action of {connector}");
-            return Err(Error::new(ErrorKind::Config, message).next(NextStep::ListConnections));
+            return Err(Error::new(ErrorKind::Config, message).next(self.connection_choice(connector).await?));
         }
         Ok((connected, action))
     }

@@ -89,7 +89,8 @@ async fn replacing_a_connection_keeps_its_tokens_and_removing_it_deletes_them() 
 async fn an_unknown_name_gets_the_known_names_as_advice() {
     let home = Home::new();
     let store = home.open().unwrap();
-    assert_eq!(store.connection("dam").await.unwrap_err().advice().as_deref(), Some("add it first"));
+    let none = store.connection("dam").await.unwrap_err();
+    assert_eq!(none.next_steps(), [NextStep::AddConnection { connector: None }]);
     for name in ["mediaflow", "dam-test", "dam-live"] {
         store.put_connection(&connection(name, "s", "p"), &settings()).await.unwrap();
     }
