@@ -220,7 +220,7 @@ mod tests {
         runtime.execute::<SaveFlow>(&Caller::owner(), draft(&daily, Some(true))).await.unwrap();
         for (trigger, is_asked) in [(&daily, false), (&hook, true)] {
             let (mut draft, user) = (draft(trigger, None), User(None, RefCell::default()));
-            complete(&runtime, &mut draft, &user).await.unwrap();
+            complete(&runtime, "flow.json", &mut draft, &user).await.unwrap();
             let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
             assert_eq!((!user.1.into_inner().is_empty(), !saved.added.active), (is_asked, is_asked), "{trigger}");
         }

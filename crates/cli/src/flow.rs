@@ -21,7 +21,7 @@ use crate::{
     catalogue, consent,
     input::{json as json_argument, named, read},
     next_step::worded,
-    output::{Output, exit, list, time},
+    output::{Output, exit, list, table, time},
     sibling_flows,
 };
 
