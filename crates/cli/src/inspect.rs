@@ -77,7 +77,19 @@ fn event_text(event: &RunEventView) -> String {
         "batch_finished" => "finished a batch".to_owned(),
         "cancel_requested" => "cancellation requested".to_owned(),
         "finished" => format!("the run ended: {status}{message}"),
+        "state" => state_text(status, event.message.as_deref(), &until),
         other => format!("{}{message}", other.replace('_', " ")),
+    }
+}
+
+/// Formats what a run does.
+fn state_text(state: &str, message: Option<&str>, until: &str) -> String {
+    match (state, message) {
+        ("running", _) => "goes on".to_owned(),
+        ("throttled", Some(connection)) => format!("throttled{until} by the service of {connection}"),
+        ("queued", Some(run)) => format!("queued behind run {run}"),
+        ("left", _) => "left: its process has ended; `trunkline runs resume` continues it".to_owned(),
+        _ => format!("{state}{until}"),
     }
 }
 

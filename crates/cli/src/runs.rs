@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::Value;
 use trunkline::{
-    RunView, Runtime,
+    ListedRun, RunView, Runtime,
     core::{ErrorKind, Result},
     engine::Verdict,
     operations::{
@@ -27,7 +27,7 @@ use crate::{
     next_step::{describe, worded},
     output::{Output, exit, exit_code, table, time},
     progress_display,
-    run_text::{resolution_text, summary},
+    run_text::{listed_status, resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
 };
 
@@ -76,7 +76,8 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     let id = &started.run;
     output.info(&format!("run {id}; if it is interrupted, `trunkline runs resume {id}` continues it"));
     let run = progress_display::watch(runtime, id, output).await?;
-    let view = RunView::new(run, runtime.now(), runtime.redactor());
+    let state = runtime.engine().state_of(&run.id, run.status).await?;
+    let view = RunView::new(run, state, runtime.now(), runtime.redactor());
     output.show(&worded(&view), || summary(&view));
     if let (Some(error), false) = (&view.run.error, output.is_json()) {
         output.error(error);
@@ -135,12 +136,12 @@ pub(crate) async fn runs(
 async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
-        let rows = all.iter().map(|run| {
+        let rows = all.iter().map(|ListedRun { run, state }| {
             let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
             let started = time(run.started_at);
             let (id, flow) = (run.id.to_string(), run.flow.clone());
             let counts = ["done", "skipped", "failed", "unknown"].map(count);
-            [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
+            [id, flow, listed_status(run.status, state.as_ref()), started].into_iter().chain(counts).collect()
         });
         table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
     });

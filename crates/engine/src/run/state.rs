@@ -129,6 +129,8 @@ pub(crate) struct FailedAttempts {
     pub(crate) count: u32,
     /// When the next attempt may begin.
     pub(crate) next: Timer,
+    /// Whether the last one was throttled.
+    pub(crate) throttled: bool,
 }
 
 /// Where a resumed run continues a list.
@@ -247,9 +249,9 @@ impl Run {
                 self.steps.entry(step).or_default().started = false;
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
-            RunEvent::StepRetried { step, until, at, .. } => {
+            RunEvent::StepRetried { step, error, until, at, .. } => {
                 let longest = until.since(at);
-                self.retry(step.clone(), Timer { until, longest });
+                self.retry(step.clone(), Timer { until, longest }, error.kind() == ErrorKind::RateLimited);
                 if longest >= LONG_WAIT {
                     self.waiting.insert(step, Waiting { signal: None, until });
                 }
@@ -371,7 +373,7 @@ impl Run {
     }
 
     /// Resets a step, and what failed inside it, for its next attempt. Unknown outcomes and successful results stay.
-    fn retry(&mut self, step: StepPath, next: Timer) {
+    fn retry(&mut self, step: StepPath, next: Timer, throttled: bool) {
         let failed = |state: &StepState| match &state.result {
             Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
             Some(Ok(_)) => false,
@@ -387,7 +389,7 @@ impl Run {
         let state = self.steps.entry(step).or_default();
         let (failed, deadline) = (state.failed_attempts.count, state.deadline);
         state.reset();
-        state.failed_attempts = FailedAttempts { count: failed + 1, next };
+        state.failed_attempts = FailedAttempts { count: failed + 1, next, throttled };
         state.deadline = deadline;
     }
 
