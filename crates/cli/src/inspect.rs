@@ -71,6 +71,7 @@ fn event_text(event: &RunEventView) -> String {
             None => format!("waits{until}"),
         },
         "signalled" => format!("received the signal{message}"),
+        "listed" if event.items == Some(0) => "listed 0 items: nothing to do".to_owned(),
         "listed" => format!("listed {} items", event.items.unwrap_or_default()),
         "page_finished" => "finished a page".to_owned(),
         "item_finished" => format!("{status}{message}"),

@@ -13,7 +13,8 @@ pub(crate) fn summary(view: &RunView) -> String {
     let RunView { run, progress, state } = view;
     let status = status_text(run.status, state.as_ref());
     let mut text = format!("run {} of {} (version {}): {status}\n", run.id, run.flow, run.version);
-    if let Some(reason) = state.as_ref().and_then(|state| state_text(&run.id, state)) {
+    let shown = state.as_ref().filter(|state| run.waiting.is_empty() || !matches!(state, RunState::Waiting { .. }));
+    if let Some(reason) = shown.and_then(|state| state_text(&run.id, state)) {
         text += &format!("{reason}\n");
     }
     if let Some(retry) = &run.retry {
@@ -34,8 +35,16 @@ pub(crate) fn summary(view: &RunView) -> String {
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {}", ForeignText(warning));
     }
+    if let Some(reason) = &run.skipped {
+        text += &format!("\nskipped: {}", ForeignText(reason));
+    }
     for (step, ledger) in &run.ledger {
-        text += &format!("\n{}: {} items\n{}", foreign(step), ledger.total(), lines(ledger));
+        text += &format!("\n{}: ", foreign(step));
+        text += &match *ledger == Ledger::default() {
+            true if run.retry.is_some() => "nothing to do: the list has no item to repeat\n".to_owned(),
+            true => "nothing to do: the list is empty\n".to_owned(),
+            false => format!("{} items\n{}", ledger.total(), lines(ledger)),
+        };
     }
     text + &advice(run)
 }
@@ -110,8 +119,9 @@ pub(crate) fn state_text(run: &RunId, state: &RunState) -> Option<String> {
     let by_itself = "the server starts it by itself";
     Some(match state {
         RunState::Running => return None,
-        RunState::Waiting { until: None, .. } | RunState::Waiting { signal: Some(_), .. } => return None,
         RunState::Waiting { until: Some(until), .. } => format!("waits until {} (UTC)", time(*until)),
+        // The advice about its connections says it.
+        RunState::Waiting { .. } => return None,
         RunState::Throttled { until, connection } => {
             let what = connection.as_ref().map_or("a service".to_owned(), |name| format!("the service of {name}"));
             format!("throttled until {} (UTC): {what} accepts no requests before", time(*until))

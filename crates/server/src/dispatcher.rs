@@ -21,9 +21,7 @@ use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result, Retry, RunId, async_trait};
-use trunkline_engine::{
-    AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunState, RunStatus,
-};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunState, RunStatus};
 use trunkline_flow::Overlap;
 
 use crate::{health::Health, resumption::Resumption};

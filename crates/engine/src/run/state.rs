@@ -57,6 +57,9 @@ pub struct Run {
     /// The output, if the flow has one and its steps have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// Why a `skip` step has ended the steps of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
     /// What steps wait for: a `wait` step for its condition, and a step that a service has throttled for its next try.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waiting: BTreeMap<StepPath, Waiting>,
@@ -166,6 +169,7 @@ impl Run {
             retry: None,
             rerun_by: None,
             output: None,
+            skipped: None,
             waiting: BTreeMap::new(),
             started_at: Timestamp::EPOCH,
             finished_at: None,
@@ -205,6 +209,7 @@ impl Run {
                 self.memory.fetch_add(memory_of(&payload), Ordering::Relaxed);
                 self.signals.entry(name).or_insert(payload);
             }
+            RunEvent::Skipped { reason, .. } => self.skipped = Some(reason),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
                 self.status = status;
@@ -269,6 +274,10 @@ impl Run {
     fn apply_to_list(&mut self, event: RunEvent) {
         match event {
             RunEvent::Listed { step, items, last, at } => {
+                // A list without items has a ledger, too: it shows that there was nothing to do.
+                if items == 0 && last {
+                    self.ledger.entry(step.clone()).or_default();
+                }
                 self.counters.entry(step).or_default().listed(items, last, at);
             }
             RunEvent::PageFinished { step, next, ahead } => {

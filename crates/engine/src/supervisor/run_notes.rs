@@ -27,7 +27,8 @@ impl Engine {
             RunStatus::Succeeded | RunStatus::Partial | RunStatus::Cancelled => return Ok(None),
         };
         if status == RunStatus::Failed {
-            let waits = |state: &RunState| matches!(state, RunState::Waiting { connections, .. } if !connections.is_empty());
+            let waits =
+                |state: &RunState| matches!(state, RunState::Waiting { connections, .. } if !connections.is_empty());
             return Ok(note.map(|note| note.state).filter(waits));
         }
         let mut lives = journal.is_claimed(run).await?;

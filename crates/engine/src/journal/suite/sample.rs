@@ -69,6 +69,7 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             at: Timestamp::from_millis(8),
         },
         RunEvent::PageFinished { step: "files".into(), next: None, ahead: None },
+        RunEvent::Skipped { reason: "nothing is new".into(), at: Timestamp::from_millis(8) },
         item(&step, "a/b~c", ItemOutcome::Done { reason: Some("it was already gone".into()) }),
         item(&step, "", skipped("not allowed")),
         item(&step, "4711", failed()),

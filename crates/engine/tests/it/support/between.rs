@@ -112,6 +112,15 @@ impl<W: Watcher> RunClaims for Between<W> {
         let claim = self.inner.claim(run).await?;
         self.watcher.after().map(|()| claim)
     }
+    async fn is_claimed(&self, run: &RunId) -> Result<bool> {
+        self.inner.is_claimed(run).await
+    }
+    async fn note(&self, run: &RunId, note: Option<&RunNote>) -> Result<()> {
+        self.inner.note(run, note).await
+    }
+    async fn noted(&self, run: &RunId) -> Result<Option<RunNote>> {
+        self.inner.noted(run).await
+    }
     async fn mark_active(&self, run: &RunId) -> Result<()> {
         self.inner.mark_active(run).await
     }
