@@ -38,7 +38,8 @@ pub trait Recorder: Send + Sync {
     fn progress(&self, progress: ByteProgress);
     /// Records a warning of a service about a call that succeeded. Never blocks.
     fn warning(&self, message: &str);
-    /// Records that the call waits, because its service has asked for a pause that is over after this time. Never blocks.
+    /// Records that the call waits, because its service has asked for a pause that is over after this time. Never
+    /// blocks.
     fn paused(&self, left: Duration) {
         let _ = left;
     }

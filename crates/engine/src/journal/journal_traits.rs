@@ -313,16 +313,16 @@ pub trait RunClaims: Send + Sync {
     /// `conflict` while the claim is held, by this process or another one.
     async fn claim(&self, run: &RunId) -> Result<RunClaim>;
 
-    /// Returns whether this process or another one holds the claim of a run. It is asked often, so it should not take the
-    /// claim to find that out: a process that claims the run at this moment would be refused.
+    /// Returns whether this process or another one holds the claim of a run. It is asked often, so it should not take
+    /// the claim to find that out: a process that claims the run at this moment would be refused.
     ///
     /// # Errors
     ///
     /// `store` if that cannot be found out.
     async fn is_claimed(&self, run: &RunId) -> Result<bool>;
 
-    /// Notes what a run does, in place of an earlier note; `None` removes it. A note is for displays and need not survive
-    /// a power cut. The default implementation stores nothing: a run is then shown as running, or as left.
+    /// Notes what a run does, in place of an earlier note; `None` removes it. A note is for displays and need not
+    /// survive a power cut. The default implementation stores nothing: a run is then shown as running, or as left.
     ///
     /// # Errors
     ///

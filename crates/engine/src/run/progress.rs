@@ -60,8 +60,8 @@ impl Rate {
 
     /// Returns the time that this many more are likely to take, in milliseconds.
     ///
-    /// A service whose limits are not known is fast until it throttles. So a forecast needs two minutes that differ by no
-    /// more than a tenth. Before there are two minutes, it looks no further ahead than back.
+    /// A service whose limits are not known is fast until it throttles. So a forecast needs two minutes that differ by
+    /// no more than a tenth. Before there are two minutes, it looks no further ahead than back.
     fn time_for(&self, more: u64, now: Timestamp) -> Option<u64> {
         let began = self.began?;
         let current = now.as_millis() / INTERVAL;
@@ -91,8 +91,8 @@ pub struct ListProgress {
     /// The number of items per second that got an outcome in the last minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_second: Option<f64>,
-    /// The estimated time for the other items, in milliseconds, if the rate is steady; a lower bound while the list is not
-    /// `complete`.
+    /// The estimated time for the other items, in milliseconds, if the rate is steady; a lower bound while the list is
+    /// not `complete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! [`RunState`]: what a run that has not ended does at this moment.
 //!
-//! It is not part of the fold of a run's events: that a service has asked for a pause, or that a run is queued, is known
-//! only to the process that works on the run or keeps it in its queue. That process notes it beside its claim
+//! It is not part of the fold of a run's events: that a service has asked for a pause, or that a run is queued, is
+//! known only to the process that works on the run or keeps it in its queue. That process notes it beside its claim
 //! ([`RunClaims::note`](crate::RunClaims::note)), and [`Engine::state_of`](crate::Engine::state_of) returns it in any
 //! process. A note counts only as long as its process lives.
 

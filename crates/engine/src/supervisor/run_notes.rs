@@ -1,4 +1,5 @@
-//! What a run does, for displays: this process notes it for the runs that it works on or keeps, and any process reads it.
+//! What a run does, for displays: this process notes it for the runs that it works on or keeps, and any process reads
+//! it.
 
 use std::time::Duration;
 
@@ -43,8 +44,8 @@ impl Engine {
         Ok((status == RunStatus::Running).then_some(RunState::Left))
     }
 
-    /// Notes what a run does that this process works on, or keeps to work on it later; `None` if it does neither. A note
-    /// that cannot be written changes nothing but displays.
+    /// Notes what a run does that this process works on, or keeps to work on it later; `None` if it does neither. A
+    /// note that cannot be written changes nothing but displays.
     pub async fn note(&self, run: &RunId, state: Option<RunState>) {
         let noted = async {
             let Some(state) = state else { return self.journal().note(run, None).await };

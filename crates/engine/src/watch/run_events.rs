@@ -23,8 +23,8 @@ const POLL: Duration = Duration::from_millis(250);
 /// A run event as it is sent to subscribers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RunEventView {
-    /// The number of the event in the run, from 1. An event `state` has that of the last event before it: it is not part
-    /// of the run, and says that the run is queued, throttled, left, or running again.
+    /// The number of the event in the run, from 1. An event `state` has that of the last event before it: it is not
+    /// part of the run, and says that the run is queued, throttled, left, or running again.
     pub seq: u64,
     /// The time of the event; some events have none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,8 +52,8 @@ pub struct RunEventView {
     /// The kind of the error, such as `rate_limited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Why it failed or was skipped; the flow of a `started` event; the name of a signal; the connection that is throttled,
-    /// or the run that has to end before a queued one.
+    /// Why it failed or was skipped; the flow of a `started` event; the name of a signal; the connection that is
+    /// throttled, or the run that has to end before a queued one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The time until which the step waits, or the run is throttled.

@@ -86,7 +86,7 @@ async fn forecasts(service: Arc<HiddenLimit>, items: u64) -> (Vec<f64>, usize) {
     let handle = runtime.start(&flow, input, BTreeMap::from([("shop".into(), "shop".into())])).await.unwrap();
     let (id, mut seen) = (handle.id().clone(), Vec::new());
     while !handle.is_finished() {
-        // The state of the run is read as another process reads it, about forty times.
+        // The state of the run is read as another process reads it, every half minute.
         sleep(Duration::from_secs(30)).await;
         let run = runtime.engine().run(&id).await.unwrap();
         let progress = run.progress(runtime.now()).remove(&"all".into()).unwrap();
@@ -107,7 +107,7 @@ async fn a_forecast_is_right_within_fifteen_percent_although_the_limits_are_hidd
     for window in [1, 10, 60] {
         for says_when in [true, false] {
             let per_second = random.between(2, 8);
-            let items = per_second * random.between(600, 1200);
+            let items = per_second * random.between(480, 800);
             let service = HiddenLimit {
                 allowed: per_second * window,
                 window: Duration::from_secs(window),
@@ -119,8 +119,8 @@ async fn a_forecast_is_right_within_fifteen_percent_although_the_limits_are_hidd
             let (errors, looks) = forecasts(Arc::new(service), items).await;
             let worst = errors.iter().copied().fold(0.0, f64::max);
             println!(
-                "{items} items, {per_second} a second in windows of {window} s, says when: {says_when}: {} of {looks} looks \
-                 show a forecast, its largest error is {:.1} %",
+                "{items} items, {per_second} a second in windows of {window} s, says when: {says_when}: {} of {looks} \
+                 looks show a forecast, its largest error is {:.1} %",
                 errors.len(),
                 100.0 * worst
             );

@@ -13,8 +13,8 @@ impl QueuedRun {
 }
 
 impl State {
-    /// Returns why a run is queued: its flow works on as many runs as it may, or the server does. Otherwise it waits for
-    /// memory.
+    /// Returns why a run is queued: its flow works on as many runs as it may, or the server does. Otherwise it waits
+    /// for memory.
     fn reason(&self, queued: &QueuedRun, at_once: usize) -> RunState {
         let of_flow = self.active.iter().map(|(run, one)| (run, &one.flow));
         let of_flow = of_flow.chain(self.suspended.iter().map(|(run, one)| (run, &one.flow)));

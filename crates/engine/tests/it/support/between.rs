@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, async_trait};
 use trunkline_engine::{
-    EventLog, Flush, Journal, JournalParts, RunClaim, RunClaims, RunEvent, TriggerDeduplication, TriggerEvent,
+    EventLog, Flush, Journal, JournalParts, RunClaim, RunClaims, RunEvent, RunNote, TriggerDeduplication, TriggerEvent,
 };
 
 /// A request to change the journal.
