@@ -65,13 +65,13 @@ impl Rate {
     fn time_for(&self, more: u64, now: Timestamp) -> Option<u64> {
         let began = self.began?;
         let current = now.as_millis() / INTERVAL;
-        let first = current.saturating_sub(2 * MINUTE);
         let at = |rate: f64| (more as f64 / rate * 1e3) as u64;
-        if began.as_millis() > first * INTERVAL {
+        let first = current.checked_sub(2 * MINUTE).filter(|first| began.as_millis() <= first * INTERVAL);
+        let Some(first) = first else {
             let elapsed = milliseconds(now.since(began));
-            let rate = self.count(first..=current) as f64 / (elapsed.max(1) as f64 / 1e3);
+            let rate = self.count(0..=current) as f64 / (elapsed.max(1) as f64 / 1e3);
             return (rate > 0.0).then(|| at(rate)).filter(|left| *left <= elapsed);
-        }
+        };
         let older = self.count(first..=current - MINUTE - 1) as f64;
         let newer = self.count(current - MINUTE..=current - 1) as f64;
         let steady = (older - newer).abs() <= STEADY * older.max(newer) + 1.0;

@@ -173,6 +173,6 @@ mod tests {
             assert_eq!(serde_json::to_value(&event).unwrap()["event"], event.name());
             names.insert(event.name());
         }
-        assert_eq!(names.len(), 20, "every event has a sample: {names:?}");
+        assert_eq!(names.len(), 21, "every event has a sample: {names:?}");
     }
 }
