@@ -13,13 +13,15 @@ impl QueuedRun {
 }
 
 impl State {
-    /// Returns why a run is queued: its flow works on as many runs as it may, or the server does. Otherwise it waits
-    /// for memory.
-    fn reason(&self, queued: &QueuedRun, at_once: usize) -> RunState {
-        let of_flow = self.active.iter().map(|(run, one)| (run, &one.flow));
-        let of_flow = of_flow.chain(self.suspended.iter().map(|(run, one)| (run, &one.flow)));
-        let earlier = of_flow.filter(|(_, flow)| **flow == queued.flow).map(|(run, _)| run).min();
-        let behind = earlier.filter(|_| self.active_runs(&queued.flow) >= queued.limit).cloned();
+    /// Returns why the run at this position of the queue is there: its flow has as many earlier runs as it may have at
+    /// the same time, or the server has. Otherwise it waits for memory.
+    fn reason(&self, queued: &QueuedRun, position: usize, at_once: usize) -> RunState {
+        let active = self.active.iter().map(|(run, one)| (run, &one.flow));
+        let suspended = self.suspended.iter().map(|(run, one)| (run, &one.flow));
+        let before = self.queue.iter().take(position).map(|one| (&one.run, &one.flow));
+        let earlier = active.chain(suspended).chain(before).filter(|(_, flow)| **flow == queued.flow);
+        let earlier: Vec<_> = earlier.map(|(run, _)| run).collect();
+        let behind = earlier.iter().min().filter(|_| earlier.len() >= queued.limit).map(|run| (*run).clone());
         let limit = (behind.is_none() && self.is_full(at_once)).then_some(at_once as u64);
         RunState::Queued { behind, limit }
     }
@@ -28,7 +30,10 @@ impl State {
 impl Dispatcher {
     /// Notes why a run is queued that joins the queue.
     pub(super) async fn note_queued(&self, queued: &mut QueuedRun) {
-        let reason = self.lock().reason(queued, self.at_once);
+        let reason = {
+            let state = self.lock();
+            state.reason(queued, state.queue.len(), self.at_once)
+        };
         self.runtime.engine().note(&queued.run, Some(reason.clone())).await;
         queued.noted = Some(reason);
     }
@@ -37,8 +42,8 @@ impl Dispatcher {
     pub(super) async fn note_queue(&self) {
         let changed: Vec<_> = {
             let mut state = self.lock();
-            let changed = state.queue.iter().map(|one| state.reason(one, self.at_once));
-            let reasons: Vec<_> = changed.collect();
+            let all = state.queue.iter().enumerate();
+            let reasons: Vec<_> = all.map(|(position, one)| state.reason(one, position, self.at_once)).collect();
             let queue = state.queue.iter_mut().zip(reasons).filter(|(one, reason)| one.noted.as_ref() != Some(reason));
             queue.map(|(one, reason)| (one.run.clone(), one.noted.insert(reason).clone())).collect()
         };
