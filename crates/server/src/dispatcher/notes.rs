@@ -1,5 +1,7 @@
 //! Why runs are queued, as every process shows it: noted when a run joins the queue, and again when the reason changes.
 
+use std::collections::HashMap;
+
 use trunkline_core::RunId;
 use trunkline_engine::RunState;
 
@@ -12,38 +14,43 @@ impl QueuedRun {
     }
 }
 
+/// Counts a run of a flow, and remembers the oldest one.
+fn count<'a>(earlier: &mut HashMap<&'a str, (usize, &'a RunId)>, flow: &'a str, run: &'a RunId) {
+    let (count, oldest) = earlier.entry(flow).or_insert((0, run));
+    *count += 1;
+    *oldest = (*oldest).min(run);
+}
+
 impl State {
-    /// Returns why the run at this position of the queue is there: its flow has as many earlier runs as it may have at
-    /// the same time, or the server has. Otherwise it waits for memory.
-    fn reason(&self, queued: &QueuedRun, position: usize, at_once: usize) -> RunState {
-        let active = self.active.iter().map(|(run, one)| (run, &one.flow));
-        let suspended = self.suspended.iter().map(|(run, one)| (run, &one.flow));
-        let before = self.queue.iter().take(position).map(|one| (&one.run, &one.flow));
-        let earlier = active.chain(suspended).chain(before).filter(|(_, flow)| **flow == queued.flow);
-        let earlier: Vec<_> = earlier.map(|(run, _)| run).collect();
-        let behind = earlier.iter().min().filter(|_| earlier.len() >= queued.limit).map(|run| (*run).clone());
-        let limit = (behind.is_none() && self.is_full(at_once)).then_some(at_once as u64);
-        RunState::Queued { behind, limit }
+    /// Returns why the runs of the queue are there, in its order, and last the one that joins it: the flow has as many
+    /// earlier runs as it may have at the same time, or the server has. Otherwise the run waits for memory.
+    fn reasons(&self, joins: Option<&QueuedRun>, at_once: usize) -> Vec<RunState> {
+        let (mut earlier, is_full) = (HashMap::<&str, (usize, &RunId)>::new(), self.is_full(at_once));
+        self.active.iter().for_each(|(run, one)| count(&mut earlier, &one.flow, run));
+        self.suspended.iter().for_each(|(run, one)| count(&mut earlier, &one.flow, run));
+        let queue = self.queue.iter().chain(joins).map(|one| {
+            let found = earlier.get(one.flow.as_str()).filter(|(count, _)| *count >= one.limit);
+            let behind = found.map(|(_, oldest)| (*oldest).clone());
+            count(&mut earlier, &one.flow, &one.run);
+            let limit = (behind.is_none() && is_full).then_some(at_once as u64);
+            RunState::Queued { behind, limit }
+        });
+        queue.collect()
     }
 }
 
 impl Dispatcher {
     /// Notes why a run is queued that joins the queue.
     pub(super) async fn note_queued(&self, queued: &mut QueuedRun) {
-        let reason = {
-            let state = self.lock();
-            state.reason(queued, state.queue.len(), self.at_once)
-        };
-        self.runtime.engine().note(&queued.run, Some(reason.clone())).await;
-        queued.noted = Some(reason);
+        queued.noted = self.lock().reasons(Some(queued), self.at_once).pop();
+        self.runtime.engine().note(&queued.run, queued.noted.clone()).await;
     }
 
     /// Notes the reasons of all queued runs for which they have changed.
     pub(super) async fn note_queue(&self) {
         let changed: Vec<_> = {
             let mut state = self.lock();
-            let all = state.queue.iter().enumerate();
-            let reasons: Vec<_> = all.map(|(position, one)| state.reason(one, position, self.at_once)).collect();
+            let reasons = state.reasons(None, self.at_once);
             let queue = state.queue.iter_mut().zip(reasons).filter(|(one, reason)| one.noted.as_ref() != Some(reason));
             queue.map(|(one, reason)| (one.run.clone(), one.noted.insert(reason).clone())).collect()
         };
