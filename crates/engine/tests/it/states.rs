@@ -1,4 +1,5 @@
 //! What a run does that has not ended: it is left if no process works on it or keeps it.
+#![allow(clippy::unwrap_used)]
 
 use std::{collections::BTreeMap, sync::Arc};
 
