@@ -129,7 +129,7 @@ pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Re
     let state = Arc::<Mutex<DisplayState>>::default();
     // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.
     let mut counting = tokio::spawn(count(handle.notifications(), state.clone(), since));
-    let bar = if output.is_interactive() { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    let bar = if output.is_interactive() { ProgressBar::new(1) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:16} {wide_msg}") {
         bar.set_style(style);
     }

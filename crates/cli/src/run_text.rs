@@ -134,8 +134,8 @@ pub(crate) fn state_text(run: &RunId, state: &RunState) -> Option<String> {
         }
         RunState::Queued { .. } => format!("queued until there is enough memory: {by_itself}"),
         RunState::Left => format!(
-            "left: its process has ended; `trunkline runs resume {run}` continues it, and so does `trunkline serve` \
-             when it starts"
+            "its process has ended: `trunkline runs resume {run}` continues it, and so does `trunkline serve` when it \
+             starts"
         ),
     })
 }
