@@ -74,7 +74,7 @@ async fn a_queued_run_names_the_run_before_it_and_both_are_left_when_the_server_
 #[tokio::test]
 async fn a_throttled_run_says_until_when_in_every_process_and_is_left_when_it_is_killed() {
     let cli = Cli::default();
-    cli.add(&json!({ "name": "slow service", "connector": "http-v1.0", "endpointUrl": throttling().await,
+    cli.add(&json!({ "name": "slow-service", "connector": "http-v1.0", "endpointUrl": throttling().await,
         "allowPrivateNetwork": true, "authentication": "none" }))
         .await;
     let flow = json!({ "name": "get", "connections": { "from": "http" }, "steps": [{ "id": "one", "action": "request",
@@ -89,9 +89,9 @@ async fn a_throttled_run_says_until_when_in_every_process_and_is_left_when_it_is
     let state = reaches(&cli, &run, "throttled").await;
     let time = |text: &Value| serde_json::from_value::<Timestamp>(text.clone()).unwrap();
     let pause = time(&state["until"]).since(before).as_secs();
-    assert!((55..75).contains(&pause) && state["connection"] == "slow service", "{state}");
+    assert!((55..75).contains(&pause) && state["connection"] == "slow-service", "{state}");
     let shown = cli.run(&["runs", "show", &run]).await.expect(0).stdout;
-    assert!(shown.contains("throttled until ") && shown.contains("the service of slow service"), "{shown}");
+    assert!(shown.contains("throttled until ") && shown.contains("the service of slow-service"), "{shown}");
     assert!(cli.run(&["runs"]).await.expect(0).stdout.contains("throttled until "));
     // The stream of events says it, too, and that the run is left.
     let tail = cli.start(&["runs", "tail", &run, "--json"]);

@@ -88,7 +88,7 @@ impl RunEventView {
         let error = [&event["error"], &outcome["error"]].into_iter().find(|error| error.is_object());
         let subject = || match kind.as_str() {
             "started" => Some(format!("{}, version {}", text(&event["flow"])?, text(&event["version"])?)),
-            _ => text(&outcome["reason"]).or_else(|| text(&event["name"])).or_else(|| text(&event["signal"])),
+            _ => [&outcome["reason"], &event["reason"], &event["name"], &event["signal"]].into_iter().find_map(text),
         };
         let has_attempt = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
         RunEventView {
