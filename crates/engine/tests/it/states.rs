@@ -64,7 +64,7 @@ async fn a_run_is_left_when_its_process_has_ended() {
 
 /// The sabotage twin: a run whose process has ended is shown as if the process lived.
 #[tokio::test]
-async fn without_a_look_at_the_claim_a_run_seems_to_be_queued_for_ever() {
+async fn without_a_look_at_the_claim_a_dead_run_seems_to_be_queued() {
     let inner = Arc::new(MemoryJournal::default());
     let parts = JournalParts { claims: Arc::new(Credulous(inner.clone())), ..JournalParts::of(inner) };
     assert_eq!(states(Arc::new(parts)).await, [RunState::Running, QUEUED, QUEUED]);

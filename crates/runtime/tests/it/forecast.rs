@@ -1,4 +1,4 @@
-//! The forecast of a run against services whose limits nobody knows: they are found out only by being throttled. The
+//! The forecast of a run against services with hidden limits: they are found out only by being throttled. The
 //! clock is paused, so a run of an hour takes a second.
 
 use std::{
