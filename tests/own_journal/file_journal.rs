@@ -359,6 +359,11 @@ impl RunClaims for FileJournal {
         }
     }
 
+    async fn is_claimed(&self, run: &RunId) -> Result<bool> {
+        let lock = File::open(self.path.with_extension("locks").join(run.as_str()));
+        Ok(lock.is_ok_and(|lock| lock.try_lock_shared().is_err()))
+    }
+
     async fn mark_active(&self, run: &RunId) -> Result<()> {
         let marks = self.active_marks(run).await? + 1;
         fs::create_dir_all(self.marks(run).parent().unwrap_or(&self.path)).map_err(failed)?;

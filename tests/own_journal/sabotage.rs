@@ -51,6 +51,9 @@ impl RunClaims for Generous {
     async fn claim(&self, _: &RunId) -> Result<RunClaim> {
         Ok(RunClaim::new(()))
     }
+    async fn is_claimed(&self, _: &RunId) -> Result<bool> {
+        Ok(false)
+    }
     async fn mark_active(&self, _: &RunId) -> Result<()> {
         Ok(())
     }

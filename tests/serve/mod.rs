@@ -15,6 +15,7 @@ mod replays;
 mod resumption;
 mod runs;
 mod sign_in;
+mod states;
 mod webhooks;
 
 pub(crate) use trunkline_tests::serve::{Serve, add, save};

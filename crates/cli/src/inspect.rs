@@ -71,13 +71,26 @@ fn event_text(event: &RunEventView) -> String {
             None => format!("waits{until}"),
         },
         "signalled" => format!("received the signal{message}"),
+        "listed" if event.items == Some(0) => "listed 0 items: nothing to do".to_owned(),
         "listed" => format!("listed {} items", event.items.unwrap_or_default()),
         "page_finished" => "finished a page".to_owned(),
         "item_finished" => format!("{status}{message}"),
         "batch_finished" => "finished a batch".to_owned(),
         "cancel_requested" => "cancellation requested".to_owned(),
         "finished" => format!("the run ended: {status}{message}"),
+        "state" => state_text(status, event.message.as_deref(), &until),
         other => format!("{}{message}", other.replace('_', " ")),
+    }
+}
+
+/// Formats what a run does.
+fn state_text(state: &str, message: Option<&str>, until: &str) -> String {
+    match (state, message) {
+        ("running", _) => "goes on".to_owned(),
+        ("throttled", Some(connection)) => format!("throttled{until} by the service of {connection}"),
+        ("queued", Some(run)) => format!("queued behind run {run}"),
+        ("left", _) => "left: its process has ended; `trunkline runs resume` continues it".to_owned(),
+        _ => format!("{state}{until}"),
     }
 }
 

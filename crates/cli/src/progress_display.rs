@@ -1,5 +1,5 @@
-//! Shows the progress of a run: the counts of items by outcome, megabytes, the rate of the last minute, and the time
-//! left.
+//! Shows the progress of a run: the counts of items by outcome, the time left, megabytes and their rate of the last
+//! minute, and whether a service has throttled it.
 
 use std::{
     collections::BTreeMap,
@@ -12,11 +12,11 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
     Runtime,
     core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp},
-    engine::{ListProgress, Rate, Run, RunNotification, Waiting},
+    engine::{ListProgress, Rate, Run, RunNotification, RunState, Waiting},
 };
 
 use crate::{
-    output::Output,
+    output::{Output, time},
     run_text::{duration, wait_text},
 };
 
@@ -78,24 +78,46 @@ impl DisplayState {
         self.done + self.skipped + self.failed
     }
 
-    fn line(&self, at: Timestamp) -> String {
-        let complete = self.lists.values().all(|complete| *complete);
-        let progress = ListProgress::new(self.listed, complete, self.ended(), self.items_rate.per_second(at));
-        let rate = self.bytes_rate.per_second(at).unwrap_or_default() / 1e6;
-        let left = match progress.left {
-            None => "time left unknown".to_owned(),
-            Some(left) if complete => format!("{} left", duration(left)),
-            Some(left) => format!("at least {} left", duration(left)),
-        };
-        format!(
-            "{} done, {} skipped, {} failed of {}{} | {:.1} MB, {rate:.1} MB/s | {left}",
-            self.done,
-            self.skipped,
-            self.failed,
-            self.listed,
-            if complete { "" } else { "+" },
-            self.bytes as f64 / 1e6,
-        )
+    /// Returns whether all lists that were begun have been read to their ends.
+    fn is_complete(&self) -> bool {
+        !self.lists.is_empty() && self.lists.values().all(|complete| *complete)
+    }
+
+    /// Returns how many of how many items the bar shows. It stays empty until the number of all items is known.
+    fn bar(&self) -> (u64, u64) {
+        match self.is_complete() && self.listed > 0 {
+            true => (self.ended(), self.listed),
+            false => (0, 1),
+        }
+    }
+
+    fn line(&self, at: Timestamp, state: &RunState) -> String {
+        let complete = self.is_complete();
+        let mut parts = Vec::new();
+        if let RunState::Throttled { until, .. } = state {
+            parts.push(format!("throttled until {} (UTC)", &time(*until)[11..]));
+        }
+        match (self.listed.max(self.ended()), complete) {
+            (0, true) => parts.push("nothing to do: the list is empty".to_owned()),
+            (0, false) => parts.push("no items yet".to_owned()),
+            (listed, _) => {
+                let counts = [(self.skipped, "skipped"), (self.failed, "failed")].into_iter().filter(|(n, _)| *n > 0);
+                let counts: String = counts.map(|(count, status)| format!(", {count} {status}")).collect();
+                let more = if complete { "" } else { "+" };
+                parts.push(format!("{} of {listed}{more} items{counts}", self.ended()));
+            }
+        }
+        let progress = ListProgress::new(self.listed, complete, self.ended(), &self.items_rate, at);
+        match progress.left.filter(|left| *left > 0) {
+            Some(left) if complete => parts.push(format!("about {} left", duration(left))),
+            Some(left) => parts.push(format!("at least {} left", duration(left))),
+            None => {}
+        }
+        if self.bytes > 0 {
+            let rate = self.bytes_rate.per_second(at).unwrap_or_default() / 1e6;
+            parts.push(format!("{:.1} MB, {rate:.1} MB/s", self.bytes as f64 / 1e6));
+        }
+        parts.join(" | ")
     }
 }
 
@@ -103,12 +125,12 @@ impl DisplayState {
 pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Result<Run> {
     let handle = runtime.take_handle(run);
     let handle = handle.ok_or_else(|| Error::new(ErrorKind::Internal, format!("run {run} was not started here")))?;
-    let (since, mut last_line) = (Instant::now(), Instant::now());
+    let (since, mut last_line, activity) = (Instant::now(), Instant::now(), handle.activity());
     let state = Arc::<Mutex<DisplayState>>::default();
     // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.
     let mut counting = tokio::spawn(count(handle.notifications(), state.clone(), since));
-    let bar = if output.is_interactive() { ProgressBar::new(0) } else { ProgressBar::hidden() };
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {msg}") {
+    let bar = if output.is_interactive() { ProgressBar::new(1) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:16} {wide_msg}") {
         bar.set_style(style);
     }
     let mut is_over = false;
@@ -119,12 +141,13 @@ pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Re
             bar.suspend(|| output.info(&wait_text(handle.id(), &step, &wait)));
         }
         if output.is_interactive() {
-            bar.set_length(state.listed);
-            bar.set_position(state.ended());
-            bar.set_message(state.line(elapsed(since)));
+            let (position, length) = state.bar();
+            bar.set_length(length);
+            bar.set_position(position);
+            bar.set_message(state.line(elapsed(since), &activity.state(runtime.now())));
         } else if last_line.elapsed() >= LINE_EVERY {
             last_line = Instant::now();
-            output.info(&state.line(elapsed(since)));
+            output.info(&state.line(elapsed(since), &activity.state(runtime.now())));
         }
     }
     bar.finish_and_clear();
@@ -166,9 +189,10 @@ mod tests {
     fn the_time_left_is_estimated_from_the_items_listed_so_far() {
         let at = Timestamp::from_millis;
         let mut state = DisplayState::default();
-        assert!(state.line(at(0)).ends_with("of 0 | 0.0 MB, 0.0 MB/s | 0 ms left"), "{}", state.line(at(0)));
+        let line = |state: &DisplayState, millis| state.line(at(millis), &RunState::Running);
+        assert_eq!(line(&state, 0), "no items yet");
         state.take(&listed("files", 100, false), at(0));
-        assert!(state.line(at(1000)).ends_with("0 failed of 100+ | 0.0 MB, 0.0 MB/s | time left unknown"));
+        assert_eq!((line(&state, 1000).as_str(), state.bar()), ("0 of 100+ items", (0, 1)));
         state.take(&RunNotification::Progress { step: "files/k/copy".into(), bytes: 20_000_000 }, at(5_000));
         for status in ["done", "skipped", "failed", "unknown"] {
             state.take(&finished("files", status), at(10_000));
@@ -176,19 +200,27 @@ mod tests {
         // Items of a list within an item are not counted.
         state.take(&listed("files/k/parts", 7, true), at(10_000));
         state.take(&finished("files/k/parts", "done"), at(10_000));
-        let line = state.line(at(10_000));
-        assert_eq!(line, "1 done, 1 skipped, 2 failed of 100+ | 20.0 MB, 4.0 MB/s | at least 4 min 0 s left");
-        state.take(&listed("files", 20, true), at(10_000));
-        assert!(
-            state.line(at(10_000)).ends_with(" of 120 | 20.0 MB, 4.0 MB/s | 4 min 50 s left"),
-            "{}",
-            state.line(at(10_000))
-        );
-        // Half a minute later, without progress, the rates are lower.
-        assert!(
-            state.line(at(40_000)).ends_with("| 20.0 MB, 0.6 MB/s | 19 min 20 s left"),
-            "{}",
-            state.line(at(40_000))
-        );
+        let counts = "4 of 100+ items, 1 skipped, 2 failed";
+        assert_eq!(line(&state, 10_000), format!("{counts} | 20.0 MB, 4.0 MB/s"), "ten seconds show little");
+        assert_eq!(state.bar(), (0, 1), "the bar is empty until the number of items is known");
+        for second in 10..170 {
+            state.take(&finished("files", "done"), at(second * 1000));
+            state.take(&listed("files", 1, second == 169), at(second * 1000));
+        }
+        let counts = "164 of 260 items, 1 skipped, 2 failed";
+        assert_eq!(line(&state, 170_000), format!("{counts} | about 1 min 36 s left | 20.0 MB, 0.0 MB/s"));
+        assert_eq!(state.bar(), (164, 260));
+        let throttled = RunState::Throttled { until: at(270_000), connection: None };
+        assert!(state.line(at(170_000), &throttled).starts_with("throttled until 00:04:30 (UTC) | 164 of 260 items"));
+        // Half a minute later, without progress, the rate is not steady.
+        assert_eq!(line(&state, 200_000), format!("{counts} | 20.0 MB, 0.0 MB/s"));
+    }
+
+    #[test]
+    fn a_list_without_items_says_so_and_leaves_the_bar_empty() {
+        let mut state = DisplayState::default();
+        state.take(&listed("files", 0, true), Timestamp::EPOCH);
+        assert_eq!(state.line(Timestamp::EPOCH, &RunState::Running), "nothing to do: the list is empty");
+        assert_eq!(state.bar(), (0, 1));
     }
 }

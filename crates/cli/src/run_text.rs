@@ -3,16 +3,20 @@
 use trunkline::{
     RunView,
     core::{ForeignText, RunId, StepPath},
-    engine::{Ledger, ListProgress, Resolution, Run, RunStatus, Verdict, Waiting},
+    engine::{Ledger, ListProgress, Resolution, Run, RunState, RunStatus, Verdict, Waiting},
 };
 
 use crate::output::time;
 
 /// Formats the status of a run and the outcomes of its items.
 pub(crate) fn summary(view: &RunView) -> String {
-    let RunView { run, progress } = view;
-    let mut text =
-        format!("run {} of {} (version {}): {}\n", run.id, ForeignText(&run.flow), run.version, run.status.as_str());
+    let RunView { run, progress, state } = view;
+    let status = status_text(run.status, state.as_ref());
+    let mut text = format!("run {} of {} (version {}): {status}\n", run.id, ForeignText(&run.flow), run.version);
+    let shown = state.as_ref().filter(|state| run.waiting.is_empty() || !matches!(state, RunState::Waiting { .. }));
+    if let Some(reason) = shown.and_then(|state| state_text(&run.id, state)) {
+        text += &format!("{reason}\n");
+    }
     if let Some(retry) = &run.retry {
         text += &format!("this is a rerun of the failed items of run {}\n", retry.run);
     }
@@ -31,8 +35,16 @@ pub(crate) fn summary(view: &RunView) -> String {
     for (warning, times) in &run.warnings {
         text += &format!("\nwarning ({times}x): {}", ForeignText(warning));
     }
+    if let Some(reason) = &run.skipped {
+        text += &format!("\nskipped: {}", ForeignText(reason));
+    }
     for (step, ledger) in &run.ledger {
-        text += &format!("\n{}: {} items\n{}", foreign(step), ledger.total(), lines(ledger));
+        text += &format!("\n{}: ", foreign(step));
+        text += &match *ledger == Ledger::default() {
+            true if run.retry.is_some() => "nothing to do: the list has no item to repeat\n".to_owned(),
+            true => "nothing to do: the list is empty\n".to_owned(),
+            false => format!("{} items\n{}", ledger.total(), lines(ledger)),
+        };
     }
     text + &advice(run)
 }
@@ -83,6 +95,49 @@ pub(crate) fn resolution_text(resolution: &Resolution) -> String {
         text += &format!("\n`trunkline runs rerun {run} --failed` reruns it.");
     }
     text
+}
+
+/// Returns the status of a run in one word: what it does, if it has not ended.
+pub(crate) fn status_text(status: RunStatus, state: Option<&RunState>) -> &'static str {
+    match state {
+        Some(state) if status == RunStatus::Running => state.as_str(),
+        _ => status.as_str(),
+    }
+}
+
+/// Formats the status of a run in a list: with the end of its wait, by the time of day.
+pub(crate) fn listed_status(status: RunStatus, state: Option<&RunState>) -> String {
+    let text = status_text(status, state);
+    match state.and_then(RunState::until).filter(|_| matches!(state, Some(RunState::Throttled { .. }))) {
+        Some(until) => format!("{text} until {}", &time(until)[11..16]),
+        None => text.to_owned(),
+    }
+}
+
+/// Formats why a run does not go on, and what ends that; nothing for a running run, and for a wait that its steps show.
+pub(crate) fn state_text(run: &RunId, state: &RunState) -> Option<String> {
+    let by_itself = "the server starts it by itself";
+    Some(match state {
+        RunState::Running => return None,
+        RunState::Waiting { until: Some(until), .. } => format!("waits until {} (UTC)", time(*until)),
+        // The advice about its connections says it.
+        RunState::Waiting { .. } => return None,
+        RunState::Throttled { until, connection } => {
+            let what = connection.as_ref().map_or("a service".to_owned(), |name| format!("the service of {name}"));
+            format!("throttled until {} (UTC): {what} accepts no requests before", time(*until))
+        }
+        RunState::Queued { behind: Some(other), .. } => {
+            format!("queued behind run {other} of the same flow: {by_itself}")
+        }
+        RunState::Queued { limit: Some(limit), .. } => {
+            format!("queued, because {limit} other runs are active, the most of this server: {by_itself}")
+        }
+        RunState::Queued { .. } => format!("queued until there is enough memory: {by_itself}"),
+        RunState::Left => format!(
+            "its process has ended: `trunkline runs resume {run}` continues it, and so does `trunkline serve` when it \
+             starts"
+        ),
+    })
 }
 
 /// Formats what a step waits for, and how to end the wait.

@@ -4,7 +4,7 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::Value;
 use trunkline::{
-    RunView, Runtime,
+    ListedRun, RunView, Runtime,
     core::{ErrorKind, ForeignText, Result},
     engine::Verdict,
     operations::{
@@ -27,7 +27,7 @@ use crate::{
     next_step::worded,
     output::{Output, exit, exit_code, list, time},
     progress_display,
-    run_text::{resolution_text, summary},
+    run_text::{listed_status, resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
 };
 
@@ -77,7 +77,7 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     let id = &started.run;
     output.info(&format!("run {id}; if it is interrupted, `trunkline runs resume {id}` continues it"));
     let run = progress_display::watch(runtime, id, output).await?;
-    let view = RunView::new(run, runtime.now(), runtime.redactor());
+    let view = RunView::new(run, None, runtime.now(), runtime.redactor());
     output.show(&worded(&view), || summary(&view));
     if let (Some(error), false) = (&view.run.error, output.is_json()) {
         output.error(error);
@@ -137,10 +137,10 @@ pub(crate) async fn runs(
 async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
     let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
     output.show(&all, || {
-        let rows = all.iter().map(|run| {
+        let rows = all.iter().map(|ListedRun { run, state }| {
             let count = |status: &str| Some(format!("{} {status}", run.items.get(status).filter(|count| **count > 0)?));
             let items: Vec<_> = ["done", "skipped", "failed", "unknown"].iter().filter_map(|one| count(one)).collect();
-            let status = run.status.as_str().to_owned();
+            let status = listed_status(run.status, state.as_ref());
             vec![run.id.to_string(), run.flow.clone(), status, time(run.started_at), items.join(", ")]
         });
         let none = "There are no runs. `trunkline run NAME|FILE` starts one.";

@@ -79,7 +79,7 @@ pub use journal::{
 };
 pub use run::{
     Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits,
-    RunNotification, RunStatus, VALUE_NESTING, Verdict, Waiting,
+    RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

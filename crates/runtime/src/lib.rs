@@ -37,4 +37,4 @@ pub use runtime::{
     CallOutput, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,
     StartOutcome, StartedSignIn,
 };
-pub use view::{Redacted, RunView};
+pub use view::{ListedRun, Redacted, RunView};

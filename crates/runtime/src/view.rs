@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use trunkline_core::{Redactor, StepPath, Timestamp};
-use trunkline_engine::{ListProgress, Run, RunStatus};
+use trunkline_engine::{ListProgress, Run, RunState, RunStatus, RunSummary};
 
 /// A run, with the progress of its lists while it is running.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -16,16 +16,30 @@ pub struct RunView {
     /// The progress of the lists of a running run, by the path of their `each` step.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub progress: BTreeMap<StepPath, ListProgress>,
+    /// What a run does that has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<RunState>,
+}
+
+/// A run in a list of runs, with what it does.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct ListedRun {
+    /// The run.
+    #[serde(flatten)]
+    pub run: RunSummary,
+    /// What a run does that has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<RunState>,
 }
 
 impl RunView {
     /// Returns a run as it is shown at this time, with the secrets that the redactor knows redacted in its input and its
     /// output. All else of a run was redacted when it was recorded.
-    pub fn new(mut run: Run, now: Timestamp, redactor: &Redactor) -> RunView {
+    pub fn new(mut run: Run, state: Option<RunState>, now: Timestamp, redactor: &Redactor) -> RunView {
         run.input = redactor.redact_json(&run.input);
         run.output = run.output.map(|output| redactor.redact_json(&output));
         let progress = if run.status == RunStatus::Running { run.progress(now) } else { BTreeMap::new() };
-        RunView { run, progress }
+        RunView { run, progress, state }
     }
 }
 

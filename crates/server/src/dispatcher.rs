@@ -5,6 +5,7 @@
 //! only their ids stay in memory until they are due, see `suspended`.
 
 mod crashes;
+mod notes;
 mod suspended;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result, Retry, RunId, async_trait};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunStatus};
+use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunState, RunStatus};
 use trunkline_flow::Overlap;
 
 use crate::{health::Health, resumption::Resumption};
@@ -89,6 +90,8 @@ struct QueuedRun {
     after_crash: bool,
     /// In how many crashes it was active without progress.
     crashes: u32,
+    /// Why it is queued, as it was noted last.
+    noted: Option<RunState>,
 }
 
 /// How a run is started.
@@ -203,8 +206,9 @@ impl Dispatcher {
         let run = accepted.id().clone();
         // A run that waits for memory takes none: it is resumed from the journal.
         if is_queued || !accepted.has_memory() {
+            let mut queued = QueuedRun::new(run.clone(), name.to_owned(), limit);
+            self.note_queued(&mut queued).await;
             drop(accepted);
-            let queued = QueuedRun { run: run.clone(), flow: name.to_owned(), limit, after_crash: false, crashes: 0 };
             self.lock().queue.push_back(queued);
             self.advance();
         } else {
@@ -220,7 +224,9 @@ impl Dispatcher {
         let saved = self.runtime.saved_flow(&flow).await;
         let limit = saved.map_or(usize::MAX, |(_, flow)| flow.overlap().at_once());
         let crashes = if after_crash { self.crashes_of(&run).await } else { 0 };
-        self.lock().queue.push_back(QueuedRun { run, flow, limit, after_crash, crashes });
+        let mut queued = QueuedRun { after_crash, crashes, ..QueuedRun::new(run, flow, limit) };
+        self.note_queued(&mut queued).await;
+        self.lock().queue.push_back(queued);
     }
 
     /// Returns a receiver for the end of a run, or `None` if the run is neither active nor queued here. The channel
@@ -303,18 +309,13 @@ impl Dispatcher {
                     // Under one lock: if the run were neither active nor queued for a moment, the next run of its flow
                     // could overtake it.
                     if let Some(ActiveRun { flow, limit, .. }) = state.active.remove(&run) {
-                        state.queue.push_front(QueuedRun {
-                            run: run.clone(),
-                            flow,
-                            limit,
-                            after_crash: false,
-                            crashes: 0,
-                        });
+                        state.queue.push_front(QueuedRun::new(run.clone(), flow, limit));
                     }
                 }
                 Err(error) => {
                     this.health.report(error);
                     tracing::error!(%run, "cannot continue: {error}");
+                    this.runtime.engine().note(&run, None).await;
                     this.report_if_suspended(&run).await;
                 }
             }
@@ -370,6 +371,7 @@ impl RunLauncher for Dispatcher {
     async fn rerun(self: Arc<Self>, _: &Runtime, rerun: NewRerun) -> Result<RunId> {
         let accepted = self.runtime.accept_rerun(&rerun.run, rerun.flow, rerun.unknown).await?;
         let (run, flow) = (accepted.id().clone(), accepted.flow().name().to_owned());
+        self.note_queued(&mut QueuedRun::new(run.clone(), flow.clone(), usize::MAX)).await;
         drop(accepted);
         self.enqueue(run.clone(), flow, false).await;
         self.advance();

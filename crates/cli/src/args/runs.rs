@@ -5,6 +5,9 @@ use clap::{Args, Subcommand, ValueEnum};
 #[derive(Subcommand)]
 pub(crate) enum RunsCommand {
     /// List the runs, newest first
+    ///
+    /// A run that has not ended is shown as running, waiting, throttled (by a service, until the time that is shown),
+    /// queued, or left (its process has ended, and `runs resume` continues it). `runs show` says why.
     List,
     /// Show the status of a run, and the outcomes of its items
     Show(RunArgument),

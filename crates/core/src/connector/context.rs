@@ -38,6 +38,11 @@ pub trait Recorder: Send + Sync {
     fn progress(&self, progress: ByteProgress);
     /// Records a warning of a service about a call that succeeded. Never blocks.
     fn warning(&self, message: &str);
+    /// Records that the call waits, because its service has asked for a pause that is over after this time. Never
+    /// blocks.
+    fn paused(&self, left: Duration) {
+        let _ = left;
+    }
 }
 
 /// A recorder that discards everything, for single calls outside a flow.
@@ -214,6 +219,11 @@ impl Context {
     /// Reports progress.
     pub fn progress(&self, progress: ByteProgress) {
         self.recorder.progress(progress);
+    }
+
+    /// Reports that the call waits, because its service has asked for a pause that is over after this time.
+    pub fn paused(&self, left: Duration) {
+        self.recorder.paused(left);
     }
 
     /// Returns the same context with the redactor and the memory budget of a connection's host.

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 use trunkline_core::Timestamp;
 
-use crate::run::time::Timer;
+use crate::run::{RunState, time::Timer};
 
 /// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
 /// on the same run.
@@ -24,9 +24,22 @@ struct Counts {
     calls: usize,
     /// Lists of actions that are being read. A run that is suspended reads the page again.
     lists: usize,
-    /// The end of each wait, by number.
-    waits: BTreeMap<u64, WaitEnd>,
+    /// The end of each wait, by number, and what it waits for.
+    waits: BTreeMap<u64, (WaitEnd, WaitReason)>,
     next: u64,
+    /// The end of the pause that a service has asked for, and the connection to it.
+    paused: Option<(Timestamp, String)>,
+}
+
+/// What a step waits for.
+#[derive(Clone, Debug)]
+pub(crate) enum WaitReason {
+    /// A time, or the next attempt after an error.
+    Time,
+    /// A signal of this name.
+    Signal(String),
+    /// The next attempt after a throttle.
+    Throttle,
 }
 
 /// The end of a wait.
@@ -70,7 +83,34 @@ impl ActivityMonitor {
     pub fn waits_until(&self, now: Timestamp) -> Option<WaitEnd> {
         let counts = self.lock();
         let waits = counts.waits.values().filter(|_| counts.calls == 0 && counts.lists == 0);
-        waits.min_by_key(|end| end.left(now)).copied()
+        waits.map(|(end, _)| end).min_by_key(|end| end.left(now)).copied()
+    }
+
+    /// Returns what the run does: it waits or is throttled if everything in flight does.
+    pub fn state(&self, now: Timestamp) -> RunState {
+        let counts = self.lock();
+        match (&counts.paused, counts.waits.values().min_by_key(|(end, _)| end.left(now))) {
+            (Some((until, connection)), _) if counts.calls > 0 && *until > now => {
+                RunState::Throttled { until: *until, connection: Some(connection.clone()) }
+            }
+            (_, Some((end, reason))) if counts.calls == 0 => match reason {
+                WaitReason::Throttle => RunState::Throttled { until: end.until, connection: None },
+                WaitReason::Time => RunState::Waiting { until: Some(end.until), signal: None, connections: Vec::new() },
+                WaitReason::Signal(name) => {
+                    let signal = Some(name.clone());
+                    RunState::Waiting { until: Some(end.until), signal, connections: Vec::new() }
+                }
+            },
+            _ => RunState::Running,
+        }
+    }
+
+    /// Records that a service accepts no requests of this connection before this time.
+    pub(crate) fn pause(&self, until: Timestamp, connection: &str) {
+        let mut counts = self.lock();
+        if counts.paused.as_ref().is_none_or(|(before, _)| *before < until) {
+            counts.paused = Some((until, connection.to_owned()));
+        }
     }
 
     /// Counts a call of an action until the guard is dropped.
@@ -86,11 +126,11 @@ impl ActivityMonitor {
     }
 
     /// Counts a waiting step until the guard is dropped.
-    pub(crate) fn wait(&self, end: WaitEnd) -> ActivityGuard<'_> {
+    pub(crate) fn wait(&self, end: WaitEnd, reason: WaitReason) -> ActivityGuard<'_> {
         let mut counts = self.lock();
         let number = counts.next;
         counts.next += 1;
-        counts.waits.insert(number, end);
+        counts.waits.insert(number, (end, reason));
         ActivityGuard { of: self, what: Activity::Wait(number) }
     }
 }

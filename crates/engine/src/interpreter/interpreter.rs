@@ -106,7 +106,10 @@ impl Interpreter {
     async fn flow_steps(&self, scope: Scope, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let steps = self.clone().steps(self.0.parts.flow.steps().clone(), scope.clone(), path.clone(), bounds.clone());
         // A task of its own, so a panic ends the flow as failed instead of leaving it open.
-        if let End::Skipped(_) = joined(tokio::spawn(steps.in_current_span())).await? {
+        if let End::Skipped(reason) = joined(tokio::spawn(steps.in_current_span())).await? {
+            if *path == StepPath::default() {
+                self.record().skip_run(reason).await?;
+            }
             return Ok(Value::Null);
         }
         let Some(output) = self.0.parts.flow.output() else { return Ok(Value::Null) };

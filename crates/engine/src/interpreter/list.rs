@@ -7,7 +7,7 @@ use trunkline_core::{Effect, Error, ErrorKind, Page, Result, StepPath, kind_of};
 use trunkline_flow::{BoundAction, ItemTemplates, Over, Scope, Step, Template};
 
 use crate::{
-    interpreter::{bounds::Bounds, interpreter::Interpreter},
+    interpreter::{bounds::Bounds, interpreter::Interpreter, step_recorder::StepRecorder},
     journal::process_log::LoggedCall,
 };
 
@@ -51,7 +51,8 @@ impl List<'_> {
             return Err(Error::new(ErrorKind::Config, message));
         }
         bounds.check(interpreter.record().now())?;
-        let cx = interpreter.context(connected, path, bounds);
+        let recorder = StepRecorder::new(interpreter, connected.name(), path);
+        let cx = interpreter.context(connected, path, bounds).with_recorder(recorder, None);
         let _activity = interpreter.activity().call();
         let (input, began) = (call.input.render(scope)?, interpreter.record().now());
         let result = tokio::select! {

@@ -130,6 +130,11 @@ impl RunRecord {
         self.memory.trim();
     }
 
+    /// Records why a `skip` step has ended the steps of the run.
+    pub(super) async fn skip_run(&self, reason: String) -> Result<()> {
+        self.run.record(RunEvent::Skipped { reason, at: self.now() }, Flush::Later).await
+    }
+
     /// Records that a step has failed for good, unless its result is recorded already.
     pub(super) async fn fail(&self, step: &StepPath, error: &Error) -> Result<()> {
         if self.result(step).is_some() {

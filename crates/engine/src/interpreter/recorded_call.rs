@@ -60,7 +60,7 @@ impl ActionCall<'_> {
             // Appended and not applied: in the state of the run, `started` stands for an interrupted attempt.
             record.run.append(vec![started], flush).await?;
         }
-        let recorder = StepRecorder::new(record, step);
+        let recorder = StepRecorder::new(self.interpreter, self.connected.name(), step);
         let (result, unclear) = match self.attempt(&recorder).await {
             AttemptEnd::Known(result) => (result, false),
             AttemptEnd::Unknown(error) => (Err(error), true),

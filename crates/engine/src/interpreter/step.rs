@@ -7,6 +7,7 @@ use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath, kind_of};
 use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait};
 
 use crate::interpreter::{
+    activity::WaitReason,
     bounds::Bounds,
     each::Each,
     interpreter::{End, Interpreter, can_handle},
@@ -76,7 +77,9 @@ impl Interpreter {
     /// Executes one attempt of a step.
     async fn attempt(&self, placed: &PlacedStep<'_>) -> Result<End> {
         let PlacedStep { step, scope, path, bounds, .. } = placed;
-        self.sleep(self.record().failed_attempts(path).next, bounds).await?;
+        let failed = self.record().failed_attempts(path);
+        let reason = if failed.throttled { WaitReason::Throttle } else { WaitReason::Time };
+        self.sleep(failed.next, reason, bounds).await?;
         let output = match &step.kind {
             StepKind::Skip(reason) => return Ok(End::Skipped(self.reason(&reason.render_text(scope)?))),
             StepKind::Fail(reason) => return Err(Error::new(ErrorKind::Failed, reason.render_text(scope)?)),

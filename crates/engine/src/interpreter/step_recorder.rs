@@ -1,14 +1,17 @@
 //! What an action reports while its step is in flight: checkpoints are recorded, progress and warnings reach the
 //! subscribers, and some warnings are recorded with the end of the step.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use serde_json::Value;
-use trunkline_core::{ByteProgress, Recorder, Result, StepPath};
+use trunkline_core::{ByteProgress, Clock, Recorder, Result, StepPath};
 
 use crate::{
-    interpreter::record::RunRecord,
+    interpreter::{ActivityMonitor, interpreter::Interpreter},
     journal::{Flush, journaled_run::JournaledRun},
     run::{RunEvent, RunNotification, notification::Subscribers},
 };
@@ -20,14 +23,26 @@ pub(super) const MAX_WARNINGS: usize = 20;
 pub(super) struct StepRecorder {
     run: JournaledRun,
     subscribers: Arc<Subscribers>,
+    activity: ActivityMonitor,
+    clock: Arc<dyn Clock>,
+    /// The name of the connection that the action runs on.
+    connection: String,
     step: StepPath,
     warnings: Mutex<Vec<String>>,
 }
 
 impl StepRecorder {
-    pub(super) fn new(record: &RunRecord, step: &StepPath) -> Arc<StepRecorder> {
-        let (run, subscribers) = (record.run.clone(), record.subscribers.clone());
-        Arc::new(StepRecorder { run, subscribers, step: step.clone(), warnings: Mutex::default() })
+    pub(super) fn new(interpreter: &Interpreter, connection: &str, step: &StepPath) -> Arc<StepRecorder> {
+        let record = interpreter.record();
+        Arc::new(StepRecorder {
+            run: record.run.clone(),
+            subscribers: record.subscribers.clone(),
+            activity: interpreter.activity().clone(),
+            clock: record.clock.clone(),
+            connection: connection.to_owned(),
+            step: step.clone(),
+            warnings: Mutex::default(),
+        })
     }
 
     /// Takes the warnings that are recorded with the end of the step.
@@ -52,5 +67,9 @@ impl Recorder for StepRecorder {
         if warnings.len() < MAX_WARNINGS {
             warnings.push(message.to_owned());
         }
+    }
+
+    fn paused(&self, left: Duration) {
+        self.activity.pause(self.clock.now() + left, &self.connection);
     }
 }

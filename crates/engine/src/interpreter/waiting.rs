@@ -8,7 +8,7 @@ use trunkline_flow::{Scope, Wait, moment};
 
 use crate::{
     interpreter::{
-        activity::WaitEnd,
+        activity::{WaitEnd, WaitReason},
         bounds::Bounds,
         interpreter::{Interpreter, cancelled},
     },
@@ -30,7 +30,8 @@ impl Interpreter {
                 let name = name.render_text(scope)?;
                 let wait = Waiting { signal: Some(name.clone()), until: bounds.until };
                 record.wait(path, wait).await?;
-                let _waits = self.activity().wait(WaitEnd::of(bounds.timer(), record.now()));
+                let end = WaitEnd::of(bounds.timer(), record.now());
+                let _waits = self.activity().wait(end, WaitReason::Signal(name.clone()));
                 tokio::select! {
                     biased;
                     payload = record.signal(&name) => payload,
@@ -53,18 +54,18 @@ impl Interpreter {
 
     async fn wait_until(&self, timer: Timer, path: &StepPath, bounds: &Bounds) -> Result<Value> {
         let wait = self.record().wait(path, Waiting { signal: None, until: timer.until }).await?;
-        self.sleep(Timer { until: wait.until, ..timer }, bounds).await?;
+        self.sleep(Timer { until: wait.until, ..timer }, WaitReason::Time, bounds).await?;
         Ok(Value::Null)
     }
 
     /// Sleeps until the timer ends. Fails if the run is stopped or the deadline passes before.
-    pub(super) async fn sleep(&self, timer: Timer, bounds: &Bounds) -> Result<()> {
+    pub(super) async fn sleep(&self, timer: Timer, reason: WaitReason, bounds: &Bounds) -> Result<()> {
         if timer.until <= self.record().now() {
             return Ok(());
         }
         let now = self.record().now();
         let (own, outer) = (WaitEnd::of(timer, now), WaitEnd::of(bounds.timer(), now));
-        let _waits = self.activity().wait(if own.left(now) < outer.left(now) { own } else { outer });
+        let _waits = self.activity().wait(if own.left(now) < outer.left(now) { own } else { outer }, reason);
         tokio::select! {
             biased;
             () = self.until(timer) => Ok(()),

@@ -11,7 +11,7 @@ use crate::{
         EventLog, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog,
         RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
     },
-    run::{ItemOutcome, RunEvent, RunStatus},
+    run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
 
 /// A [`Journal`] whose concerns come from different places. It forwards each call.
@@ -191,6 +191,18 @@ impl ProcessLog for JournalParts {
 impl RunClaims for JournalParts {
     async fn claim(&self, run: &RunId) -> Result<RunClaim> {
         self.claims.claim(run).await
+    }
+
+    async fn is_claimed(&self, run: &RunId) -> Result<bool> {
+        self.claims.is_claimed(run).await
+    }
+
+    async fn note(&self, run: &RunId, note: Option<&RunNote>) -> Result<()> {
+        self.claims.note(run, note).await
+    }
+
+    async fn noted(&self, run: &RunId) -> Result<Option<RunNote>> {
+        self.claims.noted(run).await
     }
 
     async fn mark_active(&self, run: &RunId) -> Result<()> {

@@ -22,7 +22,7 @@ use crate::{
     journal::{
         Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
     },
-    run::{ItemOutcome, RunEvent, RunStatus},
+    run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
 
 /// The number of events in one page of [`EventLog::events`].
@@ -362,6 +362,33 @@ pub trait RunClaims: Send + Sync {
     ///
     /// `conflict` while the claim is held, by this process or another one.
     async fn claim(&self, run: &RunId) -> Result<RunClaim>;
+
+    /// Returns whether this process or another one holds the claim of a run. It is asked often, so it should not take
+    /// the claim to find that out: a process that claims the run at this moment would be refused.
+    ///
+    /// # Errors
+    ///
+    /// `store` if that cannot be found out.
+    async fn is_claimed(&self, run: &RunId) -> Result<bool>;
+
+    /// Notes what a run does, in place of an earlier note; `None` removes it. A note is for displays and need not
+    /// survive a power cut. The default implementation stores nothing: a run is then shown as running, or as left.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be written.
+    async fn note(&self, _run: &RunId, _note: Option<&RunNote>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Returns the note about a run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be read.
+    async fn noted(&self, _run: &RunId) -> Result<Option<RunNote>> {
+        Ok(None)
+    }
 
     /// Adds a mark to a run: it is active, and has recorded nothing for a while. If the process dies now, the run may be
     /// the cause. A mark has to survive the death of the process; it need not survive a power cut.

@@ -18,7 +18,7 @@ use crate::{
         EventLog, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, ProcessLog,
         RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
     },
-    run::{ItemOutcome, RunEvent, RunStatus},
+    run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
 
 /// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the
@@ -29,6 +29,7 @@ pub struct MemoryJournal {
     claimed: Arc<Mutex<HashSet<RunId>>>,
     /// The marks of active runs.
     marks: Mutex<HashMap<RunId, u32>>,
+    notes: Mutex<HashMap<RunId, RunNote>>,
 }
 
 /// An event as JSON text.
@@ -348,6 +349,10 @@ impl ProcessLog for MemoryJournal {
 }
 
 impl MemoryJournal {
+    fn notes(&self) -> MutexGuard<'_, HashMap<RunId, RunNote>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn marks(&self) -> MutexGuard<'_, HashMap<RunId, u32>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -370,6 +375,22 @@ impl RunClaims for MemoryJournal {
             return Err(Error::new(ErrorKind::Conflict, format!("run {run} is being worked on already")));
         }
         Ok(RunClaim::new(ClaimGuard { claimed: self.claimed.clone(), run: run.clone() }))
+    }
+
+    async fn is_claimed(&self, run: &RunId) -> Result<bool> {
+        Ok(self.claimed.lock().unwrap_or_else(PoisonError::into_inner).contains(run))
+    }
+
+    async fn note(&self, run: &RunId, note: Option<&RunNote>) -> Result<()> {
+        match note {
+            Some(note) => drop(self.notes().insert(run.clone(), note.clone())),
+            None => drop(self.notes().remove(run)),
+        }
+        Ok(())
+    }
+
+    async fn noted(&self, run: &RunId) -> Result<Option<RunNote>> {
+        Ok(self.notes().get(run).cloned())
     }
 
     async fn mark_active(&self, run: &RunId) -> Result<()> {

@@ -250,6 +250,13 @@ pub enum RunEvent {
         /// The name of the batch in the paths of its steps.
         batch: String,
     },
+    /// A `skip` step has ended the steps of the run.
+    Skipped {
+        /// The reason, as the step says it.
+        reason: String,
+        /// When.
+        at: Timestamp,
+    },
     /// An operator has asked the run to stop.
     CancelRequested {
         /// When.
@@ -296,6 +303,7 @@ impl RunEvent {
             RunEvent::StepResolved { .. } => "step_resolved",
             RunEvent::ItemResolved { .. } => "item_resolved",
             RunEvent::BatchFinished { .. } => "batch_finished",
+            RunEvent::Skipped { .. } => "skipped",
             RunEvent::CancelRequested { .. } => "cancel_requested",
             RunEvent::Finished { .. } => "finished",
         }

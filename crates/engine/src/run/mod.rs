@@ -8,6 +8,7 @@ mod limits;
 pub(crate) mod notification;
 mod outcome;
 mod progress;
+mod run_state;
 mod state;
 pub(crate) mod time;
 
@@ -19,5 +20,6 @@ pub use limits::{RunLimits, VALUE_NESTING};
 pub use notification::RunNotification;
 pub use outcome::{Collected, ItemNote, ItemOutcome, RunStatus, Verdict};
 pub use progress::{ListProgress, Rate};
+pub use run_state::{RunNote, RunState};
 pub use state::Run;
 pub(crate) use state::{FailedAttempts, LONG_WAIT, ListPosition, list_values::MAX_COLLECTED_BYTES};

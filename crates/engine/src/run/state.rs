@@ -58,6 +58,9 @@ pub struct Run {
     /// The output, if the flow has one and its steps have ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// Why a `skip` step has ended the steps of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub skipped: Option<String>,
     /// What steps wait for: a `wait` step for its condition, and a step that a service has throttled for its next try.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub waiting: BTreeMap<StepPath, Waiting>,
@@ -133,6 +136,8 @@ pub(crate) struct FailedAttempts {
     pub(crate) count: u32,
     /// When the next attempt may begin.
     pub(crate) next: Timer,
+    /// Whether the last one was throttled.
+    pub(crate) throttled: bool,
 }
 
 /// Where a resumed run continues a list.
@@ -168,6 +173,7 @@ impl Run {
             retry: None,
             rerun_by: None,
             output: None,
+            skipped: None,
             waiting: BTreeMap::new(),
             started_at: Timestamp::EPOCH,
             finished_at: None,
@@ -208,6 +214,7 @@ impl Run {
                 self.memory.fetch_add(memory_of(&payload), Ordering::Relaxed);
                 self.signals.entry(name).or_insert(payload);
             }
+            RunEvent::Skipped { reason, .. } => self.skipped = Some(reason),
             RunEvent::CancelRequested { .. } => self.cancel_requested = true,
             RunEvent::Finished { status, error, at } => {
                 self.status = status;
@@ -252,9 +259,9 @@ impl Run {
                 self.steps.entry(step).or_default().started = false;
             }
             RunEvent::StepFailed { step, error, .. } => self.end(step, Err(error)),
-            RunEvent::StepRetried { step, until, at, .. } => {
+            RunEvent::StepRetried { step, error, until, at, .. } => {
                 let longest = until.since(at);
-                self.retry(step.clone(), Timer { until, longest });
+                self.retry(step.clone(), Timer { until, longest }, error.kind() == ErrorKind::RateLimited);
                 if longest >= LONG_WAIT {
                     self.waiting.insert(step, Waiting { signal: None, until });
                 }
@@ -272,6 +279,10 @@ impl Run {
     fn apply_to_list(&mut self, event: RunEvent) {
         match event {
             RunEvent::Listed { step, items, last, at } => {
+                // A list without items has a ledger, too: it shows that there was nothing to do.
+                if items == 0 && last {
+                    self.ledger.entry(step.clone()).or_default();
+                }
                 self.counters.entry(step).or_default().listed(items, last, at);
             }
             RunEvent::PageFinished { step, next, ahead, read } => {
@@ -379,7 +390,7 @@ impl Run {
     }
 
     /// Resets a step, and what failed inside it, for its next attempt. Unknown outcomes and successful results stay.
-    fn retry(&mut self, step: StepPath, next: Timer) {
+    fn retry(&mut self, step: StepPath, next: Timer, throttled: bool) {
         let failed = |state: &StepState| match &state.result {
             Some(Err(error)) => error.kind() != ErrorKind::UnknownOutcome,
             Some(Ok(_)) => false,
@@ -395,7 +406,7 @@ impl Run {
         let state = self.steps.entry(step).or_default();
         let (failed, deadline) = (state.failed_attempts.count, state.deadline);
         state.reset();
-        state.failed_attempts = FailedAttempts { count: failed + 1, next };
+        state.failed_attempts = FailedAttempts { count: failed + 1, next, throttled };
         state.deadline = deadline;
     }
 

@@ -14,7 +14,7 @@ use trunkline_flow::Flow;
 
 use crate::{
     interpreter::{bounds::Bounds, previous_run::versions, record::COPIES},
-    journal::{Flush, Journal, TriggerEvent, pinned_flow::pinned_flow},
+    journal::{Flush, Journal, RunClaim, TriggerEvent, pinned_flow::pinned_flow},
     run::{KeyForm, RerunOf, Run, RunEvent, RunLimits, RunStatus},
     supervisor::{AcceptOutcome, AcceptedRun, RunHandle, run_end::unstage},
 };
@@ -54,6 +54,8 @@ pub struct Engine {
     pub(super) memory: MemoryBudget,
     /// Held while the events of a run are read: what they become is in memory twice for a moment.
     pub(super) reading: Arc<tokio::sync::Mutex<()>>,
+    /// An id that this process has claimed, so that others see that it lives.
+    pub(super) process: Arc<tokio::sync::OnceCell<(RunId, RunClaim)>>,
 }
 
 impl Engine {
@@ -67,6 +69,7 @@ impl Engine {
             staging: None,
             memory: MemoryBudget::default(),
             reading: Arc::default(),
+            process: Arc::default(),
         }
     }
 
@@ -255,6 +258,7 @@ impl Engine {
                 let finished = RunEvent::Finished { status: RunStatus::Cancelled, error: None, at: self.now() };
                 self.journal.append(id, vec![finished], Flush::Now).await?;
                 self.journal.clear_active(id).await?;
+                self.note(id, None).await;
                 unstage(self.staging.as_ref(), id).await;
                 Ok(())
             }

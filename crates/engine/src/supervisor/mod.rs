@@ -6,6 +6,7 @@ mod resolve_unknown;
 mod resume;
 mod run_end;
 mod run_handle;
+mod run_notes;
 mod run_task;
 
 pub use engine::Engine;

@@ -88,6 +88,7 @@ impl Engine {
         if other.is_some() {
             return Err(rerun_already(id, &by));
         }
+        self.note(id, None).await;
         accepted.previous = Some(Arc::new(previous));
         Ok(accepted)
     }

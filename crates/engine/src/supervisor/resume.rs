@@ -51,6 +51,7 @@ impl Engine {
     ) -> Result<RunHandle> {
         let ResumeOptions { after_crash, memory } = options;
         let claim = self.journal.claim(id).await?;
+        self.note(id, None).await;
         let memory = memory.unwrap_or_else(|| self.account());
         // Read under the claim: no other process appends to the run now.
         let (mut run, held) = self.read_with_memory(id, &memory).await?;

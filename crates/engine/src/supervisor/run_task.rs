@@ -18,7 +18,7 @@ use crate::{
         record::{COPIES, RunRecord},
     },
     journal::journaled_run::JournaledRun,
-    run::{RunEvent, notification::Subscribers},
+    run::{RunEvent, RunState, notification::Subscribers},
     supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
 };
 
@@ -54,7 +54,7 @@ impl Engine {
         });
         let stop = Stop { cancellation: cancellation.clone(), draining: suspension.clone() };
         let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());
-        let poll = AbortOnDrop(self.poll(record.run.clone(), cancellation.clone(), activity.clone()));
+        let poll = AbortOnDrop(self.poll(record.run.clone(), stop.clone(), activity.clone()));
         let interpreter = Interpreter::new(InterpreterParts {
             flow,
             bindings,
@@ -63,9 +63,10 @@ impl Engine {
             activity: activity.clone(),
             staging: staging.clone(),
         });
+        let engine = self.clone();
         let span = tracing::info_span!("run", run = %id, flow = name);
         let task = tokio::spawn(async move {
-            let (_claim, _poll) = (claim, poll);
+            let _claim = claim;
             if after_crash {
                 record.run.mark(0).await;
             }
@@ -78,27 +79,36 @@ impl Engine {
                 }
                 Err(error) => Err(error),
             };
-            conclude(&record, result, &stop, staging.as_ref()).await
+            drop(poll);
+            let ended = conclude(&record, result, &stop, staging.as_ref()).await;
+            if let Ok(run) = &ended {
+                engine.note_end(run).await;
+            }
+            ended
         });
         RunHandle { id, subscribers: Arc::downgrade(&subscribers), cancellation, suspension, activity, task }
     }
 
     /// Polls the journal for cancellations and signals from other processes. Marks the run as active while it records
-    /// nothing and does not only wait.
-    fn poll(&self, run: JournaledRun, cancellation: CancellationToken, activity: ActivityMonitor) -> AbortHandle {
-        let clock = self.clock.clone();
+    /// nothing and does not only wait. Notes what the run does.
+    fn poll(&self, run: JournaledRun, stop: Stop, activity: ActivityMonitor) -> AbortHandle {
+        let engine = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FIRST_MARK).await;
-            let (mut last_seen, mut records) = (0, 0);
+            let (mut last_seen, mut records, mut noted) = (0, 0, RunState::Running);
             loop {
                 if !activity.is_idle() {
                     records = run.mark(records).await;
                 }
                 tokio::time::sleep(POLL).await;
+                // A server has noted a run that it suspends.
+                if !stop.is_requested() {
+                    engine.note_activity(run.id(), &activity, &mut noted).await;
+                }
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.
-                    run.receive(vec![RunEvent::CancelRequested { at: clock.now() }]);
-                    return cancellation.cancel();
+                    run.receive(vec![RunEvent::CancelRequested { at: engine.now() }]);
+                    return stop.cancellation.cancel();
                 }
                 if run.read(|run| run.awaits_signal())
                     && let Ok((signals, last)) = run.journal().signals(run.id(), last_seen).await

@@ -3,7 +3,7 @@
 //! A [`Watch`] reads the journal page by page and never holds more than one page. It does not show the outputs of
 //! steps.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -12,8 +12,8 @@ use trunkline_core::{ErrorKind, Result, RunId, StepPath, Timestamp};
 use trunkline_flow::{Flow, StepPosition};
 
 use crate::{
-    journal::{Journal, LogPage},
-    run::{Run, RunEvent, RunStatus, time::milliseconds},
+    journal::LogPage,
+    run::{Run, RunEvent, RunState, RunStatus, time::milliseconds},
     supervisor::Engine,
 };
 
@@ -23,7 +23,8 @@ const POLL: Duration = Duration::from_millis(250);
 /// A run event as it is sent to subscribers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, JsonSchema)]
 pub struct RunEventView {
-    /// The number of the event in the run, from 1.
+    /// The number of the event in the run, from 1. An event `state` has that of the last event before it: it is not
+    /// part of the run, and says that the run is queued, throttled, left, or running again.
     pub seq: u64,
     /// The time of the event; some events have none.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,16 +46,17 @@ pub struct RunEventView {
     /// The duration, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took: Option<u64>,
-    /// The outcome of the item, or the status of the run.
+    /// The outcome of the item, the status of the run, or its state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// The kind of the error, such as `rate_limited`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
-    /// Why it failed or was skipped; the flow of a `started` event; the name of a signal.
+    /// Why it failed or was skipped; the flow of a `started` event; the name of a signal; the connection that is
+    /// throttled, or the run that has to end before a queued one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-    /// The time until which the step waits.
+    /// The time until which the step waits, or the run is throttled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The number of items found.
@@ -86,7 +88,7 @@ impl RunEventView {
         let error = [&event["error"], &outcome["error"]].into_iter().find(|error| error.is_object());
         let subject = || match kind.as_str() {
             "started" => Some(format!("{}, version {}", text(&event["flow"])?, text(&event["version"])?)),
-            _ => text(&outcome["reason"]).or_else(|| text(&event["name"])).or_else(|| text(&event["signal"])),
+            _ => [&outcome["reason"], &event["reason"], &event["name"], &event["signal"]].into_iter().find_map(text),
         };
         let has_attempt = matches!(kind.as_str(), "step_started" | "step_finished" | "step_failed" | "step_retried");
         RunEventView {
@@ -110,13 +112,15 @@ impl RunEventView {
 
 /// The events of a run as a stream, see [`Engine::watch`]. It can be dropped at any time.
 pub struct Watch {
-    journal: Arc<dyn Journal>,
+    engine: Engine,
     run: RunId,
     flow: Option<Flow>,
     after: u64,
     /// Events that were read and not returned yet.
     pending: VecDeque<RunEventView>,
     status: RunStatus,
+    /// What the run does, as it was returned last.
+    state: RunState,
 }
 
 impl Watch {
@@ -133,8 +137,37 @@ impl Watch {
             if self.status != RunStatus::Running {
                 return Ok(None);
             }
+            if let Some(state) = self.engine.state_of(&self.run, self.status).await?
+                && let Some(event) = self.changed(state)
+            {
+                return Ok(Some(event));
+            }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Returns an event for a state of the run that is new and that its events do not show: they do show its waits.
+    fn changed(&mut self, state: RunState) -> Option<RunEventView> {
+        let state = if matches!(state, RunState::Waiting { .. }) { RunState::Running } else { state };
+        if state == self.state {
+            return None;
+        }
+        let message = match &state {
+            RunState::Throttled { connection, .. } => connection.clone(),
+            RunState::Queued { behind, .. } => behind.as_ref().map(ToString::to_string),
+            _ => None,
+        };
+        let event = RunEventView {
+            seq: self.after,
+            at: Some(self.engine.now()),
+            event: "state".to_owned(),
+            status: Some(state.as_str().to_owned()),
+            until: state.until(),
+            message,
+            ..RunEventView::default()
+        };
+        self.state = state;
+        Some(event)
     }
 
     /// Returns the next event, if there is one already.
@@ -144,7 +177,7 @@ impl Watch {
     /// As [`next`](Watch::next).
     pub async fn now(&mut self) -> Result<Option<RunEventView>> {
         if self.pending.is_empty() {
-            let (status, events) = self.journal.events(&self.run, self.after).await?;
+            let (status, events) = self.engine.journal().events(&self.run, self.after).await?;
             self.status = status;
             self.after = events.last().map_or(self.after, |(seq, _)| *seq);
             self.pending =
@@ -167,7 +200,8 @@ impl Engine {
     /// `not_found` if there is no such run, and `store` if the journal cannot be read.
     pub async fn watch(&self, id: &RunId, after: u64) -> Result<Watch> {
         let (status, flow) = self.pinned(id).await?;
-        Ok(Watch { journal: self.journal().clone(), run: id.clone(), flow, after, pending: VecDeque::new(), status })
+        let (engine, pending, state) = (self.clone(), VecDeque::new(), RunState::Running);
+        Ok(Watch { engine, run: id.clone(), flow, after, pending, status, state })
     }
 
     /// Returns a page of a run's process log: the entries after the entry of this number; 0 for the oldest.

@@ -14,6 +14,7 @@ mod moved;
 mod numbers;
 mod points;
 mod runs;
+mod states;
 mod support;
 mod tracing;
 mod waits;

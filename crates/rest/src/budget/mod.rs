@@ -6,5 +6,4 @@ mod rate;
 mod shared;
 
 pub(crate) use permits::{Bounds, Budget, Permit};
-pub(crate) use queue::FairnessKey;
 pub(crate) use shared::{Budgets, Identity};

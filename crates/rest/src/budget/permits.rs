@@ -156,7 +156,12 @@ impl Budget {
 
     /// Returns whether the connection is not paused.
     pub(crate) fn is_open(&self) -> bool {
-        self.state().paused_until.is_none_or(|until| until <= Instant::now())
+        self.pause_left().is_zero()
+    }
+
+    /// Returns how long the pause that the service asked for still takes.
+    pub(crate) fn pause_left(&self) -> Duration {
+        self.state().paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 
     /// Records that the service throttled the request of this permit. `retry_after` is the pause that the service asked

@@ -4,6 +4,7 @@
 //! budget, credentials, transport.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,7 +14,7 @@ use std::{
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{Instrument, debug, info_span, warn};
 use trunkline_core::{
     Context, Effect, Error, ErrorDetail, ErrorKind, Result, Retry, Timestamp, VALUE_MEMORY, memory_of_json,
@@ -25,7 +26,7 @@ use super::{
     response::{self, AcceptedResponse, RequestInfo, Response},
 };
 use crate::{
-    budget::{FairnessKey, Permit},
+    budget::Permit,
     table::{Call, Request},
     transport::{self, Failure, HttpRequest, RawResponse, ResponseLimit, SMALL_RESPONSE, Waits, url_policy},
 };
@@ -73,6 +74,9 @@ struct Stage {
 /// The wait for a permit ends this long before the deadline of the call, so that the error names the wait and not only
 /// the deadline.
 const QUEUE_MARGIN: Duration = Duration::from_millis(5);
+
+/// How often a call that waits for a permit looks whether the service has asked for a pause meanwhile.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A pause from here on is reported as a warning.
 const LONG: Duration = Duration::from_secs(60);
@@ -157,7 +161,7 @@ impl Client {
         let (mut maybe_done, mut confirms) = (false, false);
         let mut attempt = 1;
         loop {
-            let permit = self.permit(call.cx.cancellation(), call.deadline).await;
+            let permit = self.permit(call.cx, call.deadline).await;
             let permit = permit.map_err(|error| call.info.annotate(error))?;
             let started = Instant::now();
             let outcome = self.attempt(call, permit).await;
@@ -214,7 +218,7 @@ impl Client {
     /// Layers 4 to 6: one attempt with a permit; a second request with new credentials after a 401 that means expiry.
     async fn attempt(&self, call: &RunningCall<'_>, mut permit: Permit) -> Result<AcceptedResponse, Failure> {
         let not_sent = |error: Error| Failure::refused(call.info.annotate(error));
-        let next_permit = || async { self.permit(call.cx.cancellation(), call.deadline).await.map_err(not_sent) };
+        let next_permit = || async { self.permit(call.cx, call.deadline).await.map_err(not_sent) };
         let credentials = loop {
             call.stage.waits_for_token.store(true, Ordering::Relaxed);
             let credentials = self.0.signer.credentials().await;
@@ -268,9 +272,21 @@ impl Client {
         outcome
     }
 
-    /// Waits for a permit to send one request to the API.
-    pub(crate) async fn permit(&self, key: &FairnessKey, deadline: Instant) -> Result<Permit> {
-        self.0.budget.permit(key, deadline.checked_sub(QUEUE_MARGIN).unwrap_or(deadline)).await
+    /// Waits for a permit to send one request to the API. A pause that the service has asked for is reported to the
+    /// context.
+    pub(crate) async fn permit(&self, cx: &Context, deadline: Instant) -> Result<Permit> {
+        let budget = &self.0.budget;
+        let deadline = deadline.checked_sub(QUEUE_MARGIN).unwrap_or(deadline);
+        let mut permit = pin!(budget.permit(cx.cancellation(), deadline));
+        loop {
+            let left = budget.pause_left();
+            if !left.is_zero() {
+                cx.paused(left);
+            }
+            if let Ok(permit) = timeout(LOOK, &mut permit).await {
+                return permit;
+            }
+        }
     }
 
     /// Sends the request once, with these credentials.

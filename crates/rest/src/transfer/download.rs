@@ -419,7 +419,7 @@ impl Download {
         let next_permit = || {
             let latest = Instant::now() + client.limits.longest_wait;
             let deadline = self.deadline().map_or(latest, |deadline| deadline.min(latest));
-            self.client.permit(self.cx.cancellation(), deadline)
+            self.client.permit(&self.cx, deadline)
         };
         let mut permit = next_permit().await?;
         let credentials = client.signer.credentials().await?;

@@ -5,14 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunStatus, RunSummary, Timeline, Watch};
+use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunStatus, Timeline, Watch};
 
 use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
-use crate::{ItemPage, Redacted, RunView, Runtime};
+use crate::{ItemPage, ListedRun, Redacted, RunView, Runtime};
 
 operation_table! {
     /// Lists the runs, newest first.
-    ListRuns: "runs.list", list(Empty) -> Vec<RunSummary>, Viewer, Read;
+    ListRuns: "runs.list", list(Empty) -> Vec<ListedRun>, Viewer, Read;
     /// Returns the status of a run, and the outcomes of its items.
     GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
     /// Lists the outcomes of a run's items, a page at a time.
@@ -25,15 +25,21 @@ operation_table! {
     ReadRunLog: "runs.log", log(RunPosition) -> Redacted<LogPage>, Viewer, Read;
 }
 
-async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<RunSummary>> {
-    runtime.journal().runs().await
+async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ListedRun>> {
+    let mut listed = Vec::new();
+    for run in runtime.journal().runs().await? {
+        let state = runtime.engine().state_of(&run.id, run.status).await?;
+        listed.push(ListedRun { run, state });
+    }
+    Ok(listed)
 }
 
 async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
     let run = runtime.find_run(&input.run).await?;
     let run = runtime.engine().run(&run).await?;
     learn_secrets(runtime, run.connections.values()).await;
-    Ok(RunView::new(run, runtime.now(), runtime.redactor()))
+    let state = runtime.engine().state_of(&run.id, run.status).await?;
+    Ok(RunView::new(run, state, runtime.now(), runtime.redactor()))
 }
 
 /// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.

@@ -1,6 +1,7 @@
 //! The ports of a runtime: each can be replaced, and two runtimes share nothing but what their ports share.
 #![allow(clippy::unwrap_used)]
 
+mod forecast;
 mod ports;
 mod settings;
 mod tenants;

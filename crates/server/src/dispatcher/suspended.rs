@@ -34,7 +34,8 @@ pub(super) struct SuspendedRun {
 impl Dispatcher {
     /// Waits until a run ends or stops. If it waits for long, it is suspended, and the end of its wait is returned.
     pub(super) async fn wait(&self, handle: RunHandle) -> Result<(Run, Option<WaitEnd>)> {
-        let (activity, suspension, mut waits) = (handle.activity(), handle.suspension(), None);
+        let (id, activity) = (handle.id().clone(), handle.activity());
+        let (suspension, mut waits) = (handle.suspension(), None);
         let mut end = std::pin::pin!(handle.wait());
         loop {
             tokio::select! {
@@ -44,6 +45,7 @@ impl Dispatcher {
                     let now = self.runtime.now();
                     waits = activity.waits_until(now).filter(|wait| wait.left(now) >= self.shortest_wait);
                     if waits.is_some() {
+                        self.runtime.engine().note(&id, Some(activity.state(now))).await;
                         suspension.cancel();
                     }
                 }
@@ -76,6 +78,7 @@ impl Dispatcher {
                 }
                 look += 1;
                 this.forget_resumed().await;
+                this.note_queue().await;
                 let mut due = this.timed_out();
                 for run in this.next_looked_up(look) {
                     if this.is_called(&run).await {
@@ -135,7 +138,7 @@ impl Dispatcher {
     fn wake(&self, run: &RunId) {
         let mut state = self.lock();
         if let Some(SuspendedRun { flow, limit, .. }) = state.suspended.remove(run) {
-            state.queue.push_front(QueuedRun { run: run.clone(), flow, limit, after_crash: false, crashes: 0 });
+            state.queue.push_front(QueuedRun::new(run.clone(), flow, limit));
         }
     }
 }

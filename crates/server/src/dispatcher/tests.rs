@@ -51,6 +51,12 @@ async fn a_run_that_waits_for_long_is_suspended_and_continues_when_it_is_due() {
     let second = start(&dispatcher, "timed", json!({ "for": "1ms" })).await;
     reaches(&dispatcher, [0, 3, 1]).await;
     assert!(dispatcher.is_busy("signal") && dispatcher.is_busy("timed"));
+    let state =
+        async |run: &RunId| dispatcher.runtime.engine().state_of(run, RunStatus::Running).await.unwrap().unwrap();
+    let RunState::Waiting { signal: name, .. } = state(&signal).await else { panic!("{:?}", state(&signal).await) };
+    assert_eq!(name.as_deref(), Some("go"));
+    assert!(state(&timed).await.until().is_some(), "{:?}", state(&timed).await);
+    assert_eq!(state(&second).await, RunState::Queued { behind: Some(timed.clone()), limit: None });
     let ends: Vec<_> = [&signal, &timed, &second].map(|run| dispatcher.end_of(run).unwrap()).into();
     dispatcher.runtime.engine().signal(&signal, "other", json!(1)).await.unwrap();
     dispatcher.runtime.engine().signal(&signal, "go", json!(1)).await.unwrap();

@@ -11,6 +11,7 @@ pub(crate) mod item_outcomes;
 pub(crate) mod process_log;
 pub(crate) mod run_claim;
 mod run_index;
+mod run_notes;
 mod run_status;
 
 pub(crate) use acceptance::{accepting, save};

@@ -407,13 +407,16 @@ async fn signals_are_read_after_the_last_event_seen(journal: &impl Journal) {
 
 async fn a_claim_is_exclusive_until_dropped(journal: &impl Journal) {
     let (one, other) = (accepted(journal, "a1", 0).await, accepted(journal, "a2", 0).await);
+    assert!(!journal.is_claimed(&one).await.unwrap());
     let claim = journal.claim(&one).await.unwrap();
+    assert!(journal.is_claimed(&one).await.unwrap() && !journal.is_claimed(&other).await.unwrap());
     assert_eq!(kind(journal.claim(&one).await), ErrorKind::Conflict);
     let second = journal.claim(&other).await.unwrap();
     drop(claim);
     let again = journal.claim(&one).await.unwrap();
     assert_eq!(kind(journal.claim(&one).await), ErrorKind::Conflict);
     drop((second, again));
+    assert!(!journal.is_claimed(&one).await.unwrap());
     drop(journal.claim(&one).await.unwrap());
 }
 

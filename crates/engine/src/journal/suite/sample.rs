@@ -74,6 +74,7 @@ pub(super) fn one_of_each() -> Vec<RunEvent> {
             at: Timestamp::from_millis(8),
         },
         RunEvent::PageFinished { step: "files".into(), next: None, ahead: None, read: None },
+        RunEvent::Skipped { reason: "nothing is new".into(), at: Timestamp::from_millis(8) },
         item(&step, "a/b~c", ItemOutcome::Done { reason: Some("it was already gone".into()) }),
         item(&step, "", skipped("not allowed")),
         noted(&step, "12", "Ä \u{0}", json!({ "z": u64::MAX, "a": ["\u{0}", 0.1] }), value.clone()),
@@ -197,6 +198,6 @@ mod tests {
             assert_eq!(serde_json::to_value(&event).unwrap()["event"], event.name());
             names.insert(event.name());
         }
-        assert_eq!(names.len(), 20, "every event has a sample: {names:?}");
+        assert_eq!(names.len(), 21, "every event has a sample: {names:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, async_trait};
 use trunkline_engine::{
-    EventLog, Flush, Journal, JournalParts, RunClaim, RunClaims, RunEvent, TriggerDeduplication, TriggerEvent,
+    EventLog, Flush, Journal, JournalParts, RunClaim, RunClaims, RunEvent, RunNote, TriggerDeduplication, TriggerEvent,
 };
 
 /// A request to change the journal.
@@ -111,6 +111,15 @@ impl<W: Watcher> RunClaims for Between<W> {
         // If the watcher fails, the claim is dropped, as the operating system would release it with the process.
         let claim = self.inner.claim(run).await?;
         self.watcher.after().map(|()| claim)
+    }
+    async fn is_claimed(&self, run: &RunId) -> Result<bool> {
+        self.inner.is_claimed(run).await
+    }
+    async fn note(&self, run: &RunId, note: Option<&RunNote>) -> Result<()> {
+        self.inner.note(run, note).await
+    }
+    async fn noted(&self, run: &RunId) -> Result<Option<RunNote>> {
+        self.inner.noted(run).await
     }
     async fn mark_active(&self, run: &RunId) -> Result<()> {
         self.inner.mark_active(run).await
