@@ -46,8 +46,9 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, and if a connection that it
-    /// declares has no binding, unless it is saved as inactive. `conflict` if a flow of this name exists and `replace` is
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings. Unless it is saved as
+    /// inactive, also if a connection that it declares has no binding, and if its trigger can never start a run with
+    /// the saved input. `conflict` if a flow of this name exists and `replace` is
     /// not set, or if another caller changed the flow that is replaced while this one was checked.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let flow = &self.link(flow).await?;
@@ -68,6 +69,9 @@ impl Runtime {
             check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
         }
         let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
+        if options.active != Some(false) {
+            accept_saved_input(flow, &input)?;
+        }
         let replaced = previous.as_ref().filter(|_| options.replace);
         let restart = match replaced {
             Some(previous) => self.watches_another(previous, flow, &connections).await?,
@@ -189,8 +193,8 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, or the secret of a
-    /// signed webhook. `conflict` if another caller changed the flow while it was checked.
+    /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, the secret of a
+    /// signed webhook, or a part of the input. `conflict` if another caller changed the flow while it was checked.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
         if !active {
             return self.flows().deactivate_flow(name).await;
@@ -198,6 +202,7 @@ impl Runtime {
         let (saved, flow) = self.saved_flow(name).await?;
         self.accept(&self.link(&flow).await?, &saved.connections).await?;
         self.check_bindings(&flow, &saved.connections).await?;
+        accept_saved_input(&flow, &saved.input)?;
         check_secret(&flow, saved.has_secret)?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
@@ -362,6 +367,12 @@ fn bindings_to_save(
     bindings.retain(|binding, _| flow.connections().contains_key(binding));
     bindings.extend(given);
     bindings
+}
+
+/// Fails if the trigger of a flow could never start a run with this saved input.
+fn accept_saved_input(flow: &Flow, input: &Map<String, Value>) -> Result<()> {
+    let accepted = Diagnostic::accept(&format!("flow {}", flow.name()), &flow.check_saved_input(input));
+    accepted.map_err(|error| error.next(NextStep::SaveFlowInactive))
 }
 
 /// Fails if a webhook requires signatures and has no secret to check them with.

@@ -81,9 +81,8 @@ pub(crate) async fn call(
         _ => {}
     }
     let Delivery { mut input, keys, memory } = receive(&app, &name, webhook, call).await?;
-    // Flows of earlier versions may not know all members.
-    if let Some(members) = input.as_object_mut() {
-        members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
+    if let (Some(members), Some(trigger)) = (input.as_object_mut(), flow.trigger()) {
+        members.retain(|name, _| !trigger.may_omit(name) || flow.input_may_have(name));
     }
     let keep = webhook.remembers_all();
     let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };

@@ -164,9 +164,7 @@ impl<'a> Checker<'a> {
             item = Value::clone(&listed);
         }
         let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
-        if let Some(properties) = input.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.extend(trigger.input(item).into_iter().filter(|(name, _)| flow.input_may_have(name)));
-        }
+        self.trigger_members(flow, trigger, item, &mut input);
         input
     }
 

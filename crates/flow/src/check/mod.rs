@@ -8,5 +8,6 @@ mod inputs;
 mod literal_braces;
 mod open_schema;
 mod retried_creates;
+mod trigger_input;
 
 pub use granted_scopes::GrantedScopes;

@@ -104,6 +104,21 @@ impl Trigger {
         }
     }
 
+    /// Returns the kind of the trigger, as the document names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trigger::Schedule(_) => "schedule",
+            Trigger::Webhook(_) => "webhook",
+            Trigger::Poll(_) => "poll",
+        }
+    }
+
+    /// Returns whether a run gets this member only if the flow's input allows it: flows of earlier versions may not know
+    /// it.
+    pub fn may_omit(&self, member: &str) -> bool {
+        matches!(self, Trigger::Webhook(_)) && ["method", "query"].contains(&member)
+    }
+
     /// Returns the schemas of the members that the trigger adds to a run's input. `item` is the schema of a list's
     /// items.
     pub(crate) fn input(&self, item: Value) -> Map<String, Value> {

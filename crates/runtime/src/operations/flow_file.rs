@@ -4,7 +4,7 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
 use trunkline_flow::Flow;
 
@@ -168,7 +168,11 @@ impl FlowFile {
                     runtime.connections().masked_connection(name).await?;
                 }
                 let bindings = runtime.all_bindings(&flow, bindings.clone()).await?;
-                Ok(text.located(runtime.check_flow(&flow, &bindings).await?))
+                let mut found = runtime.check_flow(&flow, &bindings).await?;
+                // What is missing can be saved with the flow.
+                let missing = flow.check_saved_input(&Map::new()).into_iter();
+                found.extend(missing.map(|one| Diagnostic { severity: Severity::Warning, ..one }));
+                Ok(text.located(found))
             }
             Err(faults) => {
                 // A fault in the flow or in a flow that it calls does not hide the others.
