@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, ForeignText, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Result, Secret, Timestamp},
     operations::{
         Caller, Empty,
         flows::{
@@ -13,7 +13,7 @@ use trunkline::{
             NewWebhookAddress, RemoveFlow, SaveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
-    store::{SavedFlow, TriggerFinding},
+    store::{FailedStart, SavedFlow, TriggerFinding},
 };
 
 use crate::{
@@ -131,17 +131,48 @@ async fn list(runtime: &Runtime, output: &Output) -> Result<()> {
             let one = &summary.flow;
             let bindings = one.connections.iter().map(|(binding, name)| format!("{binding}={name}"));
             let bindings = bindings.collect::<Vec<_>>().join(", ");
-            let trigger = summary.trigger.clone().unwrap_or_else(|| "-".to_owned());
+            let parts = [summary.trigger.as_deref(), summary.cron.as_deref()].into_iter().flatten();
+            let trigger = parts.collect::<Vec<_>>().join(" ");
+            let known = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), time);
             let (name, version) = (one.name.clone(), one.version.clone());
-            vec![name, version, activity(one).into(), trigger, bindings, time(one.updated_at)]
+            let trigger = if trigger.is_empty() { "-".to_owned() } else { trigger };
+            let times = [summary.next, one.starts.last, one.starts.failed.last().map(|failed| failed.at)].map(known);
+            let mut row = vec![name, version, activity(one).into(), trigger];
+            row.extend(times);
+            row.extend([bindings, time(one.updated_at)]);
+            row
         });
-        let mut text = table(&["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
-        text.extend(
-            all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow.name, one))),
-        );
+        let heading = [
+            "Name",
+            "Version",
+            "State",
+            "Trigger",
+            "Next (UTC)",
+            "Last start",
+            "Failed",
+            "Connections",
+            "Changed (UTC)",
+        ];
+        let mut text = table(&heading, rows);
+        text.extend(all.iter().flat_map(|summary| {
+            let flow = &summary.flow;
+            failures(flow).into_iter().chain(flow.findings.iter().map(|one| finding(&flow.name, one)))
+        }));
         text
     });
     Ok(())
+}
+
+/// Returns the lines about what the trigger of a flow could not start since its last start.
+fn failures(flow: &SavedFlow) -> Option<String> {
+    let FailedStart { at, trigger, reason, hint, .. } =
+        flow.starts.failed.last().filter(|_| flow.starts.failures > 0)?;
+    let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
+    let count = count(usize::try_from(flow.starts.failures).unwrap_or(usize::MAX), "failed start");
+    let (name, at, reason) = (&flow.name, time(*at), ForeignText(reason));
+    Some(format!(
+        "\n{name}: {count} by its {trigger} since the last one that succeeded, the latest at {at}: {reason}{hint}"
+    ))
 }
 
 /// Returns the lines about something that was found about the trigger of a flow.

@@ -21,6 +21,8 @@ use crate::{
 pub enum Cause<'a> {
     /// A trigger event, which starts at most one run.
     Trigger(&'a TriggerEvent),
+    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
+    FailedStart(&'a Error),
     /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
     Caller(Flush),
 }
@@ -263,10 +265,23 @@ impl Runtime {
         if !is_saved {
             self.accept(flow, &bindings).await?;
         }
-        let connected = self.connect_all(&bindings).await?;
         match cause {
-            Cause::Trigger(event) => self.engine().accept_triggered(flow, input, connected, event).await,
+            Cause::FailedStart(reason) => {
+                let mut connected = BTreeMap::new();
+                for (binding, name) in bindings {
+                    // The failure handler may need none of them, and one of them may be the reason.
+                    if let Ok(one) = self.connect(&name).await {
+                        connected.insert(binding, one);
+                    }
+                }
+                let accepted = self.engine().accept_failed(flow, input, connected, reason).await?;
+                Ok(AcceptOutcome::New(Box::new(accepted)))
+            }
+            Cause::Trigger(event) => {
+                self.engine().accept_triggered(flow, input, self.connect_all(&bindings).await?, event).await
+            }
             Cause::Caller(flush) => {
+                let connected = self.connect_all(&bindings).await?;
                 Ok(AcceptOutcome::New(Box::new(self.engine().accept(flow, input, connected, flush).await?)))
             }
         }

@@ -33,6 +33,7 @@ mod resumption;
 mod routes;
 mod scheduler;
 mod signature;
+mod starts;
 #[cfg(test)]
 mod test_app;
 mod unread_body;

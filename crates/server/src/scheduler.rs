@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use tokio::time::Instant;
 use trunkline::{Cause, NewRun, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Timestamp};
@@ -86,8 +87,10 @@ impl Scheduler {
     }
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
+        self.dispatcher.starts.flush(&self.runtime).await?;
         let all = self.runtime.flows().saved_flows().await?;
         self.health.set_findings(all.iter().filter(|one| one.active && !one.findings.is_empty()).count());
+        self.health.set_failed_starts(all.iter().filter(|one| one.active).map(|one| &one.starts));
         for saved in all.into_iter().filter(|one| one.active) {
             let name = saved.name.clone();
             let flow = match self.runtime.flow_of(&saved).await {
@@ -147,6 +150,7 @@ impl Scheduler {
                     true => tracing::warn!(flow = name, "its trigger failed: {error:?}"),
                     false => tracing::debug!(flow = name, "its trigger failed: {error:?}"),
                 }
+                self.start_failed(name, error).await;
                 PAUSE_AFTER_ERROR
             }
             Err(error) => {
@@ -154,6 +158,20 @@ impl Scheduler {
                 PAUSE_AFTER_STORE_ERROR
             }
         }
+    }
+
+    /// Records that the trigger of a flow could not start a run.
+    async fn start_failed(&self, name: &str, error: &Error) {
+        let Ok((saved, flow)) = self.runtime.saved_flow(name).await else { return };
+        // Those before the one that failed were started, and are not due any more.
+        let (input, due) = match (flow.trigger(), saved.through) {
+            (Some(Trigger::Schedule(schedule)), Some(through)) => {
+                let due = schedule.due(through, self.runtime.now()).into_iter().next();
+                (due.map_or_else(|| json!({}), |due| schedule.input(due)), due)
+            }
+            _ => (json!({}), None),
+        };
+        self.dispatcher.start_failed(saved, flow, (input, due), error).await;
     }
 
     /// Starts the runs that are due, and returns how long the trigger can be paused.
@@ -203,9 +221,13 @@ impl Scheduler {
         for at in schedule.due(through, now) {
             let new = NewRun::of_saved(saved.clone(), flow.clone(), schedule.input(at));
             match self.dispatcher.dispatch(new, Cause::Trigger(&event(Some(at), at))).await? {
-                StartOutcome::Run(run) => tracing::info!(flow = saved.name, %run, %at, "started by its schedule"),
+                StartOutcome::Run(run) => {
+                    tracing::info!(flow = saved.name, %run, %at, "started by its schedule");
+                    self.dispatcher.starts.succeeded(&saved.name, Some(now));
+                }
                 // Started by another process, or skipped.
                 StartOutcome::Duplicate(_) | StartOutcome::Skipped => {
+                    self.dispatcher.starts.succeeded(&saved.name, None);
                     journal.remember_trigger(event(Some(at), at)).await?
                 }
             }
@@ -221,6 +243,9 @@ impl Scheduler {
         let Looked { findings, to_the_end, incomplete } = looked;
         if let Some(digest) = incomplete {
             self.lock().incomplete.insert(saved.name.clone(), digest);
+        }
+        if saved.starts.failures > 0 {
+            self.dispatcher.starts.succeeded(&saved.name, None);
         }
         self.report(&saved.name, findings, to_the_end).await.map(drop)
     }

@@ -87,14 +87,23 @@ pub(crate) async fn call(
     let keep = webhook.remembers_all();
     let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };
     let (answer, patience) = (webhook.answer, webhook.patience);
-    let (dispatcher, new) = (app.dispatcher.clone(), NewRun::of_saved(saved, flow, input));
+    let dispatcher = app.dispatcher.clone();
     let started = detached(async move {
+        // Only a failure handler needs the input once more.
+        let known = if flow.on_failure().is_empty() { json!({}) } else { input.clone() };
+        let new = NewRun::of_saved(saved.clone(), flow.clone(), input);
         let cause = match (&event.keys[..], answer) {
             ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
             ([], _) => Cause::Caller(Flush::Later),
             _ => Cause::Trigger(&event),
         };
-        dispatcher.dispatch(new, cause).await
+        let started = dispatcher.dispatch(new, cause).await;
+        match &started {
+            Ok(StartOutcome::Run(_)) => dispatcher.starts.succeeded(&saved.name, Some(dispatcher.runtime().now())),
+            Ok(_) => {}
+            Err(error) => dispatcher.start_failed(saved, flow, (known, None), error).await,
+        }
+        started
     })
     .await;
     // The run has an account of its own.

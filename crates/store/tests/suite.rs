@@ -8,6 +8,7 @@ use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, 
 use trunkline_engine::journal_suite;
 use trunkline_store::{
     ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, SavedFlow, SignInEvent, TriggerFinding,
+    TriggerStarts,
     store_suite::{TestedStore, run},
 };
 
@@ -173,6 +174,9 @@ impl FlowStore for LooksFirst {
         self.0.remove_flow(name).await
     }
 
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        self.0.set_starts(name, starts).await
+    }
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
         self.0.set_findings(name, findings).await
     }

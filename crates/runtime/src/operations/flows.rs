@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity, Timestamp};
 use trunkline_flow::Trigger;
 use trunkline_store::SavedFlow;
 
@@ -134,6 +134,12 @@ pub struct FlowSummary {
     /// The kind of its trigger: `schedule`, `poll` or `webhook`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// The times of its schedule, as a cron expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// When a run is due next, if its schedule is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
@@ -141,9 +147,20 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
     for flow in runtime.flows().saved_flows().await? {
         let document = runtime.journal().flow(&flow.version).await?;
         let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
-        all.push(FlowSummary { flow, trigger });
+        let cron = document.pointer("/trigger/schedule/cron").and_then(Value::as_str).map(str::to_owned);
+        let next = next_due(runtime, &flow).await;
+        all.push(FlowSummary { flow, trigger, cron, next });
     }
     Ok(all)
+}
+
+/// Returns when a run of a flow is due next. There is none without an active schedule.
+async fn next_due(runtime: &Runtime, saved: &SavedFlow) -> Option<Timestamp> {
+    let flow = runtime.flow_of(saved).await.ok().filter(|_| saved.active)?;
+    match flow.trigger() {
+        Some(Trigger::Schedule(schedule)) => schedule.next(runtime.now()),
+        _ => None,
+    }
 }
 
 /// A saved flow with its document.
@@ -154,12 +171,16 @@ pub struct FlowDetails {
     pub flow: SavedFlow,
     /// The document of its version.
     pub document: Value,
+    /// When a run is due next, if its schedule is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 async fn get(runtime: &Runtime, input: FlowName) -> Result<FlowDetails> {
     let flow = runtime.flows().saved_flow(&input.name).await?;
     let document = runtime.journal().flow(&flow.version).await?;
-    Ok(FlowDetails { flow, document })
+    let next = next_due(runtime, &flow).await;
+    Ok(FlowDetails { flow, document, next })
 }
 
 /// The flow that was activated.

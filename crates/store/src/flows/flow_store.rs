@@ -31,6 +31,9 @@ pub struct SavedFlow {
     /// What its user has to know about its trigger.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<TriggerFinding>,
+    /// What its trigger has started, and could not start.
+    #[serde(skip_serializing_if = "TriggerStarts::is_empty")]
+    pub starts: TriggerStarts,
     /// When it was first saved.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -69,6 +72,47 @@ pub struct TriggerFinding {
     pub since: Timestamp,
     /// About when it was seen last.
     pub seen: Timestamp,
+}
+
+/// What a trigger has started, and could not start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerStarts {
+    /// About when it started a run last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// The number of starts that have failed since the last one that succeeded.
+    #[serde(default)]
+    pub failures: u64,
+    /// The latest failed starts, oldest first: at most [`TriggerStarts::MOST_FAILED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedStart>,
+}
+
+impl TriggerStarts {
+    /// The maximum number of failed starts that are kept.
+    pub const MOST_FAILED: usize = 10;
+
+    /// Returns whether the trigger has never started a run, nor failed to.
+    pub fn is_empty(&self) -> bool {
+        *self == TriggerStarts::default()
+    }
+}
+
+/// A run that a trigger could not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedStart {
+    /// When it was tried, the last time if it was repeated.
+    pub at: Timestamp,
+    /// The kind of the trigger, such as `schedule`.
+    pub trigger: String,
+    /// The time of the schedule that the run was due at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// Why it failed.
+    pub reason: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A flow to be saved.
@@ -163,6 +207,13 @@ pub trait FlowStore: Send + Sync {
     ///
     /// `not_found` if there is no flow of this name.
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()>;
+
+    /// Replaces what the trigger of a flow has started, and could not start. It stays if the flow is replaced.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()>;
 
     /// Replaces the hash of the token in the address of a flow's webhook.
     ///

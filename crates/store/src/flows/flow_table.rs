@@ -8,7 +8,7 @@ use trunkline_core::{Result, Secret, async_trait};
 use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{
@@ -114,6 +114,13 @@ impl FlowStore for Store {
             .await
     }
 
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        let starts = serde_json::to_string(&starts).unwrap_or_else(|_| "{}".to_owned());
+        // As with findings, the earlier row is not looked at.
+        let sql = "INSERT OR REPLACE INTO starts (flow, starts) SELECT name, ?2 FROM kept_flows WHERE name = ?1";
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, starts])?)).await
+    }
+
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
@@ -168,9 +175,11 @@ impl Store {
 }
 
 const SELECT: &str = "SELECT name, version, active, connections, input, through, token_hash,
-                             sealed IS NOT NULL, created_at, updated_at, coalesce(findings, '[]')
+                             sealed IS NOT NULL, created_at, updated_at, coalesce(findings, '[]'),
+                             coalesce(starts, '{}')
                       FROM good_kept_flows AS kept_flows LEFT JOIN good_webhooks AS webhooks ON webhooks.flow = name
-                      LEFT JOIN good_findings AS findings ON findings.flow = name";
+                      LEFT JOIN good_findings AS findings ON findings.flow = name
+                      LEFT JOIN good_starts AS starts ON starts.flow = name";
 
 fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
     fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
@@ -191,6 +200,7 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
         created_at: time(row.get(8)?),
         updated_at: time(row.get(9)?),
         findings: json(row, 10)?,
+        starts: json(row, 11)?,
     })
 }
 

@@ -107,6 +107,7 @@ mod tests {
                 connections,
                 calls,
                 retry: None,
+                start_error: None,
                 keys: KeyForm::default(),
                 at: Timestamp::from_millis(1),
             };

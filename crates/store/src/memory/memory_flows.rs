@@ -4,7 +4,7 @@ use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
 use crate::{
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
     lookup::not_found::no_flow,
     memory::memory_store::{MemoryStore, StoredFlow, Tables},
 };
@@ -46,6 +46,7 @@ impl FlowStore for MemoryStore {
             token_hash: known.as_ref().and_then(|known| known.token_hash.clone()),
             has_secret: known.as_ref().is_some_and(|known| known.has_secret),
             findings: Vec::new(),
+            starts: known.as_ref().map(|known| known.starts.clone()).unwrap_or_default(),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
@@ -95,6 +96,10 @@ impl FlowStore for MemoryStore {
 
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
         self.lock().await.change_flow(name, |flow| flow.saved.findings = findings)
+    }
+
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| flow.saved.starts = starts)
     }
 
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {

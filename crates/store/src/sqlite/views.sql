@@ -21,6 +21,9 @@ WHERE authentic(sum, 'webhooks', flow, token_hash, substr(sealed, 1, 24));
 CREATE TEMP VIEW good_findings AS SELECT * FROM main.findings
 WHERE authentic(sum, 'findings', flow, findings);
 
+CREATE TEMP VIEW good_starts AS SELECT * FROM main.starts
+WHERE authentic(sum, 'starts', flow, starts);
+
 CREATE TEMP VIEW good_runs AS SELECT rowid AS number, * FROM main.runs
 WHERE authentic(sum, 'runs', id, flow, version, status, started_at, finished_at, cancel_requested, done, skipped,
     failed, unknown, connections, last, logged);

@@ -4,7 +4,7 @@ use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
 
-use crate::flows::flow_store::{FlowToSave, SavedFlow, TriggerFinding};
+use crate::flows::flow_store::{FailedStart, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts};
 
 use super::samples::{TestedStore, document, flow, kind, started};
 
@@ -155,6 +155,38 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert_eq!(found("copy").await, [], "nor has another flow of the name");
     assert_eq!(kind(flows.set_findings("copi", Vec::new()).await), ErrorKind::NotFound);
+}
+
+pub(super) async fn the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(store: TestedStore) {
+    let flows = &store.flows;
+    for name in ["copy", "other"] {
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
+    }
+    let at = Timestamp::from_millis;
+    let failed = |hint: Option<&str>, due: Option<u64>| FailedStart {
+        at: at(9),
+        trigger: "schedule".into(),
+        due: due.map(at),
+        reason: "no \"folder\"".into(),
+        hint: hint.map(str::to_owned),
+    };
+    let starts = async |name: &str| flows.saved_flow(name).await.unwrap().starts;
+    assert!(starts("copy").await.is_empty());
+    let updated = flows.saved_flow("copy").await.unwrap().updated_at;
+    for (last, failed) in [(None, vec![failed(Some("é"), Some(8)), failed(None, None)]), (Some(at(10)), Vec::new())] {
+        let saved = TriggerStarts { last, failures: failed.len() as u64, failed };
+        flows.set_starts("copy", saved.clone()).await.unwrap();
+        assert_eq!((starts("copy").await, starts("other").await), (saved.clone(), TriggerStarts::default()));
+        assert_eq!(flows.saved_flows().await.unwrap()[0].starts, saved);
+    }
+    assert_eq!(flows.saved_flow("copy").await.unwrap().updated_at, updated, "the flow is as it was");
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
+    assert_eq!(starts("copy").await.last, Some(at(10)), "another version of it keeps them");
+    flows.remove_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    assert!(starts("copy").await.is_empty(), "another flow of the name has its own");
+    assert_eq!(kind(flows.set_starts("copi", TriggerStarts::default()).await), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_trigger_that_watches_something_else_starts_again(store: TestedStore) {
