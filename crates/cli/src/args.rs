@@ -42,6 +42,9 @@ pub(crate) struct Arguments {
     /// Let connections with the setting allowPrivateNetwork reach private networks and this machine
     #[arg(long, global = true, help_heading = GLOBAL, env = "TRUNKLINE_ALLOW_PRIVATE_NETWORK", value_parser = BoolishValueParser::new())]
     pub(crate) allow_private_network: bool,
+    /// Public address of `serve`, such as https://flows.example.com, for sign-ins, webhooks and events behind a proxy
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
     /// Print results as JSON on standard output, and errors as JSON on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -207,9 +210,6 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 for any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
     pub(crate) listen: SocketAddr,
-    /// Public address, such as https://flows.example.com, for sign-ins and webhooks behind a proxy
-    #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
-    pub(crate) public_url: Option<Url>,
     /// Maximum number of runs at the same time; further runs wait. Runs that wait for a time or a signal do not count
     #[arg(long, value_name = "RUNS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) at_once: u16,

@@ -84,7 +84,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::Address(FlowArgument { name }) => {
             let address = runtime.execute::<NewWebhookAddress>(owner, FlowName { name }).await?;
-            output.show(&address, || webhook_text(&address.webhook));
+            output.show(&address, || webhook_text(&address.webhook, address.url.as_deref()));
         }
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
         FlowCommand::Remove(FlowArgument { name }) => {
@@ -111,14 +111,14 @@ async fn add(runtime: &Runtime, mut draft: FlowDraft, output: &Output) -> Result
     let saved = runtime.execute::<SaveFlow>(&Caller::owner(), draft).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
-        let FlowAdded { added, webhook, .. } = &saved;
+        let FlowAdded { added, webhook, url, .. } = &saved;
         let SavedFlow { name, version, .. } = added;
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
         if !added.active {
             text += &format!(" `trunkline flow activate {name}` lets its trigger start runs.");
         }
-        text.extend(webhook.as_deref().map(webhook_text));
+        text.extend(webhook.as_deref().map(|path| webhook_text(path, url.as_deref())));
         text
     });
     Ok(())
@@ -198,11 +198,12 @@ async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Outpu
     Ok(())
 }
 
-fn webhook_text(path: &str) -> String {
-    format!(
-        "\nThe path of its webhook, below the URL of `trunkline serve`. It is shown only this once:\n  {path}\nAnyone \
-         with this path can call the webhook."
-    )
+fn webhook_text(path: &str, url: Option<&str>) -> String {
+    let (what, address) = match url {
+        Some(url) => ("The URL of its webhook", url),
+        None => ("The path of its webhook, below the URL of `trunkline serve`", path),
+    };
+    format!("\n{what}. It is shown only this once:\n  {address}\nAnyone that has it can call the webhook.")
 }
 
 fn activity(flow: &SavedFlow) -> &'static str {

@@ -104,6 +104,9 @@ pub struct FlowAdded {
     pub added: SavedFlow,
     /// The path of its webhook below the URL of the server, if it has a new one. It is shown only this once.
     pub webhook: Option<String>,
+    /// The whole URL of this webhook, where the public URL of the server is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Warnings of the check of the flow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Diagnostic>,
@@ -122,7 +125,8 @@ async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
         }
         _ => None,
     };
-    Ok(FlowAdded { added: saved, webhook, warnings })
+    let url = webhook.as_deref().and_then(|path| runtime.public_url(path));
+    Ok(FlowAdded { added: saved, webhook, url, warnings })
 }
 
 /// A saved flow in a list.
@@ -224,11 +228,15 @@ async fn remove(runtime: &Runtime, input: FlowName) -> Result<FlowRemoved> {
 pub struct WebhookAddress {
     /// The path below the URL of the server. It is shown only this once.
     pub webhook: String,
+    /// The whole URL, where the public URL of the server is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 async fn new_webhook_address(runtime: &Runtime, input: FlowName) -> Result<WebhookAddress> {
     let address = runtime.new_webhook_address(&input.name).await?;
-    Ok(WebhookAddress { webhook: address.expose().to_owned() })
+    let webhook = address.expose().to_owned();
+    Ok(WebhookAddress { url: runtime.public_url(&webhook), webhook })
 }
 
 /// The secret that the calls of a webhook are signed with.
