@@ -13,6 +13,7 @@ mod replays;
 mod resumption;
 mod runs;
 mod sign_in;
+mod triggers;
 mod webhooks;
 
 pub(crate) use trunkline_tests::serve::{Serve, add, save};

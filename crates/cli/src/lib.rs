@@ -176,14 +176,8 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
     let private_network = arguments.allow_private_network || simulates(&arguments.command);
     let http = http.with_network(network(arguments.allow_hosts.as_deref(), private_network)?);
     let data = arguments.data.map_or_else(default_data, Ok);
-    let public_url = arguments.public_url;
-    let source = Source {
-        registry,
-        connectors: arguments.connectors,
-        key_file: arguments.key_file,
-        http,
-        public_url: public_url.clone(),
-    };
+    let (connectors, key_file, public_url) = (arguments.connectors, arguments.key_file, arguments.public_url);
+    let source = Source { registry, connectors, key_file, http, public_url };
     match arguments.command {
         #[cfg(feature = "demo")]
         Command::Demo(demo) => {
@@ -195,7 +189,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         #[cfg(feature = "demo")]
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
         Command::Serve(arguments) => {
-            let data = &data?;
+            let (data, public_url) = (&data?, source.public_url.clone());
             serve::serve(source.open(data)?, data, (arguments, public_url), output).await
         }
         Command::Connectors { name } => catalogue::connectors(&source.in_memory()?, name, output).await,

@@ -29,12 +29,7 @@ pub(crate) async fn serve(
     let ApiToken { token, file } = ApiToken::of(data)?;
     // Before the server starts, so that no signal is missed.
     let mut signals = Signals::new()?;
-    let options = ServeOptions {
-        listen: arguments.listen,
-        public_url,
-        token,
-        at_once: arguments.at_once.into(),
-    };
+    let options = ServeOptions { listen: arguments.listen, public_url, token, at_once: arguments.at_once.into() };
     let server = Server::start(runtime, options).await?;
     let address = format!("http://{}", server.address());
     output.show(&Started { address: &address, token_file: file.as_deref() }, || {

@@ -13,6 +13,7 @@ use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
     runtime::{NewRun, Runtime, with_default_input},
+    subscriptions::event_of,
     token::{hash, random},
 };
 
@@ -67,8 +68,13 @@ impl Runtime {
         if options.active != Some(false) {
             self.check_bindings(flow, &connections).await?;
         }
+        let was_subscribed = match &previous {
+            Some(previous) => self.is_subscribed(previous).await?,
+            None => false,
+        };
         if active {
-            check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret))?;
+            check_secret(flow, previous.as_ref().is_some_and(|one| one.has_secret) && !was_subscribed)?;
+            self.check_public_url(flow)?;
         }
         let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
         if options.active != Some(false) {
@@ -79,9 +85,22 @@ impl Runtime {
             Some(previous) => self.watches_another(previous, flow, &connections).await?,
             None => false,
         };
+        let stays = was_subscribed && active && self.stays_subscribed(flow, &connections).await?;
+        if was_subscribed && !stays && options.replace {
+            self.unsubscribe(flow.name()).await?;
+        }
+        // A flow that is not subscribed yet is active only when it is.
+        let subscribes = active && event_of(flow).is_some();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
+        let active = active && (stays || !subscribes);
         let new = FlowToSave { name, version, document, connections, input, active, restart };
         self.flows().save_flow(new, replaced).await?;
+        let saved = self.flows().saved_flow(flow.name()).await?;
+        if !subscribes {
+            return Ok(saved);
+        }
+        self.subscribe(&saved, flow).await?;
+        self.flows().activate_flow(&saved, false).await?;
         self.flows().saved_flow(flow.name()).await
     }
 
@@ -199,13 +218,16 @@ impl Runtime {
     /// signed webhook, or a part of the input. `conflict` if another caller changed the flow while it was checked.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
         if !active {
-            return self.flows().deactivate_flow(name).await;
+            self.flows().deactivate_flow(name).await?;
+            let saved = self.flows().saved_flow(name).await?;
+            return if self.is_subscribed(&saved).await? { self.unsubscribe(name).await } else { Ok(()) };
         }
         let (saved, flow) = self.saved_flow(name).await?;
         self.accept(&self.link(&flow).await?, &saved.connections).await?;
         self.check_bindings(&flow, &saved.connections).await?;
         accept_saved_input(&flow, &saved.input)?;
         check_secret(&flow, saved.has_secret)?;
+        self.subscribe(&saved, &flow).await?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
         self.flows().activate_flow(&saved, restart).await
@@ -215,8 +237,12 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such flow.
+    /// `not_found` if there is no such flow, and those of the service that sends the event of its trigger.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        let saved = self.flows().saved_flow(name).await?;
+        if self.is_subscribed(&saved).await? {
+            self.unsubscribe(name).await?;
+        }
         self.flows().remove_flow(name).await?;
         // A journal on a storage of its own knows nothing of saved flows.
         self.journal().forget_trigger(name).await

@@ -185,7 +185,7 @@ impl FlowStore for LooksFirst {
         self.0.set_webhook_token(name, hash).await
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         self.0.set_webhook_secret(name, secret).await
     }
 

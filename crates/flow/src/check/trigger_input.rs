@@ -1,6 +1,8 @@
 //! Holds the input that a trigger gives each run against the input that the flow declares. A trigger whose input does not
 //! fit would never start a run.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 use trunkline_core::{Diagnostic, Schema, pointer_part};
 
@@ -8,11 +10,35 @@ use crate::{
     check::{checker::Checker, open_schema::open},
     document::Flow,
     expression::Node,
-    trigger::Trigger,
-    typing::schema_algebra,
+    trigger::{EventTrigger, Trigger},
+    typing::{
+        names::Names,
+        schema_algebra::{self, of_kinds},
+    },
+    values::json_kinds::Kinds,
 };
 
 impl Checker<'_> {
+    /// Checks that the connector declares an event, and the filter of the trigger. Returns the schema of the event.
+    pub(super) fn event(&mut self, flow: &Flow, event: &EventTrigger) -> Value {
+        let connector = flow.connections().get(event.binding()).and_then(|name| self.registry.connector(name).ok());
+        let schema = match connector.map(|connector| connector.event(event.name())) {
+            Some(Ok(spec)) => spec.schema.clone(),
+            Some(Err(error)) => {
+                let one = Diagnostic::from(&error);
+                self.report([Diagnostic { pointer: "/trigger/event".to_owned(), ..one }]);
+                Value::Bool(true)
+            }
+            None => Value::Bool(true),
+        };
+        if let Some(filter) = event.filter() {
+            let members = json!({ "event": schema, "delivery": { "type": "string" } });
+            let names = Names::new(Cow::Owned(json!({ "type": "object", "properties": members })), flow.tables());
+            self.template(filter, &of_kinds(Kinds::BOOLEAN), &names);
+        }
+        schema
+    }
+
     /// Reports members of the trigger's input that the flow does not allow, or declares with another type. Adds the
     /// others to the input of a run.
     pub(super) fn trigger_members(&mut self, flow: &Flow, trigger: &Trigger, item: Value, input: &mut Value) {

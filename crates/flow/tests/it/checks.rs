@@ -296,3 +296,24 @@ fn a_saved_input_with_which_no_run_of_the_trigger_can_start_is_found() {
         assert!(found.iter().all(|one| one.advice().is_some()), "{found:?}");
     }
 }
+
+#[test]
+fn an_event_that_no_connector_declares_is_an_error_in_words() {
+    let trigger = json!({ "event": "Asset.StatusUpdated", "connection": "shop" });
+    let found = found(&flow(json!({ "trigger": trigger })));
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*one.pointer, &*one.message), ("/trigger/event", "shop has no event Asset.StatusUpdated"));
+    assert!(one.advice().unwrap().contains("poll"), "{one:?}");
+    for (trigger, place) in [
+        (json!({ "event": "a", "connection": "shop", "where": "{{ input.event" }), "/trigger/where"),
+        (json!({ "event": "a", "connection": "shopp" }), "/trigger/connection"),
+        (json!({ "event": "a" }), "/trigger"),
+        (json!({ "connection": "shop" }), "/trigger"),
+        (json!({ "event": "a", "connection": "shop", "webhook": {} }), "/trigger"),
+        (json!({ "schedule": { "cron": "@daily" }, "webhook": {} }), "/trigger"),
+    ] {
+        let document = json!({ "name": "a", "connections": { "shop": "shop" }, "steps": [], "trigger": trigger });
+        let found = Flow::from_value(document).unwrap_err();
+        assert!(found.iter().any(|one| one.pointer.starts_with(place)), "{trigger}: {found:?}");
+    }
+}

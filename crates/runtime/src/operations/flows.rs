@@ -135,7 +135,7 @@ pub struct FlowSummary {
     /// The flow.
     #[serde(flatten)]
     pub flow: SavedFlow,
-    /// The kind of its trigger: `schedule`, `poll` or `webhook`.
+    /// The kind of its trigger: `schedule`, `poll`, `webhook` or `event`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
     /// The times of its schedule, as a cron expression.
@@ -150,7 +150,8 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
     let mut all = Vec::new();
     for flow in runtime.flows().saved_flows().await? {
         let document = runtime.journal().flow(&flow.version).await?;
-        let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
+        let kinds = ["schedule", "poll", "webhook", "event"];
+        let trigger = kinds.into_iter().find(|kind| document["trigger"].get(kind).is_some()).map(str::to_owned);
         let cron = document.pointer("/trigger/schedule/cron").and_then(Value::as_str).map(str::to_owned);
         let next = next_due(runtime, &flow).await;
         all.push(FlowSummary { flow, trigger, cron, next });
@@ -261,7 +262,12 @@ async fn set_webhook_secret(runtime: &Runtime, input: WebhookSecret) -> Result<W
     if input.secret.expose().is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "the secret of a webhook is empty"));
     }
+    let (_, flow) = runtime.saved_flow(&input.name).await?;
+    if matches!(flow.trigger(), Some(Trigger::Event(_))) {
+        let message = format!("flow {} has no webhook of its own: its service sends events", input.name);
+        return Err(Error::new(ErrorKind::Config, message).hint("only a `webhook` with a `signature` needs a secret"));
+    }
     runtime.redactor().add(&input.secret);
-    runtime.flows().set_webhook_secret(&input.name, &input.secret).await?;
+    runtime.flows().set_webhook_secret(&input.name, Some(&input.secret)).await?;
     Ok(WebhookSecretSaved { kept: input.name })
 }

@@ -357,7 +357,7 @@ impl Runtime {
         Ok((connected, action))
     }
 
-    fn context(connected: &Connected) -> Context {
+    pub(crate) fn context(connected: &Connected) -> Context {
         let connections: Connections = [connected.clone()].into_iter().collect();
         Context::new(&Uuid::new_v4().to_string(), connected.name(), connections)
     }

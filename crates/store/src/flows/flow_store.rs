@@ -222,12 +222,13 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()>;
 
-    /// Saves the secret that the sender of a flow's webhook signs with. It is protected at rest.
+    /// Saves the secret that the sender of a flow's webhook signs with, or what is known of the flow's subscription to an
+    /// event, or removes it. It is protected at rest.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no flow of this name.
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()>;
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()>;
 
     /// Returns the secret that the sender of a flow's webhook signs with, if one is saved. Returns `None` for an
     /// unknown flow.

@@ -127,14 +127,15 @@ impl FlowStore for Store {
         self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, hash])?)).await
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
-        let (seal, secret) = (self.inner.seal.clone(), secret.clone());
+        let (seal, secret) = (self.inner.seal.clone(), secret.cloned());
         self.change_flow(name, move |store, name| {
             let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
-            let sealed = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
-            Ok(store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes])?)
+            let sealed = secret.map(|secret| seal_in(store, &seal, &place, secret.expose().as_bytes())).transpose()?;
+            let (key, bytes) = sealed.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+            Ok(store.prepare_cached(sql)?.execute(params![name, key, bytes])?)
         })
         .await
     }

@@ -106,10 +106,10 @@ impl FlowStore for MemoryStore {
         self.lock().await.change_flow(name, |flow| flow.saved.token_hash = Some(hash))
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         self.lock().await.change_flow(name, |flow| {
-            flow.webhook_secret = Some(secret.clone());
-            flow.saved.has_secret = true;
+            flow.webhook_secret = secret.cloned();
+            flow.saved.has_secret = secret.is_some();
         })
     }
 

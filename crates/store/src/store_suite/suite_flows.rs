@@ -28,7 +28,7 @@ pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
     let flows = &store.flows;
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     flows.set_webhook_token("copy", vec![1, 2]).await.unwrap();
-    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     assert_eq!(kind(flows.save_flow(flow("copy", "v2", &[], false), None).await), ErrorKind::Conflict);
     let before = flows.saved_flow("copy").await.unwrap();
     assert_eq!((&*before.version, before.active), ("v1", true));
@@ -48,7 +48,7 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
         store.journal.remember_trigger(taken(name, &["a"], None)).await.unwrap();
     }
     flows.set_webhook_token("copy", vec![1]).await.unwrap();
-    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     flows.remove_flow("copy").await.unwrap();
     assert_eq!(kind(flows.saved_flow("copy").await), ErrorKind::NotFound);
     assert!(flows.webhook_secret("copy").await.unwrap().is_none());
@@ -74,7 +74,7 @@ pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
         flows.deactivate_flow("copi").await,
         flows.remove_flow("copi").await,
         flows.set_webhook_token("copi", vec![1]).await,
-        flows.set_webhook_secret("copi", &Secret::from("signing")).await,
+        flows.set_webhook_secret("copi", Some(&Secret::from("signing"))).await,
     ] {
         let error = missing.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -121,6 +121,17 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (false, at(8)));
     flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), true).await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
+}
+
+pub(super) async fn the_secret_of_a_webhook_is_removed(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    flows.set_webhook_token("copy", vec![7]).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
+    flows.set_webhook_secret("copy", None).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((saved.has_secret, saved.token_hash), (false, Some(vec![7])), "its address stays");
+    assert!(flows.webhook_secret("copy").await.unwrap().is_none());
 }
 
 pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) {
