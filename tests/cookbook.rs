@@ -101,7 +101,7 @@ async fn every_recipe_and_the_readme_flow_are_valid() {
             "event-grid.yaml" | "graph-notifications.yaml" => json!(["/trigger/webhook"]),
             // What `flow add --input` saves.
             "nightly-copy.yaml" => json!(["/input/properties/folder", "/input/properties/category"]),
-            "meta-webhooks.yaml" => json!(["/trigger/webhook/signature/unsigned"]),
+            "meta-webhooks.yaml" => json!(["/trigger/webhook/signature/unsigned", "/input/properties/verify_token"]),
             _ => json!([]),
         };
         assert_eq!(json!(found), expected, "{file}");

@@ -5,6 +5,7 @@
 //! only their ids stay in memory until they are due, see `suspended`.
 
 mod crashes;
+mod failed_start;
 mod suspended;
 #[cfg(test)]
 mod tests;

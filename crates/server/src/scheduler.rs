@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::Map;
 use tokio::time::Instant;
 use trunkline::{Cause, NewRun, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Timestamp};
@@ -167,9 +167,9 @@ impl Scheduler {
         let (input, due) = match (flow.trigger(), saved.through) {
             (Some(Trigger::Schedule(schedule)), Some(through)) => {
                 let due = schedule.due(through, self.runtime.now()).into_iter().next();
-                (due.map_or_else(|| json!({}), |due| schedule.input(due)), due)
+                (due.map_or_else(|| Map::new().into(), |due| schedule.input(due)), due)
             }
-            _ => (json!({}), None),
+            _ => (Map::new().into(), None),
         };
         self.dispatcher.start_failed(saved, flow, (input, due), error).await;
     }
