@@ -109,7 +109,9 @@ async fn every_recipe_and_the_readme_flow_are_valid() {
         // Calls that their senders do not sign.
         let expected = match &*file {
             "event-grid.yaml" | "graph-notifications.yaml" => json!(["/trigger/webhook"]),
-            "meta-webhooks.yaml" => json!(["/trigger/webhook/signature/unsigned"]),
+            // What `flow add --input` saves.
+            "nightly-copy.yaml" => json!(["/input/properties/folder", "/input/properties/category"]),
+            "meta-webhooks.yaml" => json!(["/trigger/webhook/signature/unsigned", "/input/properties/verify_token"]),
             _ => json!([]),
         };
         assert_eq!(json!(found), expected, "{file}");

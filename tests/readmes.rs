@@ -16,7 +16,11 @@ struct Part {
     derive: fn(&Registered) -> String,
 }
 
-const PARTS: [Part; 2] = [Part { name: "settings", derive: settings }, Part { name: "actions", derive: actions }];
+const PARTS: [Part; 3] = [
+    Part { name: "settings", derive: settings },
+    Part { name: "events", derive: events },
+    Part { name: "actions", derive: actions },
+];
 
 impl Part {
     fn begin(&self) -> String {
@@ -27,8 +31,11 @@ impl Part {
         format!("<!-- end of {} -->", self.name)
     }
 
-    /// Returns a README with the derived part in it.
+    /// Returns a README with the derived part in it. A connector without events has no part for them.
     fn renew(&self, readme: &str, connector: &Registered) -> String {
+        if self.name == "events" && connector.spec().events.is_empty() {
+            return readme.to_owned();
+        }
         let (before, rest) = readme.split_once(&self.begin()).unwrap_or_else(|| panic!("no part {}", self.name));
         let (_, after) = rest.split_once(&self.end()).unwrap_or_else(|| panic!("the part {} has no end", self.name));
         format!("{before}{}{}{}{after}", self.begin(), (self.derive)(connector), self.end())
@@ -48,6 +55,18 @@ fn actions(connector: &Registered) -> String {
             spec.title.replace('|', "\\|"),
             effect.as_str().unwrap()
         );
+    }
+    text + "\n"
+}
+
+fn events(connector: &Registered) -> String {
+    let mut text = String::from("\n| event | is | members of `input.event.data` |\n| --- | --- | --- |\n");
+    for event in &connector.spec().events {
+        let members = event.schema.pointer("/properties/data/properties").and_then(Value::as_object);
+        let members: Vec<_> = members.into_iter().flatten().map(|(name, _)| format!("`{name}`")).collect();
+        let alias = event.alias_of.iter().zip(&event.filter);
+        let alias: String = alias.map(|(of, filter)| format!(": `{of}` where `{filter}`")).collect();
+        text += &format!("| `{}` | {}{alias} | {} |\n", event.name, event.title, members.join(", "));
     }
     text + "\n"
 }

@@ -16,6 +16,7 @@ mod resumption;
 mod runs;
 mod sign_in;
 mod states;
+mod triggers;
 mod webhooks;
 
 pub(crate) use trunkline_tests::serve::{Serve, add, save};

@@ -176,7 +176,7 @@ async fn a_repeated_call_starts_no_run_or_the_check_has_warned_of_it() {
             let inactive = SaveOptions { active: Some(false), ..SaveOptions::default() };
             runtime.save_flow(&flow, inactive).await.unwrap();
             if signature.is_some() {
-                runtime.flows().set_webhook_secret(&name, &Secret::from(SECRET.to_owned())).await.unwrap();
+                runtime.flows().set_webhook_secret(&name, Some(&Secret::from(SECRET.to_owned()))).await.unwrap();
             }
             runtime.activate_flow(&name, true).await.unwrap();
             let path = runtime.new_webhook_address(&name).await.unwrap().expose().to_owned();

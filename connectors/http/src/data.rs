@@ -196,6 +196,7 @@ fn assemble(
             title: manifest.title,
             documentation: manifest.documentation,
             scopes: manifest.scopes,
+            events: Vec::new(),
             connection,
         },
         table,

@@ -6,13 +6,14 @@
 
 mod actions;
 mod errors;
+mod events;
 mod files;
 mod settings;
 
 use serde_json::{Value, json};
 use trunkline_core::{
-    CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, FileStream, Position, Result, SignInClient,
-    async_trait, submit,
+    CheckReport, ConnectionContext, Connector, ConnectorEntry, Context, EventSpec, FileStream, Position, Result,
+    SignInClient, async_trait, submit,
 };
 use trunkline_rest::{Client, Table, operations};
 
@@ -47,6 +48,10 @@ impl Connector for MediaValet {
 
     async fn check(client: &Client) -> CheckReport {
         client.check("user.current", json!({})).await
+    }
+
+    fn events() -> Vec<EventSpec> {
+        events::events()
     }
 
     fn sign_in(client: &Client) -> Option<&dyn SignInClient> {

@@ -45,6 +45,9 @@ pub(crate) struct Arguments {
     /// Let connections with the setting allowPrivateNetwork reach private networks and this machine
     #[arg(long, global = true, help_heading = GLOBAL, env = "TRUNKLINE_ALLOW_PRIVATE_NETWORK", value_parser = BoolishValueParser::new())]
     pub(crate) allow_private_network: bool,
+    /// Public address of `serve`, such as https://flows.example.com, for sign-ins, webhooks and events behind a proxy
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
+    pub(crate) public_url: Option<Url>,
     /// Print results as JSON on standard output, and errors as JSON on standard error
     #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
@@ -237,9 +240,6 @@ pub(crate) struct Serve {
     /// Address to listen on; port 0 for any
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8700")]
     pub(crate) listen: SocketAddr,
-    /// Public address, such as https://flows.example.com, for sign-ins and webhooks behind a proxy
-    #[arg(long, value_name = "URL", env = "TRUNKLINE_PUBLIC_URL")]
-    pub(crate) public_url: Option<Url>,
     /// Origin of web pages that may use the API, such as https://builder.example.com; may be given more than once
     #[arg(long, value_name = "ORIGIN", env = "TRUNKLINE_ALLOW_ORIGIN", value_delimiter = ',')]
     pub(crate) allow_origin: Vec<Url>,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, ForeignText, Result, Secret},
+    core::{Error, ErrorKind, ForeignText, Result, Secret, Timestamp},
     operations::{
         Caller, Empty,
         flows::{
@@ -13,7 +13,7 @@ use trunkline::{
             ListOutputs, NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
     },
-    store::{SavedFlow, TriggerFinding},
+    store::{FailedStart, SavedFlow, TriggerFinding},
 };
 
 use crate::{
@@ -101,7 +101,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::Address(FlowArgument { name }) => {
             let address = runtime.execute::<NewWebhookAddress>(owner, FlowName { name }).await?;
-            output.show(&address, || webhook_text(&address.webhook));
+            output.show(&address, || webhook_text(&address.webhook, address.url.as_deref()));
         }
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
         FlowCommand::Remove(FlowArgument { name }) => {
@@ -130,14 +130,14 @@ async fn add(runtime: &Runtime, file: &str, draft: FlowDraft, output: &Output) -
     let saved = consent::save(runtime, file, draft, output).await?;
     output.warnings(&saved.warnings);
     output.show(&worded(&saved), || {
-        let FlowAdded { added, webhook, .. } = &saved;
+        let FlowAdded { added, webhook, url, .. } = &saved;
         let (name, version) = (ForeignText(&added.name), &added.version);
         let mut text =
             format!("Saved {name} (version {version}), {}. `trunkline run {name}` runs it.", activity(added));
         if !added.active {
             text += &format!(" `trunkline flow activate {name}` lets its trigger start runs.");
         }
-        text.extend(webhook.as_deref().map(webhook_text));
+        text.extend(webhook.as_deref().map(|path| webhook_text(path, url.as_deref())));
         text
     });
     Ok(())
@@ -150,18 +150,49 @@ async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
             let one = &summary.flow;
             let bindings = one.connections.iter().map(|(binding, name)| format!("{binding}={name}"));
             let bindings = bindings.collect::<Vec<_>>().join(", ");
-            let trigger = summary.trigger.clone().unwrap_or_else(|| "-".to_owned());
+            let parts = [summary.trigger.as_deref(), summary.cron.as_deref()].into_iter().flatten();
+            let trigger = parts.collect::<Vec<_>>().join(" ");
+            let known = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), time);
             let (name, version) = (one.name.clone(), one.version.clone());
-            vec![name, version, activity(one).into(), trigger, bindings, time(one.updated_at)]
+            let trigger = if trigger.is_empty() { "-".to_owned() } else { trigger };
+            let times = [summary.next, one.starts.last, one.starts.failed.last().map(|failed| failed.at)].map(known);
+            let mut row = vec![name, version, activity(one).into(), trigger];
+            row.extend(times);
+            row.extend([bindings, time(one.updated_at)]);
+            row
         });
+        let heading = [
+            "Name",
+            "Version",
+            "State",
+            "Trigger",
+            "Next (UTC)",
+            "Last start",
+            "Failed",
+            "Connections",
+            "Changed (UTC)",
+        ];
         let none = "There are no saved flows. `trunkline flow add FILE` saves one.";
-        let mut text = list(none, &["Name", "Version", "State", "Trigger", "Connections", "Changed (UTC)"], rows);
-        text.extend(
-            all.iter().flat_map(|summary| summary.flow.findings.iter().map(|one| finding(&summary.flow.name, one))),
-        );
+        let mut text = list(none, &heading, rows);
+        text.extend(all.iter().flat_map(|summary| {
+            let flow = &summary.flow;
+            failures(flow).into_iter().chain(flow.findings.iter().map(|one| finding(&flow.name, one)))
+        }));
         text
     });
     Ok(output.damaged("flows", all.len(), all.iter().filter_map(|one| one.flow.damaged.as_ref())))
+}
+
+/// Returns the lines about what the trigger of a flow could not start since its last start.
+fn failures(flow: &SavedFlow) -> Option<String> {
+    let FailedStart { at, trigger, reason, hint, .. } =
+        flow.starts.failed.last().filter(|_| flow.starts.failures > 0)?;
+    let hint = hint.as_ref().map(|hint| format!("\n  hint: {}", ForeignText(hint))).unwrap_or_default();
+    let count = count(usize::try_from(flow.starts.failures).unwrap_or(usize::MAX), "failed start");
+    let (name, at, reason) = (ForeignText(&flow.name), time(*at), ForeignText(reason));
+    Some(format!(
+        "\n{name}: {count} by its {trigger} since the last one that succeeded, the latest at {at}: {reason}{hint}"
+    ))
 }
 
 /// Returns the lines about something that was found about the trigger of a flow.
@@ -190,11 +221,12 @@ async fn save_secret(runtime: &Runtime, name: String, file: &str, output: &Outpu
     Ok(())
 }
 
-fn webhook_text(path: &str) -> String {
-    format!(
-        "\nThe path of its webhook, below the URL of `trunkline serve`. It is shown only this once:\n  {path}\nAnyone \
-         with this path can call the webhook."
-    )
+fn webhook_text(path: &str, url: Option<&str>) -> String {
+    let (what, address) = match url {
+        Some(url) => ("The URL of its webhook", url),
+        None => ("The path of its webhook, below the URL of `trunkline serve`", path),
+    };
+    format!("\n{what}. It is shown only this once:\n  {address}\nAnyone that has it can call the webhook.")
 }
 
 fn activity(flow: &SavedFlow) -> &'static str {

@@ -56,7 +56,7 @@ use trunkline::{
         actions::{ActionCall, CallAction, ListActionItems},
         catalogue::ActionQuery,
     },
-    rest::{HttpEnvironment, NetworkPolicy},
+    rest::{HttpEnvironment, NetworkPolicy, Url},
     store::{KeySource, Store},
 };
 
@@ -143,6 +143,7 @@ struct Source {
     connectors: Option<PathBuf>,
     key_file: Option<PathBuf>,
     http: HttpEnvironment,
+    public_url: Option<Url>,
 }
 
 impl Source {
@@ -164,7 +165,9 @@ impl Source {
         let key = key(self.key_file.clone())?;
         let ports = Ports { http: self.http.clone(), ..Ports::sqlite(data, key)? };
         redacting_stderr::use_redactor(&ports.redactor);
-        Ok(Runtime::new(self.registry()?, ports))
+        let public_url = self.public_url.clone();
+        let runtime = Runtime::new(self.registry()?, ports);
+        Ok(public_url.map_or_else(|| runtime.clone(), |url| runtime.with_public_url(url.as_str())))
     }
 }
 
@@ -174,7 +177,8 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
     let private_network = arguments.allow_private_network || simulates(&arguments.command);
     let http = http.with_network(network(arguments.allow_hosts.as_deref(), private_network)?);
     let data = arguments.data.map_or_else(default_data, Ok);
-    let source = Source { registry, connectors: arguments.connectors, key_file: arguments.key_file, http };
+    let (connectors, key_file, public_url) = (arguments.connectors, arguments.key_file, arguments.public_url);
+    let source = Source { registry, connectors, key_file, http, public_url };
     match arguments.command {
         #[cfg(feature = "demo")]
         Command::Demo(demo) => {
@@ -186,8 +190,8 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         #[cfg(feature = "demo")]
         Command::Sandbox(sandbox) => sandbox::sandbox(sandbox, output).await,
         Command::Serve(arguments) => {
-            let data = &data?;
-            serve::serve(source.open(data)?, data, arguments, output).await
+            let (data, public_url) = (&data?, source.public_url.clone());
+            serve::serve(source.open(data)?, data, (arguments, public_url), output).await
         }
         Command::Connectors { name } => catalogue::connectors(&source.in_memory()?, name, output).await,
         Command::Actions { connector, search } => {

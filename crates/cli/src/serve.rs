@@ -6,6 +6,7 @@ use serde::Serialize;
 use trunkline::{
     Runtime,
     core::{ForeignText, Result},
+    rest::Url,
 };
 use trunkline_server::{ApiToken, ServeOptions, Server};
 
@@ -23,13 +24,18 @@ struct Started<'a> {
 }
 
 /// Runs the server until SIGTERM, SIGINT or a failure of the store. A second signal skips the grace period.
-pub(crate) async fn serve(runtime: Runtime, data: &Path, arguments: args::Serve, output: &Output) -> Result<ExitCode> {
+pub(crate) async fn serve(
+    runtime: Runtime,
+    data: &Path,
+    (arguments, public_url): (args::Serve, Option<Url>),
+    output: &Output,
+) -> Result<ExitCode> {
     let ApiToken { token, file } = ApiToken::of(data)?;
     // Before the server starts, so that no signal is missed.
     let mut signals = Signals::new()?;
     let options = ServeOptions {
         listen: arguments.listen,
-        public_url: arguments.public_url,
+        public_url,
         origins: arguments.allow_origin,
         token,
         at_once: arguments.at_once.into(),

@@ -38,6 +38,6 @@ pub use steps::{
     step::{BoundAction, FlowCall, ItemTemplates, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
 };
 pub use trigger::{
-    DeliveryPlace, Encoding, InitialItems, Missed, Overlap, Poll, Schedule, Signature, SignatureAlgorithm,
-    SigningKeyForm, TimestampPlace, Trigger, Webhook, WebhookMethod, WebhookResponseMode,
+    DeliveryPlace, Encoding, EventTrigger, InitialItems, Missed, Overlap, Poll, Schedule, Signature,
+    SignatureAlgorithm, SigningKeyForm, TimestampPlace, Trigger, Webhook, WebhookMethod, WebhookResponseMode,
 };

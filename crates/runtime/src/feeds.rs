@@ -98,7 +98,7 @@ impl FeedMemory {
     }
 }
 
-/// Returns what the trigger of a flow watches, as text; nothing for a webhook and for a flow without a trigger.
+/// Returns what the trigger of a flow watches, as text; nothing for a webhook, an event and a flow without a trigger.
 fn watched(flow: &Flow, connections: &BTreeMap<String, String>) -> Option<String> {
     let document = &flow.document()["trigger"];
     let mut watched = match flow.trigger()? {
@@ -112,7 +112,7 @@ fn watched(flow: &Flow, connections: &BTreeMap<String, String>) -> Option<String
             schedule.as_object_mut().into_iter().for_each(|schedule| drop(schedule.remove("missed")));
             schedule
         }
-        Trigger::Webhook(_) => return None,
+        Trigger::Webhook(_) | Trigger::Event(_) => return None,
     };
     watched.sort_all_objects();
     Some(watched.to_string())

@@ -13,6 +13,7 @@ use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
 
 use crate::{
     runtime::{NewRun, Runtime, with_default_input},
+    subscriptions::event_of,
     token::{hash, random},
 };
 
@@ -21,6 +22,8 @@ use crate::{
 pub enum Cause<'a> {
     /// A trigger event, which starts at most one run.
     Trigger(&'a TriggerEvent),
+    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
+    FailedStart(&'a Error),
     /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
     Caller(Flush),
 }
@@ -46,8 +49,9 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings, and if a connection that it
-    /// declares has no binding, unless it is saved as inactive. `conflict` if a flow of this name exists and `replace` is
+    /// `config` with a diagnostic for everything that is wrong with the flow or its bindings. Unless it is saved as
+    /// inactive, also if a connection that it declares has no binding, and if its trigger can never start a run with
+    /// the saved input. `conflict` if a flow of this name exists and `replace` is
     /// not set, or if another caller changed the flow that is replaced while this one was checked.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
         let plan = self.plan_to_save(flow, &options).await?;
@@ -69,28 +73,50 @@ impl Runtime {
             Some(active) => active,
             None => self.stays_active(&flow, previous.as_ref(), &connections).await?,
         };
+        let given = options.input.clone();
+        let input = given.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
+        let was_subscribed = match &previous {
+            Some(previous) => self.is_subscribed(previous).await?,
+            None => false,
+        };
         if options.active != Some(false) {
-            let faults = self.binding_faults(&flow, &connections, true, None).await?;
-            found.extend(faults.into_iter().map(|one| one.next(NextStep::SaveFlowInactive)));
+            let faults = self.binding_faults(&flow, &connections, true, None).await?.into_iter();
+            found.extend(faults.chain(flow.check_saved_input(&input)).map(|one| one.next(NextStep::SaveFlowInactive)));
         }
-        let has_secret = previous.as_ref().is_some_and(|one| one.has_secret);
+        if let Some(error) = self.check_public_url(&flow).err().filter(|_| active) {
+            found.push(Diagnostic { pointer: "/trigger/event".into(), ..Diagnostic::from(&error) });
+        }
+        let has_secret = previous.as_ref().is_some_and(|one| one.has_secret) && !was_subscribed;
         found.extend(secret_fault(&flow, has_secret).filter(|_| active));
-        Ok(SavePlan { flow, previous, connections, active, found })
+        Ok(SavePlan { flow, previous, connections, input, active, was_subscribed, found })
     }
 
     /// Saves a flow whose plan has no errors.
     pub(crate) async fn save_planned(&self, plan: SavePlan, options: SaveOptions) -> Result<SavedFlow> {
-        let SavePlan { flow, previous, connections, active, .. } = plan;
-        let input = options.input.or_else(|| Some(previous.as_ref()?.input.clone())).unwrap_or_default();
+        let SavePlan { flow, previous, connections, input, active, was_subscribed, found: _ } = plan;
+        let flow = &flow;
         let replaced = previous.as_ref().filter(|_| options.replace);
         let restart = match replaced {
-            Some(previous) => self.watches_another(previous, &flow, &connections).await?,
+            Some(previous) => self.watches_another(previous, flow, &connections).await?,
             None => false,
         };
+        let stays = was_subscribed && active && self.stays_subscribed(flow, &connections).await?;
+        if was_subscribed && !stays && options.replace {
+            self.unsubscribe(flow.name()).await?;
+        }
+        // A flow that is not subscribed yet is active only when it is.
+        let subscribes = active && event_of(flow).is_some();
         let (name, version, document) = (flow.name().to_owned(), flow.version().to_owned(), flow.document().clone());
-        let called = called_versions(&flow);
+        let called = called_versions(flow);
+        let active = active && (stays || !subscribes);
         let new = FlowToSave { name, version, document, connections, input, active, restart, called };
         self.flows().save_flow(new, replaced).await?;
+        let saved = self.flows().saved_flow(flow.name()).await?;
+        if !subscribes {
+            return Ok(saved);
+        }
+        self.subscribe(&saved, flow).await?;
+        self.flows().activate_flow(&saved, &called_versions(flow), false).await?;
         self.flows().saved_flow(flow.name()).await
     }
 
@@ -229,18 +255,22 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, or the secret of a
-    /// signed webhook. `conflict` if another caller changed the flow while it was checked.
+    /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, the secret of a
+    /// signed webhook, or a part of the input. `conflict` if another caller changed the flow while it was checked.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
         if !active {
-            return self.flows().deactivate_flow(name).await;
+            self.flows().deactivate_flow(name).await?;
+            let saved = self.flows().saved_flow(name).await?;
+            return if self.is_subscribed(&saved).await? { self.unsubscribe(name).await } else { Ok(()) };
         }
         let (saved, flow) = self.saved_flow(name).await?;
         let (flow, mut found) = self.link_readable(&flow).await?;
         found.extend(self.check_flow(&flow, &saved.connections).await?);
         found.extend(self.binding_faults(&flow, &saved.connections, true, Some(name)).await?);
+        found.extend(flow.check_saved_input(&saved.input));
         found.extend(secret_fault(&flow, saved.has_secret));
         Diagnostic::accept(&format!("flow {name}"), &found)?;
+        self.subscribe(&saved, &flow).await?;
         // Due times while the flow was inactive do not count as missed. New items of a polled list still count as new.
         let restart = !saved.active && matches!(flow.trigger(), Some(Trigger::Schedule(_)));
         self.flows().activate_flow(&saved, &called_versions(&flow), restart).await
@@ -250,8 +280,12 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no such flow.
+    /// `not_found` if there is no such flow, and those of the service that sends the event of its trigger.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        let saved = self.flows().saved_flow(name).await?;
+        if self.is_subscribed(&saved).await? {
+            self.unsubscribe(name).await?;
+        }
         self.flows().remove_flow(name).await?;
         // A journal on a storage of its own knows nothing of saved flows.
         self.journal().forget_trigger(name).await
@@ -300,10 +334,23 @@ impl Runtime {
         if !is_saved {
             self.accept(flow, &bindings).await?;
         }
-        let connected = self.connect_all(&bindings).await?;
         match cause {
-            Cause::Trigger(event) => self.engine().accept_triggered(flow, input, connected, event).await,
+            Cause::FailedStart(reason) => {
+                let mut connected = BTreeMap::new();
+                for (binding, name) in bindings {
+                    // The failure handler may need none of them, and one of them may be the reason.
+                    if let Ok(one) = self.connect(&name).await {
+                        connected.insert(binding, one);
+                    }
+                }
+                let accepted = self.engine().accept_failed(flow, input, connected, reason).await?;
+                Ok(AcceptOutcome::New(Box::new(accepted)))
+            }
+            Cause::Trigger(event) => {
+                self.engine().accept_triggered(flow, input, self.connect_all(&bindings).await?, event).await
+            }
             Cause::Caller(flush) => {
+                let connected = self.connect_all(&bindings).await?;
                 Ok(AcceptOutcome::New(Box::new(self.engine().accept(flow, input, connected, flush).await?)))
             }
         }
@@ -417,7 +464,9 @@ pub(crate) struct SavePlan {
     pub(crate) flow: Flow,
     previous: Option<SavedFlow>,
     pub(crate) connections: BTreeMap<String, String>,
+    input: Map<String, Value>,
     active: bool,
+    was_subscribed: bool,
     pub(crate) found: Vec<Diagnostic>,
 }
 

@@ -14,6 +14,7 @@ mod paths;
 mod ports;
 mod runs;
 mod runtime;
+mod subscriptions;
 pub mod token;
 mod view;
 

@@ -227,3 +227,30 @@ async fn a_viewer_sees_flows_and_runs_and_changes_none() {
     assert_eq!(error.kind(), ErrorKind::Permission);
     runtime.execute::<StartRun>(&operator, request(sets())).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_flow_whose_trigger_can_never_start_a_run_is_neither_saved_nor_activated() {
+    let (runtime, owner) = (runtime(), Caller::owner());
+    let nightly = json!({
+        "name": "nightly", "steps": [], "trigger": { "schedule": { "cron": "30 2 * * *" } },
+        "input": { "type": "object", "properties": { "folder": { "type": "integer" } }, "required": ["folder"] }
+    });
+    let candidate = FlowCandidate { flow: file(nightly.clone()), connections: BTreeMap::new() };
+    let report = runtime.execute::<ValidateFlow>(&owner, candidate).await.unwrap();
+    assert_eq!((report.ok, report.warnings, &*report.findings[0].pointer), (true, 1, "/input/properties/folder"));
+    let save = async |active: Option<bool>, input: Value| {
+        let input = input.as_object().cloned();
+        let draft = FlowDraft { active, input, replace: true, ..draft(nightly.clone()) };
+        runtime.execute::<SaveFlow>(&owner, draft).await.map_err(|error| error.message().to_owned())
+    };
+    for (active, input) in [(Some(true), json!({})), (None, json!({})), (Some(true), json!({ "folder": "4711" }))] {
+        let refused = save(active, input).await.unwrap_err();
+        assert!(refused.contains("/input/properties/folder") && refused.contains("schedule"), "{refused}");
+    }
+    assert!(runtime.execute::<ListFlows>(&owner, Empty {}).await.unwrap().is_empty());
+    // An inactive flow may lack what its trigger needs, as it may lack connections.
+    save(Some(false), json!({})).await.unwrap();
+    let error = runtime.activate_flow("nightly", true).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Config && error.message().contains("/input/properties/folder"), "{error}");
+    save(Some(true), json!({ "folder": 4711 })).await.unwrap();
+}

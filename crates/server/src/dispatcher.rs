@@ -5,6 +5,7 @@
 //! only their ids stay in memory until they are due, see `suspended`.
 
 mod crashes;
+mod failed_start;
 mod notes;
 mod suspended;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result,
 use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunState, RunStatus};
 use trunkline_flow::Overlap;
 
-use crate::{health::Health, resumption::Resumption};
+use crate::{health::Health, resumption::Resumption, starts::Starts};
 
 /// The maximum number of queued runs.
 const MAX_QUEUED: usize = 1000;
@@ -47,6 +48,8 @@ pub(crate) struct Dispatcher {
     /// A run that waits for at least this long is suspended.
     shortest_wait: Duration,
     resumption: Arc<Resumption>,
+    /// What triggers have started, and could not start.
+    pub(crate) starts: Starts,
 }
 
 #[derive(Default)]
@@ -144,7 +147,16 @@ impl Dispatcher {
             run_stopped,
             shortest_wait,
             resumption: Arc::default(),
+            starts: Starts::default(),
         })
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
     }
 
     /// Returns the runs that connections have stopped.
@@ -335,6 +347,9 @@ impl Dispatcher {
 
     /// Starts no further runs, and waits until all active runs have stopped at a safe point.
     pub(crate) async fn close(&self) {
+        if let Err(error) = self.starts.flush(&self.runtime).await {
+            tracing::warn!("what triggers have started last is not recorded: {error}");
+        }
         self.runtime.engine().drain();
         loop {
             let mut stopped = std::pin::pin!(self.run_stopped.notified());

@@ -5,6 +5,7 @@
 //! works again, the server continues by itself. After a failure that does not pass, the process has to end.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +17,7 @@ use axum::{http::StatusCode, response::Response};
 use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Retry, StoreFault, Timestamp};
-use trunkline_store::StoreHealth;
+use trunkline_store::{StoreHealth, TriggerStarts};
 
 use crate::response::response_json;
 
@@ -33,6 +34,9 @@ pub(crate) struct Health {
     lost: CancellationToken,
     /// The number of active flows about whose trigger something was found.
     findings: AtomicUsize,
+    /// The number of starts that have failed since the last one that succeeded, of all active flows, by the kind of
+    /// their trigger.
+    failed_starts: Mutex<BTreeMap<String, u64>>,
     /// The number of runs that were suspended after crashes.
     suspended: AtomicUsize,
 }
@@ -74,6 +78,7 @@ impl Health {
             error_reported: Notify::new(),
             lost: CancellationToken::new(),
             findings: AtomicUsize::new(0),
+            failed_starts: Mutex::default(),
             suspended: AtomicUsize::new(0),
         })
     }
@@ -141,6 +146,21 @@ impl Health {
         self.findings.store(count, Ordering::Relaxed);
     }
 
+    fn failed_starts(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.failed_starts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sets what the triggers of active flows could not start.
+    pub(crate) fn set_failed_starts<'a>(&self, all: impl Iterator<Item = &'a TriggerStarts>) {
+        let mut failed = BTreeMap::new();
+        for starts in all.filter(|one| one.failures > 0) {
+            if let Some(last) = starts.failed.last() {
+                *failed.entry(last.trigger.clone()).or_default() += starts.failures;
+            }
+        }
+        *self.failed_starts() = failed;
+    }
+
     /// Sets the number of runs that were suspended after crashes.
     pub(crate) fn set_suspended(&self, count: usize) {
         self.suspended.store(count, Ordering::Relaxed);
@@ -153,6 +173,11 @@ impl Health {
         if findings > 0 {
             body["findings"] = findings.into();
             hints.push("the list of flows says what was found about their triggers");
+        }
+        let failed = self.failed_starts();
+        if !failed.is_empty() {
+            body["failed_starts"] = json!(*failed);
+            hints.push("the list of flows says which triggers cannot start runs, and why");
         }
         if suspended > 0 {
             body["suspended_runs"] = suspended.into();

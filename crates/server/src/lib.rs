@@ -35,6 +35,7 @@ mod resumption;
 mod routes;
 mod scheduler;
 mod signature;
+mod starts;
 #[cfg(test)]
 mod test_app;
 mod unread_body;
@@ -112,7 +113,7 @@ impl Server {
         let base_url = public_url.as_ref().map_or(own_url, |url| url.as_str().trim_end_matches('/').to_owned());
         // The server has its own engine: stopping the server drains that engine, and must not drain the one of the
         // runtime.
-        let runtime = runtime.with_own_engine();
+        let runtime = runtime.with_own_engine().with_public_url(&base_url);
         let closing = CancellationToken::new();
         let health = Health::start(runtime.ports().health.clone(), closing.clone()).await?;
         let dispatcher = Dispatcher::new(runtime.clone(), health.clone(), at_once, closing.clone());

@@ -209,6 +209,7 @@ impl Look<'_> {
         match self.dispatcher.dispatch(new, Cause::Trigger(&event)).await? {
             StartOutcome::Run(run) => {
                 tracing::info!(flow = self.saved.name, %run, items = count, "started by new items");
+                self.dispatcher.starts.succeeded(&self.saved.name, Some(self.runtime.now()));
                 Ok(true)
             }
             StartOutcome::Skipped | StartOutcome::Duplicate(_) => Ok(false),

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Map;
 use tokio::time::Instant;
 use trunkline::{Cause, NewRun, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Timestamp};
@@ -88,9 +89,11 @@ impl Scheduler {
     }
 
     async fn tick(self: &Arc<Self>) -> Result<()> {
+        self.dispatcher.starts.flush(&self.runtime).await?;
         let all = self.runtime.flows().saved_flows().await?;
         let is_found = |one: &&SavedFlow| one.damaged.is_some() || one.active && !one.findings.is_empty();
         self.health.set_findings(all.iter().filter(is_found).count());
+        self.health.set_failed_starts(all.iter().filter(|one| one.active).map(|one| &one.starts));
         for (name, damaged) in all.iter().filter_map(|one| Some((&one.name, one.damaged.as_ref()?))) {
             if self.lock().damaged.insert(name.clone()) {
                 tracing::error!(flow = name, "its trigger starts no runs: {damaged}");
@@ -156,6 +159,7 @@ impl Scheduler {
                     true => tracing::warn!(flow = name, "its trigger failed: {error:?}"),
                     false => tracing::debug!(flow = name, "its trigger failed: {error:?}"),
                 }
+                self.start_failed(name, error).await;
                 PAUSE_AFTER_ERROR
             }
             Err(error) => {
@@ -163,6 +167,20 @@ impl Scheduler {
                 PAUSE_AFTER_STORE_ERROR
             }
         }
+    }
+
+    /// Records that the trigger of a flow could not start a run.
+    async fn start_failed(&self, name: &str, error: &Error) {
+        let Ok((saved, flow)) = self.runtime.saved_flow(name).await else { return };
+        // Those before the one that failed were started, and are not due any more.
+        let (input, due) = match (flow.trigger(), saved.through) {
+            (Some(Trigger::Schedule(schedule)), Some(through)) => {
+                let due = schedule.due(through, self.runtime.now()).into_iter().next();
+                (due.map_or_else(|| Map::new().into(), |due| schedule.input(due)), due)
+            }
+            _ => (Map::new().into(), None),
+        };
+        self.dispatcher.start_failed(saved, flow, (input, due), error).await;
     }
 
     /// Starts the runs that are due, and returns how long the trigger can be paused.
@@ -212,9 +230,13 @@ impl Scheduler {
         for at in schedule.due(through, now) {
             let new = NewRun::of_saved(saved.clone(), flow.clone(), schedule.input(at));
             match self.dispatcher.dispatch(new, Cause::Trigger(&event(Some(at), at))).await? {
-                StartOutcome::Run(run) => tracing::info!(flow = saved.name, %run, %at, "started by its schedule"),
+                StartOutcome::Run(run) => {
+                    tracing::info!(flow = saved.name, %run, %at, "started by its schedule");
+                    self.dispatcher.starts.succeeded(&saved.name, Some(now));
+                }
                 // Started by another process, or skipped.
                 StartOutcome::Duplicate(_) | StartOutcome::Skipped => {
+                    self.dispatcher.starts.succeeded(&saved.name, None);
                     journal.remember_trigger(event(Some(at), at)).await?
                 }
             }
@@ -230,6 +252,9 @@ impl Scheduler {
         let Looked { findings, to_the_end, incomplete } = looked;
         if let Some(digest) = incomplete {
             self.lock().incomplete.insert(saved.name.clone(), digest);
+        }
+        if saved.starts.failures > 0 {
+            self.dispatcher.starts.succeeded(&saved.name, None);
         }
         self.report(&saved.name, findings, to_the_end).await.map(drop)
     }

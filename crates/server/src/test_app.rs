@@ -90,7 +90,7 @@ impl TestApp {
             serde_json::from_value(json!({ "flow": { "document": flow }, "active": false })).unwrap();
         let added = self.app.runtime.execute::<SaveFlow>(&Caller::owner(), draft).await.unwrap();
         let name = added.added.name;
-        self.app.runtime.flows().set_webhook_secret(&name, &Secret::from(secret)).await.unwrap();
+        self.app.runtime.flows().set_webhook_secret(&name, Some(&Secret::from(secret))).await.unwrap();
         self.app.runtime.activate_flow(&name, true).await.unwrap();
         added.webhook.unwrap()
     }

@@ -22,7 +22,7 @@ use subtle::ConstantTimeEq;
 use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
-use trunkline_flow::{DeliveryPlace, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
+use trunkline_flow::{DeliveryPlace, EventTrigger, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
 use trunkline_store::SavedFlow;
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
     brake::caller_address,
     delivery,
     detached::detached,
+    dispatcher::Dispatcher,
     request::{self, complete},
     response::{ApiResult, ErrorResponse, response_json},
     signature::SignedCall,
@@ -69,7 +70,7 @@ pub(crate) async fn call(
     call: Call,
 ) -> ApiResult {
     let (saved, flow) = flow_at(&app, &name, &token, call.address).await?;
-    let Some(Trigger::Webhook(webhook)) = flow.trigger() else { return Err(no_webhook()) };
+    let Some(webhook) = webhook_of(&flow) else { return Err(no_webhook()) };
     let method = call.method.clone();
     match &method {
         &Method::OPTIONS => return Ok(preflight(&call.headers)),
@@ -81,23 +82,21 @@ pub(crate) async fn call(
         _ => {}
     }
     let Delivery { mut input, keys, memory } = receive(&app, &name, webhook, call).await?;
-    // Flows of earlier versions may not know all members.
-    if let Some(members) = input.as_object_mut() {
-        members.retain(|name, _| !["method", "query"].contains(&&**name) || flow.input_may_have(name));
+    if let Some(Trigger::Event(event)) = flow.trigger() {
+        match event_input(&app, (&saved, &flow), event, input).await? {
+            Some(of_event) => input = of_event,
+            None => {
+                let body = json!({ "skipped": "the filter of the flow leaves this event out" });
+                return Ok(response_json(StatusCode::ACCEPTED, &body));
+            }
+        }
     }
-    let keep = webhook.remembers_all();
+    if let (Some(members), Some(trigger)) = (input.as_object_mut(), flow.trigger()) {
+        members.retain(|name, _| !trigger.may_omit(name) || flow.input_may_have(name));
+    }
+    let (answer, patience, keep) = (webhook.answer, webhook.patience, webhook.remembers_all());
     let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };
-    let (answer, patience) = (webhook.answer, webhook.patience);
-    let (dispatcher, new) = (app.dispatcher.clone(), NewRun::of_saved(saved, flow, input));
-    let started = detached(async move {
-        let cause = match (&event.keys[..], answer) {
-            ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
-            ([], _) => Cause::Caller(Flush::Later),
-            _ => Cause::Trigger(&event),
-        };
-        dispatcher.dispatch(new, cause).await
-    })
-    .await;
+    let started = detached(start(app.dispatcher.clone(), (saved, flow), (event, answer), input)).await;
     // The run has an account of its own.
     drop(memory);
     let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
@@ -125,6 +124,56 @@ pub(crate) async fn call(
     }
     let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(response_json(StatusCode::ACCEPTED, &body))
+}
+
+/// Starts a run for a delivery, and records that it was started, or that it failed.
+async fn start(
+    dispatcher: Arc<Dispatcher>,
+    (saved, flow): (SavedFlow, Flow),
+    (event, answer): (TriggerEvent, WebhookResponseMode),
+    input: Value,
+) -> Result<StartOutcome> {
+    // Only a failure handler needs the input once more.
+    let known = if flow.on_failure().is_empty() { json!({}) } else { input.clone() };
+    let new = NewRun::of_saved(saved.clone(), flow.clone(), input);
+    let cause = match (&event.keys[..], answer) {
+        ([], WebhookResponseMode::Run) => Cause::Caller(Flush::Now),
+        ([], _) => Cause::Caller(Flush::Later),
+        _ => Cause::Trigger(&event),
+    };
+    let started = dispatcher.dispatch(new, cause).await;
+    match &started {
+        Ok(StartOutcome::Run(_)) => dispatcher.starts.succeeded(&saved.name, Some(dispatcher.runtime().now())),
+        Ok(_) => {}
+        Err(error) => dispatcher.start_failed(saved, flow, (known, None), error).await,
+    }
+    started
+}
+
+/// Returns the webhook of a flow: its own, or that which a service calls with the events of its trigger.
+fn webhook_of(flow: &Flow) -> Option<&Webhook> {
+    match flow.trigger()? {
+        Trigger::Webhook(webhook) => Some(webhook),
+        Trigger::Event(event) => Some(event.webhook()),
+        _ => None,
+    }
+}
+
+/// Returns the input of a run for an event; nothing if the filter leaves it out. What is not the event that the flow is
+/// subscribed to is a failed start.
+async fn event_input(
+    app: &App,
+    (saved, flow): (&SavedFlow, &Flow),
+    event: &EventTrigger,
+    mut sent: Value,
+) -> Result<Option<Value>, ErrorResponse> {
+    match app.runtime.event_input(flow, event, sent["body"].take(), sent["delivery"].take()) {
+        Ok(input) => Ok(input),
+        Err(error) => {
+            app.dispatcher.start_failed(saved.clone(), flow.clone(), (json!({}), None), &error).await;
+            Err(for_sender(&saved.name, error).into())
+        }
+    }
 }
 
 /// A call whose signature is valid, where one is required.
@@ -284,7 +333,7 @@ async fn flow_at(app: &App, name: &str, token: &str, caller: IpAddr) -> Result<(
         app.brake.count(caller)?;
         return Err(no_webhook());
     };
-    let is_open = saved.active && matches!(flow.trigger(), Some(Trigger::Webhook(_)));
+    let is_open = saved.active && webhook_of(&flow).is_some();
     if is_open { Ok((saved, flow)) } else { Err(no_webhook()) }
 }
 

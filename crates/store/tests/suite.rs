@@ -8,7 +8,7 @@ use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, 
 use trunkline_engine::journal_suite;
 use trunkline_store::{
     ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, Replacement, SavedFlow, SignInEvent,
-    TriggerFinding,
+    TriggerFinding, TriggerStarts,
     store_suite::{TestedStore, run},
 };
 
@@ -180,6 +180,9 @@ impl FlowStore for LooksFirst {
         self.0.remove_flow(name).await
     }
 
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        self.0.set_starts(name, starts).await
+    }
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
         self.0.set_findings(name, findings).await
     }
@@ -188,7 +191,7 @@ impl FlowStore for LooksFirst {
         self.0.set_webhook_token(name, hash).await
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         self.0.set_webhook_secret(name, secret).await
     }
 

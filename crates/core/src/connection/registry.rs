@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, ConnectionContext, ConnectionHost,
-    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, NextStep, Result, Schema, Secret,
-    SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
+    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, EventSpec, NextStep, Result,
+    Schema, Secret, SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
 };
 
 /// The connectors of a host, sorted by name.
@@ -381,6 +381,24 @@ impl Registered {
     /// Returns the schema of its connection documents.
     pub fn settings(&self) -> &Schema {
         &self.settings
+    }
+
+    /// Returns the event of this name.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if the connector declares no such event; the hint names similar ones, or all.
+    pub fn event(&self, name: &str) -> Result<&EventSpec> {
+        let (connector, events) = (&self.spec().name, &self.spec().events);
+        events.iter().find(|one| one.name == name).ok_or_else(|| {
+            let names: Vec<_> = events.iter().map(|one| one.name.as_str()).collect();
+            let error = Error::new(ErrorKind::NotFound, format!("{connector} has no event {name}"));
+            match (closest(name, names.iter().copied()), &names[..]) {
+                (Some(close), _) => error.hint(format!("did you mean {close}?")),
+                (None, []) => error.hint("it declares no events: use a poll, or a webhook that the service calls"),
+                (None, names) => error.hint(format!("it has {}", names.join(", "))),
+            }
+        })
     }
 
     /// Returns the descriptions of all its actions, sorted by name.

@@ -20,8 +20,8 @@ use serde_json::{Map, Value, json};
 
 use super::{client::wrong_client, package::Package};
 use crate::{
-    AnyClient, CheckReport, ConnectionContext, Context, Error, ErrorKind, FileStream, NextStep, Position, Result,
-    Secret, Timestamp, schema_of,
+    AnyClient, CheckReport, ConnectionContext, Context, Error, ErrorKind, EventSpec, FileStream, NextStep, Position,
+    Result, Secret, Timestamp, schema_of,
 };
 
 /// A system that flows can reach, as its author writes it.
@@ -69,6 +69,11 @@ pub trait Connector: Send + Sync + 'static {
     /// Checks the connection in stages, of which the last is a harmless call. Returns the stages and, by JSON pointer,
     /// the settings that are wrong.
     async fn check(client: &Self::Client) -> CheckReport;
+
+    /// The events that flows can name in their trigger. By default there are none.
+    fn events() -> Vec<EventSpec> {
+        Vec::new()
+    }
 
     /// Returns the client as one that signs in at a login server, if the connector's connections can use one. By
     /// default they do not.
@@ -190,6 +195,9 @@ pub struct ConnectorSpec {
     /// The OAuth scopes that every action needs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
+    /// The events that flows can name in their trigger.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<EventSpec>,
     /// JSON Schema of a whole connection document: `name`, `connector` and the settings.
     pub connection: Value,
 }
@@ -271,6 +279,7 @@ impl<C: Connector> TypedConnector<C> {
             title: C::TITLE.into(),
             documentation: C::DOCUMENTATION.into(),
             scopes: C::SCOPES.iter().copied().map(str::to_owned).collect(),
+            events: C::events(),
             connection: Value::Null,
         };
         spec.connection = connection_schema(&spec.id(), C::TITLE, schema_of::<C::Settings>());

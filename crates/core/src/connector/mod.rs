@@ -6,4 +6,5 @@ pub(crate) mod client;
 pub(crate) mod connection_context;
 pub(crate) mod connector;
 pub(crate) mod context;
+pub(crate) mod event;
 pub(crate) mod package;

@@ -52,6 +52,9 @@ pub enum RunEvent {
         /// The run whose failed items this run repeats, if it is a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry: Option<RerunOf>,
+        /// Why its trigger could not start it, if so. Only the failure handler of the flow runs then.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        start_error: Option<Error>,
         /// The form of the keys of its items. Early versions did not write it.
         #[serde(default)]
         keys: KeyForm,

@@ -77,6 +77,9 @@ pub struct Run {
     /// The warnings of services whose calls succeeded, and how often each occurred.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub warnings: BTreeMap<String, u64>,
+    /// Why its trigger could not start it.
+    #[serde(skip)]
+    pub(crate) start_error: Option<Error>,
     /// The form of the keys of its items.
     #[serde(skip)]
     pub(crate) keys: KeyForm,
@@ -171,6 +174,7 @@ impl Run {
             connections: BTreeMap::new(),
             calls: BTreeMap::new(),
             retry: None,
+            start_error: None,
             rerun_by: None,
             output: None,
             skipped: None,
@@ -197,7 +201,7 @@ impl Run {
     /// The state does not grow with the number of items: the steps of an item are dropped as soon as it has an outcome.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, calls, retry, keys, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, retry, start_error, keys, at } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;
@@ -207,6 +211,8 @@ impl Run {
                 self.keys = keys;
                 self.started_at = at;
                 self.memory.fetch_add(memory_of(&self.input), Ordering::Relaxed);
+                self.start_error = start_error;
+                self.fail_at_start();
             }
             RunEvent::Rerun { by, .. } => self.rerun_by = Some(by),
             RunEvent::Resumed { .. } => self.resume(),
@@ -360,6 +366,13 @@ impl Run {
         }
     }
 
+    /// Fails a run that its trigger could not start before its first step: what is left is the failure handler.
+    fn fail_at_start(&mut self) {
+        if let Some(error) = self.start_error.clone() {
+            self.end(StepPath::default().of_flow(), Err(error));
+        }
+    }
+
     /// Resets the steps whose errors stopped the run, since the cause may be gone, and the failure handler, which has
     /// to run again if the run fails again. After a crash there are no such steps.
     fn resume(&mut self) {
@@ -367,6 +380,7 @@ impl Run {
         if self.finished_at.take().is_some() {
             let handler = StepPath::default().of_flow();
             self.steps.retain(|path, _| !path.is_within(&handler));
+            self.fail_at_start();
             // The step that failed because its connection did not work, and the steps around it.
             let failed = self.error.as_ref().filter(|error| is_of_connection(error)).and_then(Error::step);
             let failed = failed.map(StepPath::from);

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use trunkline_core::{
     CancellationToken, Clock, Connected, Diagnostic, Error, ErrorKind, MemoryAccount, MemoryBudget, NextStep, Result,
     RunId, Staging, SystemClock, Timestamp,
@@ -192,6 +192,38 @@ impl Engine {
         if let Some(schema) = flow.input() {
             schema.accept(&what, &input)?;
         }
+        self.claimed(flow, input, bindings, retry, None).await
+    }
+
+    /// Accepts a run that its trigger could not start, for this reason: none of its steps runs, only the failure handler
+    /// of the flow, and the run ends as failed. The input does not have to fit, and connections may be missing.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be recorded.
+    pub async fn accept_failed(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, Connected>,
+        reason: &Error,
+    ) -> Result<AcceptedRun> {
+        let input = flow.with_defaults(input);
+        let input = self.limits.payload("the input", &input).map_or_else(|_| Value::Object(Map::new()), |()| input);
+        let (accepted, started) = self.claimed(flow, input, bindings, None, Some(reason.clone())).await?;
+        self.journal.accept(accepted.id(), flow.version(), flow.document(), started, Flush::Now).await?;
+        Ok(accepted)
+    }
+
+    /// Claims a new run. Returns it with its first event, which is not stored yet.
+    async fn claimed(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, Connected>,
+        retry: Option<RerunOf>,
+        start_error: Option<Error>,
+    ) -> Result<(AcceptedRun, RunEvent)> {
         let id = RunId::new(self.now());
         let claim = self.journal.claim(&id).await?;
         let started = RunEvent::Started {
@@ -201,6 +233,7 @@ impl Engine {
             connections: bindings.iter().map(|(name, connected)| (name.clone(), connected.name().to_owned())).collect(),
             calls: versions(flow),
             retry,
+            start_error,
             keys: KeyForm::Equal,
             at: self.now(),
         };

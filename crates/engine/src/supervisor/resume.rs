@@ -73,7 +73,9 @@ impl Engine {
             false => {}
         }
         let flow = self.flow_of(&run).await?;
-        check_bindings(&flow, &bindings)?;
+        if run.start_error.is_none() {
+            check_bindings(&flow, &bindings)?;
+        }
         // A run that was only interrupted is resumed in any case: its end has to be recorded.
         if run.status == RunStatus::Failed
             && let Err(over) = self.bounds(&flow, &run).check(self.now())

@@ -35,7 +35,7 @@ const MAX_SHAPES: usize = 250_000;
 /// A check of one flow. It takes time and memory in proportion to the flow: names are not copied, an action and a called
 /// flow are looked at once, and after a number of errors the expressions are left.
 pub(super) struct Checker<'a> {
-    registry: &'a Registry,
+    pub(super) registry: &'a Registry,
     flow: &'a Flow,
     called: &'a CalledFlows<'a>,
     pub(super) found: Vec<Diagnostic>,
@@ -164,10 +164,12 @@ impl<'a> Checker<'a> {
             self.key(poll.key(), "/trigger/poll", &names);
             item = Value::clone(&listed);
         }
-        let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
-        if let Some(properties) = input.get_mut("properties").and_then(Value::as_object_mut) {
-            properties.extend(trigger.input(item).into_iter().filter(|(name, _)| flow.input_may_have(name)));
+        if let Trigger::Event(event) = trigger {
+            self.used.insert(event.binding());
+            item = self.event(flow, event);
         }
+        let mut input = declared.unwrap_or_else(|| json!({ "type": "object", "properties": {} }));
+        self.trigger_members(flow, trigger, item, &mut input);
         input
     }
 

@@ -10,6 +10,7 @@ mod literal_braces;
 mod open_schema;
 mod retried_creates;
 mod step_yield;
+mod trigger_input;
 
 pub use granted_scopes::GrantedScopes;
 pub use step_yield::{StepYield, YieldedValue};

@@ -348,7 +348,7 @@ impl Reader {
     }
 
     /// Reports a reference to a connection binding that the flow does not have.
-    fn check_binding(&mut self, binding: &str, pointer: String) {
+    pub(crate) fn check_binding(&mut self, binding: &str, pointer: String) {
         if let Some(bindings) = &self.bindings
             && !binding.is_empty()
             && !bindings.contains(binding)

@@ -2,6 +2,7 @@
 
 mod calendar;
 mod cron_expression;
+mod event;
 mod overlap;
 mod schedule;
 mod signature;
@@ -9,6 +10,7 @@ mod trigger;
 mod webhook;
 mod webhook_method;
 
+pub use event::EventTrigger;
 pub use overlap::Overlap;
 pub(crate) use overlap::OverlapDocument;
 pub use schedule::{Missed, Schedule};

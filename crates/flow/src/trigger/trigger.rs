@@ -15,15 +15,16 @@ use crate::{
     expression::Template,
     steps::{reader::Reader, step::BoundAction},
     trigger::{
+        event::EventTrigger,
         schedule::{Schedule, ScheduleDocument},
         webhook::{Webhook, WebhookDocument},
     },
 };
 
-/// What starts runs of a flow automatically: one of these.
+/// What starts runs of a flow automatically: a schedule, a webhook, a poll, or an event of a connection.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "dependentRequired" = { "event": ["connection"], "connection": ["event"], "where": ["event"] }))]
 pub(crate) struct TriggerDocument {
     /// Starts runs at certain times. Their input is `{ "at": TIME }`.
     pub(crate) schedule: Option<ScheduleDocument>,
@@ -32,6 +33,16 @@ pub(crate) struct TriggerDocument {
     pub(crate) webhook: Option<WebhookDocument>,
     /// Starts runs for new items of a list. Their input is `{ "items": [..] }`.
     pub(crate) poll: Option<PollDocument>,
+    /// Starts a run for each event of this name: one that the connector of `connection` declares, such as
+    /// `Asset.StatusUpdated`. Activation subscribes to it. The input of a run is `{ "event": {..}, "delivery": ID }`.
+    #[schemars(length(min = 1))]
+    pub(crate) event: Option<String>,
+    /// The connection binding whose service sends the event.
+    #[schemars(length(min = 1))]
+    pub(crate) connection: Option<String>,
+    /// Which events start runs, such as `{{ input.event.data.AssetId == input.asset }}`; all if it is absent.
+    #[serde(rename = "where")]
+    pub(crate) filter: Option<String>,
 }
 
 /// Which list is polled, how often, and the identity of its items.
@@ -80,6 +91,8 @@ pub enum Trigger {
     Webhook(Box<Webhook>),
     /// New items of a list.
     Poll(Box<Poll>),
+    /// Events of a service.
+    Event(Box<EventTrigger>),
 }
 
 impl Trigger {
@@ -89,6 +102,19 @@ impl Trigger {
         output: Option<&Map<String, Value>>,
         reader: &mut Reader,
     ) -> Option<Trigger> {
+        let kinds = [
+            document.schedule.is_some(),
+            document.webhook.is_some(),
+            document.poll.is_some(),
+            document.event.is_some(),
+        ];
+        if kinds.iter().filter(|kind| **kind).count() > 1 {
+            let found = Diagnostic::error("/trigger", "a trigger has one kind, and this one has several");
+            reader
+                .found
+                .push(found.hint("keep one of schedule, webhook, poll and event; another flow can have the other"));
+            return None;
+        }
         match document {
             TriggerDocument { schedule: Some(schedule), .. } => {
                 Schedule::read(&schedule, reader).map(Box::new).map(Trigger::Schedule)
@@ -97,21 +123,42 @@ impl Trigger {
                 Some(Trigger::Webhook(Box::new(Webhook::read(webhook, output, reader))))
             }
             TriggerDocument { poll: Some(poll), .. } => Poll::read(poll, reader).map(Box::new).map(Trigger::Poll),
+            TriggerDocument { event: Some(name), connection: Some(binding), filter, .. } => {
+                Some(Trigger::Event(Box::new(EventTrigger::read(name, binding, filter, reader))))
+            }
             _ => {
-                reader.found.push(Diagnostic::error("/trigger", "a trigger needs one of: schedule, webhook, poll"));
+                let message = "a trigger needs one of: schedule, webhook, poll, or event with connection";
+                reader.found.push(Diagnostic::error("/trigger", message));
                 None
             }
         }
     }
 
+    /// Returns the kind of the trigger, as the document names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trigger::Schedule(_) => "schedule",
+            Trigger::Webhook(_) => "webhook",
+            Trigger::Poll(_) => "poll",
+            Trigger::Event(_) => "event",
+        }
+    }
+
+    /// Returns whether a run gets this member only if the flow's input allows it: flows of earlier versions may not know
+    /// it.
+    pub fn may_omit(&self, member: &str) -> bool {
+        matches!(self, Trigger::Webhook(_)) && ["method", "query"].contains(&member)
+    }
+
     /// Returns the schemas of the members that the trigger adds to a run's input. `item` is the schema of a list's
-    /// items.
+    /// items, or of the event.
     pub(crate) fn input(&self, item: Value) -> Map<String, Value> {
         let text = json!({ "type": "string" });
         let members = match self {
             Trigger::Schedule(_) => json!({ "at": text }),
             Trigger::Webhook(webhook) => webhook.input(),
             Trigger::Poll(_) => json!({ "items": { "type": "array", "items": item } }),
+            Trigger::Event(_) => json!({ "event": item, "delivery": text }),
         };
         members.as_object().cloned().unwrap_or_default()
     }

@@ -132,6 +132,12 @@ impl Webhook {
         Webhook { methods, delivery, headers, signature, answer, patience }
     }
 
+    /// Returns the webhook that a service calls with events that a flow is subscribed to.
+    pub(crate) fn of_events() -> Webhook {
+        let (methods, answer) = (vec![WebhookMethod::Post], WebhookResponseMode::Run);
+        Webhook { methods, delivery: None, headers: Vec::new(), signature: None, answer, patience: Duration::ZERO }
+    }
+
     /// Returns whether each signed call is different from all others by what is signed: by a time, or by the id of its
     /// delivery. A call with the same signed content is a repeated one then, whatever else of it has changed.
     pub fn signs_identity(&self) -> bool {

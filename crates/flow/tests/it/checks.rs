@@ -309,3 +309,84 @@ fn faults_of_all_kinds_are_reported_at_once_and_their_consequences_are_not() {
         assert!(Flow::from_value(document).is_err(), "a flow with faults is never run");
     }
 }
+
+fn nightly(input: Value) -> Value {
+    json!({ "trigger": { "schedule": { "cron": "30 2 * * *" } }, "input": input })
+}
+
+#[test]
+fn a_trigger_whose_input_the_flow_does_not_take_is_an_error_with_its_place() {
+    let hook = |input: Value| json!({ "trigger": { "webhook": {} }, "input": input });
+    let poll = |input: Value| {
+        let poll = json!({ "action": "thing.list", "connection": "shop", "every": "5m", "key": "{{ item.name }}", "input": { "pages": 1 } });
+        json!({ "trigger": { "poll": poll }, "input": input })
+    };
+    let closed = |names: &[&str]| {
+        let members: serde_json::Map<_, _> = names.iter().map(|name| ((*name).to_owned(), json!(true))).collect();
+        json!({ "type": "object", "properties": members, "additionalProperties": false })
+    };
+    let of = |name: &str, schema: Value| json!({ "type": "object", "properties": { name: schema } });
+    for (more, expected) in [
+        (nightly(closed(&["folder"])), vec!["/input/additionalProperties"]),
+        (nightly(closed(&["folder", "at"])), vec![]),
+        (nightly(of("at", json!({ "type": "integer" }))), vec!["/input/properties/at"]),
+        (nightly(of("at", json!({ "type": "string", "format": "date-time" }))), vec![]),
+        (poll(of("items", json!({ "type": "object" }))), vec!["/input/properties/items"]),
+        (poll(of("items", json!({ "type": "array" }))), vec![]),
+        (hook(of("headers", json!({ "type": "string" }))), vec!["/input/properties/headers"]),
+        (hook(of("body", json!({ "type": "object" }))), vec![]),
+        (hook(closed(&["body", "headers"])), vec!["/input/additionalProperties"]),
+        // Flows of earlier versions may not know the others.
+        (hook(closed(&["body", "headers", "delivery"])), vec![]),
+    ] {
+        assert_eq!(errors(more.clone()), expected, "{more}");
+    }
+}
+
+#[test]
+fn a_saved_input_with_which_no_run_of_the_trigger_can_start_is_found() {
+    let schema = |more: Value| {
+        let mut folder = json!({ "type": "integer" });
+        folder.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let properties = json!({ "folder": folder, "at": { "type": "string" } });
+        json!({ "type": "object", "properties": properties, "required": ["folder", "at"], "additionalProperties": false })
+    };
+    let required = || flow(nightly(schema(json!({}))));
+    for (flow, saved, expected) in [
+        (required(), json!({}), Some("/input/properties/folder")),
+        (required(), json!({ "folder": "4711" }), Some("/input/properties/folder")),
+        (required(), json!({ "folder": 4711, "foldr": 1 }), Some("/input")),
+        (required(), json!({ "folder": 4711 }), None),
+        // The schedule gives each run its own.
+        (required(), json!({ "folder": 4711, "at": 7 }), None),
+        (flow(nightly(schema(json!({ "default": 1 })))), json!({}), None),
+        // Without a trigger, each caller gives the input.
+        (flow(json!({ "input": schema(json!({})) })), json!({}), None),
+    ] {
+        let found = flow.check_saved_input(saved.as_object().unwrap());
+        let places: Vec<_> = found.iter().map(|one| one.pointer.as_str()).collect();
+        assert_eq!(places.first().copied(), expected, "{saved}: {found:?}");
+        assert!(found.iter().all(|one| one.advice().is_some()), "{found:?}");
+    }
+}
+
+#[test]
+fn an_event_that_no_connector_declares_is_an_error_in_words() {
+    let trigger = json!({ "event": "Asset.StatusUpdated", "connection": "shop" });
+    let found = found(&flow(json!({ "trigger": trigger })));
+    let [one] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((&*one.pointer, &*one.message), ("/trigger/event", "shop has no event Asset.StatusUpdated"));
+    assert!(one.advice().unwrap().contains("poll"), "{one:?}");
+    for (trigger, place) in [
+        (json!({ "event": "a", "connection": "shop", "where": "{{ input.event" }), "/trigger/where"),
+        (json!({ "event": "a", "connection": "shopp" }), "/trigger/connection"),
+        (json!({ "event": "a" }), "/trigger"),
+        (json!({ "connection": "shop" }), "/trigger"),
+        (json!({ "event": "a", "connection": "shop", "webhook": {} }), "/trigger"),
+        (json!({ "schedule": { "cron": "@daily" }, "webhook": {} }), "/trigger"),
+    ] {
+        let document = json!({ "name": "a", "connections": { "shop": "shop" }, "steps": [], "trigger": trigger });
+        let found = Flow::from_value(document).unwrap_err();
+        assert!(found.iter().any(|one| one.pointer.starts_with(place)), "{trigger}: {found:?}");
+    }
+}

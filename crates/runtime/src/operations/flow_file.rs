@@ -4,8 +4,8 @@ use std::{cell::RefCell, collections::BTreeMap};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::Value;
-use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result};
+use serde_json::{Map, Value};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
 use trunkline_flow::{Flow, StepYield};
 
 use crate::Runtime;
@@ -174,7 +174,12 @@ impl FlowFile {
         runtime: &Runtime,
         bindings: &BTreeMap<String, String>,
     ) -> Result<Vec<Diagnostic>> {
-        Ok(self.examine(runtime, bindings, false).await?.1)
+        let (flow, mut found) = self.examine(runtime, bindings, false).await?;
+        // What is missing can be saved with the flow.
+        let missing = flow.iter().flat_map(|flow| flow.check_saved_input(&Map::new()));
+        let missing = missing.map(|one| Diagnostic { severity: Severity::Warning, ..one }).collect();
+        found.extend(self.text().located(missing));
+        Ok(Diagnostic::bounded(found))
     }
 }
 

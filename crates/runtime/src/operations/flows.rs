@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity, Timestamp};
 use trunkline_flow::{StepYield, Trigger};
 use trunkline_store::SavedFlow;
 
@@ -111,6 +111,9 @@ pub struct FlowAdded {
     pub added: SavedFlow,
     /// The path of its webhook below the URL of the server, if it has a new one. It is shown only this once.
     pub webhook: Option<String>,
+    /// The whole URL of this webhook, where the public URL of the server is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
     /// Warnings of the check of the flow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Diagnostic>,
@@ -135,7 +138,8 @@ async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
         }
         _ => None,
     };
-    Ok(FlowAdded { added: saved, webhook, warnings })
+    let url = webhook.as_deref().and_then(|path| runtime.public_url(path));
+    Ok(FlowAdded { added: saved, webhook, url, warnings })
 }
 
 /// A saved flow in a list.
@@ -144,9 +148,15 @@ pub struct FlowSummary {
     /// The flow.
     #[serde(flatten)]
     pub flow: SavedFlow,
-    /// The kind of its trigger: `schedule`, `poll` or `webhook`.
+    /// The kind of its trigger: `schedule`, `poll`, `webhook` or `event`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trigger: Option<String>,
+    /// The times of its schedule, as a cron expression.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cron: Option<String>,
+    /// When a run is due next, if its schedule is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
@@ -164,10 +174,22 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
             }
             Some(_) => Err(error),
         })?;
-        let trigger = document["trigger"].as_object().and_then(|kinds| kinds.keys().next().cloned());
-        all.push(FlowSummary { flow, trigger });
+        let kinds = ["schedule", "poll", "webhook", "event"];
+        let trigger = kinds.into_iter().find(|kind| document["trigger"].get(kind).is_some()).map(str::to_owned);
+        let cron = document.pointer("/trigger/schedule/cron").and_then(Value::as_str).map(str::to_owned);
+        let next = if flow.damaged.is_none() { next_due(runtime, &flow).await } else { None };
+        all.push(FlowSummary { flow, trigger, cron, next });
     }
     Ok(all)
+}
+
+/// Returns when a run of a flow is due next. There is none without an active schedule.
+async fn next_due(runtime: &Runtime, saved: &SavedFlow) -> Option<Timestamp> {
+    let flow = runtime.flow_of(saved).await.ok().filter(|_| saved.active)?;
+    match flow.trigger() {
+        Some(Trigger::Schedule(schedule)) => schedule.next(runtime.now()),
+        _ => None,
+    }
 }
 
 /// A saved flow with its document.
@@ -178,12 +200,16 @@ pub struct FlowDetails {
     pub flow: SavedFlow,
     /// The document of its version.
     pub document: Value,
+    /// When a run is due next, if its schedule is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Timestamp>,
 }
 
 async fn get(runtime: &Runtime, input: FlowName) -> Result<FlowDetails> {
     let flow = runtime.flows().saved_flow(&input.name).await?;
     let document = runtime.journal().flow(&flow.version).await?;
-    Ok(FlowDetails { flow, document })
+    let next = next_due(runtime, &flow).await;
+    Ok(FlowDetails { flow, document, next })
 }
 
 /// The flow that was activated.
@@ -227,11 +253,15 @@ async fn remove(runtime: &Runtime, input: FlowName) -> Result<FlowRemoved> {
 pub struct WebhookAddress {
     /// The path below the URL of the server. It is shown only this once.
     pub webhook: String,
+    /// The whole URL, where the public URL of the server is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
 }
 
 async fn new_webhook_address(runtime: &Runtime, input: FlowName) -> Result<WebhookAddress> {
     let address = runtime.new_webhook_address(&input.name).await?;
-    Ok(WebhookAddress { webhook: address.expose().to_owned() })
+    let webhook = address.expose().to_owned();
+    Ok(WebhookAddress { url: runtime.public_url(&webhook), webhook })
 }
 
 /// The secret that the calls of a webhook are signed with.
@@ -256,7 +286,12 @@ async fn set_webhook_secret(runtime: &Runtime, input: WebhookSecret) -> Result<W
     if input.secret.expose().is_empty() {
         return Err(Error::new(ErrorKind::InvalidInput, "the secret of a webhook is empty"));
     }
+    let (_, flow) = runtime.saved_flow(&input.name).await?;
+    if matches!(flow.trigger(), Some(Trigger::Event(_))) {
+        let message = format!("flow {} has no webhook of its own: its service sends events", input.name);
+        return Err(Error::new(ErrorKind::Config, message).hint("only a `webhook` with a `signature` needs a secret"));
+    }
     runtime.redactor().add(&input.secret);
-    runtime.flows().set_webhook_secret(&input.name, &input.secret).await?;
+    runtime.flows().set_webhook_secret(&input.name, Some(&input.secret)).await?;
     Ok(WebhookSecretSaved { kept: input.name })
 }

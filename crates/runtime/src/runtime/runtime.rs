@@ -42,6 +42,8 @@ pub struct Runtime {
     host: ConnectionHost,
     engine: Engine,
     launcher: Arc<dyn RunLauncher>,
+    /// The URL at which other services reach the server of this runtime, without a slash at its end.
+    public_url: Option<Arc<str>>,
     /// The clients of the connections used last, each with the settings it was made from. All runs share a client.
     clients: Arc<Mutex<LruCache<String, (Secret, Connected)>>>,
     pub(super) sign_ins: Arc<SignIns>,
@@ -64,6 +66,7 @@ impl Runtime {
             host,
             engine,
             launcher: Arc::new(LocalLauncher::default()),
+            public_url: None,
             clients: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
             sign_ins: Arc::default(),
             flow_cache: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
@@ -152,6 +155,17 @@ impl Runtime {
     /// shared with this one.
     pub fn with_launcher(&self, launcher: Arc<dyn RunLauncher>) -> Runtime {
         Runtime { launcher, ..self.clone() }
+    }
+
+    /// Returns a runtime that knows the URL at which other services reach its server. Everything else is shared with this
+    /// one.
+    pub fn with_public_url(&self, url: &str) -> Runtime {
+        Runtime { public_url: Some(url.trim_end_matches('/').into()), ..self.clone() }
+    }
+
+    /// Returns the public URL of a path, if the public URL of the server is known.
+    pub(crate) fn public_url(&self, path: &str) -> Option<String> {
+        self.public_url.as_ref().map(|base| format!("{base}{path}"))
     }
 
     /// Returns what the operations start runs through.
@@ -349,7 +363,7 @@ impl Runtime {
         Ok((connected, action))
     }
 
-    fn context(connected: &Connected) -> Context {
+    pub(crate) fn context(connected: &Connected) -> Context {
         let connections: Connections = [connected.clone()].into_iter().collect();
         Context::new(&Uuid::new_v4().to_string(), connected.name(), connections)
     }

@@ -3,7 +3,7 @@
 //! The gateway checks the two credentials and the version, and wraps every response in the envelope. The handlers are
 //! in the modules that are named after their resources.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -100,13 +100,17 @@ async fn route(app: &App, auth: &AuthContext, call: &mut Call) -> ApiResult {
     let path: Vec<&str> = segments.iter().map(String::as_str).collect();
     let method = if call.method == Method::HEAD { Method::GET } else { call.method.clone() };
     let method = method.as_str();
-    match path.first() {
+    let response = match path.first() {
         Some(&"assets") => route_assets(app, auth, call, method, &path).await,
         Some(&("categories" | "folders" | "assetCheckIn" | "uploads")) => {
             route_library(app, auth, call, method, &path).await
         }
         _ => route_others(app, auth, call, method, &path).await,
+    }?;
+    if let Some((event, asset)) = webhooks::event_of(method, &path) {
+        webhooks::send(app, event, asset, &json!({}), Duration::ZERO);
     }
+    Ok(response)
 }
 
 fn no_such_route() -> ApiError {

@@ -3,11 +3,14 @@
 //! An upload has four steps: create a placeholder with an upload URL, set its properties, add categories, and finalise
 //! it with a patch that checks everything. An existing asset gets a new version by the same steps.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::asset_writes::{CategoryIds, add, attribute_values, change, strings};
 use super::response::{ApiResponse, ApiResult, AuthContext, guid};
+use super::webhooks;
 use crate::app::{App, blob_url};
 use crate::http::ApiError;
 use crate::state::{Asset, Event, MediaFile, now, stem};
@@ -215,6 +218,11 @@ pub(crate) fn patch(app: &App, id: Uuid, body: &Value) -> ApiResult {
         }
         if finalise { complete(app, asset, size) } else { Ok(()) }
     })?;
+    if finalise {
+        let asset = id.to_string();
+        webhooks::send(app, "Asset.MediaFileAdded", &asset, &json!({}), Duration::ZERO);
+        webhooks::send(app, "Asset.StatusUpdated", &asset, &json!({ "Status": 0 }), app.options.processing);
+    }
     Ok(ApiResponse { errors, ..ApiResponse::new(200, json!({ "permissions": [] })) })
 }
 

@@ -208,6 +208,7 @@ impl Room {
 mod first_look_tests;
 mod item_tests;
 mod memory_tests;
+mod start_tests;
 
 /// Adds numbers at the beginning of a list.
 fn add(name: &str, numbers: std::ops::Range<u64>) {

@@ -31,6 +31,9 @@ pub struct SavedFlow {
     /// What its user has to know about its trigger.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<TriggerFinding>,
+    /// What its trigger has started, and could not start.
+    #[serde(skip_serializing_if = "TriggerStarts::is_empty")]
+    pub starts: TriggerStarts,
     /// What is damaged, with what to do, if it cannot be read: only its name is known then. It is set in lists only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub damaged: Option<String>,
@@ -72,6 +75,47 @@ pub struct TriggerFinding {
     pub since: Timestamp,
     /// About when it was seen last.
     pub seen: Timestamp,
+}
+
+/// What a trigger has started, and could not start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerStarts {
+    /// About when it started a run last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Timestamp>,
+    /// The number of starts that have failed since the last one that succeeded.
+    #[serde(default)]
+    pub failures: u64,
+    /// The latest failed starts, oldest first: at most [`TriggerStarts::MOST_FAILED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedStart>,
+}
+
+impl TriggerStarts {
+    /// The maximum number of failed starts that are kept.
+    pub const MOST_FAILED: usize = 10;
+
+    /// Returns whether the trigger has never started a run, nor failed to.
+    pub fn is_empty(&self) -> bool {
+        *self == TriggerStarts::default()
+    }
+}
+
+/// A run that a trigger could not start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailedStart {
+    /// When it was tried, the last time if it was repeated.
+    pub at: Timestamp,
+    /// The kind of the trigger, such as `schedule`.
+    pub trigger: String,
+    /// The time of the schedule that the run was due at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+    /// Why it failed.
+    pub reason: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
 }
 
 /// A flow to be saved.
@@ -170,6 +214,13 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()>;
 
+    /// Replaces what the trigger of a flow has started, and could not start. It stays if the flow is replaced.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()>;
+
     /// Replaces the hash of the token in the address of a flow's webhook.
     ///
     /// # Errors
@@ -177,12 +228,13 @@ pub trait FlowStore: Send + Sync {
     /// `not_found` if there is no flow of this name.
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()>;
 
-    /// Saves the secret that the sender of a flow's webhook signs with. It is protected at rest.
+    /// Saves the secret that the sender of a flow's webhook signs with, or what is known of the flow's subscription to an
+    /// event, or removes it. It is protected at rest.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no flow of this name.
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()>;
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()>;
 
     /// Returns the secret that the sender of a flow's webhook signs with, if one is saved. Returns `None` for an
     /// unknown flow.

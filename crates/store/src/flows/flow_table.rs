@@ -11,7 +11,7 @@ use trunkline_core::{Error, Result, Secret, Timestamp, async_trait};
 use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{
@@ -128,20 +128,28 @@ impl FlowStore for Store {
             .await
     }
 
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        let starts = serde_json::to_string(&starts).unwrap_or_else(|_| "{}".to_owned());
+        // As with findings, the earlier row is not looked at.
+        let sql = "INSERT OR REPLACE INTO starts (flow, starts) SELECT name, ?2 FROM kept_flows WHERE name = ?1";
+        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, starts])?)).await
+    }
+
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, token_hash) SELECT name, ?2 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET token_hash = excluded.token_hash";
         self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, hash])?)).await
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         let sql = "INSERT INTO webhooks (flow, key_id, sealed) SELECT name, ?2, ?3 FROM kept_flows WHERE name = ?1
                    ON CONFLICT (flow) DO UPDATE SET key_id = excluded.key_id, sealed = excluded.sealed";
-        let (seal, secret) = (self.inner.seal.clone(), secret.clone());
+        let (seal, secret) = (self.inner.seal.clone(), secret.cloned());
         self.change_flow(name, move |store, name| {
             let place = AssociatedData { table: "webhooks", row: &[name], field: SECRET };
-            let sealed = seal_in(store, &seal, &place, secret.expose().as_bytes())?;
-            Ok(store.prepare_cached(sql)?.execute(params![name, sealed.key_id, sealed.bytes])?)
+            let sealed = secret.map(|secret| seal_in(store, &seal, &place, secret.expose().as_bytes())).transpose()?;
+            let (key, bytes) = sealed.map(|sealed| (sealed.key_id, sealed.bytes)).unzip();
+            Ok(store.prepare_cached(sql)?.execute(params![name, key, bytes])?)
         })
         .await
     }
@@ -188,9 +196,12 @@ fn select(views: &str) -> String {
              coalesce(findings, '[]'),
              CASE WHEN kept_flows.intact IS NOT TRUE THEN 'kept_flows'
                   WHEN webhooks.flow IS NOT NULL AND webhooks.intact IS NOT TRUE THEN 'webhooks'
-                  WHEN findings.flow IS NOT NULL AND findings.intact IS NOT TRUE THEN 'findings' END
+                  WHEN findings.flow IS NOT NULL AND findings.intact IS NOT TRUE THEN 'findings'
+                  WHEN starts.flow IS NOT NULL AND starts.intact IS NOT TRUE THEN 'starts' END,
+             coalesce(starts, '{{}}')
          FROM {views}_kept_flows AS kept_flows LEFT JOIN {views}_webhooks AS webhooks ON webhooks.flow = name
-         LEFT JOIN {views}_findings AS findings ON findings.flow = name"
+         LEFT JOIN {views}_findings AS findings ON findings.flow = name
+         LEFT JOIN {views}_starts AS starts ON starts.flow = name"
     )
 }
 
@@ -206,6 +217,7 @@ fn damaged(name: String, error: &Error) -> SavedFlow {
         token_hash: None,
         has_secret: false,
         findings: Vec::new(),
+        starts: TriggerStarts::default(),
         damaged: Some(authentication::note(error)),
         created_at: Timestamp::EPOCH,
         updated_at: Timestamp::EPOCH,
@@ -236,6 +248,7 @@ fn saved(row: &Row<'_>) -> rusqlite::Result<SavedFlow> {
         updated_at: time(row.get(9)?),
         findings: json(row, 10)?,
         damaged: None,
+        starts: json(row, 12)?,
     })
 }
 

@@ -102,6 +102,7 @@ mod tests {
                 connections,
                 calls,
                 retry: None,
+                start_error: None,
                 keys: KeyForm::default(),
                 at: Timestamp::from_millis(1),
             };

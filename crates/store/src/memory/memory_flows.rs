@@ -6,7 +6,7 @@ use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
 use crate::{
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, exists_already, was_changed},
+    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
     lookup::not_found::no_flow,
     memory::memory_store::{MemoryStore, StoredFlow, Tables},
 };
@@ -58,6 +58,7 @@ impl FlowStore for MemoryStore {
             has_secret: known.as_ref().is_some_and(|known| known.has_secret),
             findings: Vec::new(),
             damaged: None,
+            starts: known.as_ref().map(|known| known.starts.clone()).unwrap_or_default(),
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
@@ -111,14 +112,18 @@ impl FlowStore for MemoryStore {
         self.lock().await.change_flow(name, |flow| flow.saved.findings = findings)
     }
 
+    async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| flow.saved.starts = starts)
+    }
+
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {
         self.lock().await.change_flow(name, |flow| flow.saved.token_hash = Some(hash))
     }
 
-    async fn set_webhook_secret(&self, name: &str, secret: &Secret) -> Result<()> {
+    async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         self.lock().await.change_flow(name, |flow| {
-            flow.webhook_secret = Some(secret.clone());
-            flow.saved.has_secret = true;
+            flow.webhook_secret = secret.cloned();
+            flow.saved.has_secret = secret.is_some();
         })
     }
 

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, ffi, params};
 use trunkline_core::RunId;
 
 /// The tables whose rows are not counted elsewhere. The rows of the other tables are counted by run.
-const UNCOUNTED: [&str; 12] = [
+const UNCOUNTED: [&str; 13] = [
     "meta",
     "connections",
     "secrets",
@@ -15,6 +15,7 @@ const UNCOUNTED: [&str; 12] = [
     "kept_flows",
     "webhooks",
     "findings",
+    "starts",
     "runs",
     "taken",
     "done_once",

@@ -72,6 +72,11 @@ CREATE TEMP TRIGGER findings_added AFTER INSERT ON main.findings BEGIN
     WHERE flow = new.flow;
 END;
 
+CREATE TEMP TRIGGER starts_added AFTER INSERT ON main.starts BEGIN
+    UPDATE starts SET sum = mac('starts', new.flow, new.starts)
+    WHERE flow = new.flow;
+END;
+
 CREATE TEMP TRIGGER runs_changed AFTER UPDATE OF flow, version, status, started_at, finished_at, cancel_requested, done,
     skipped, failed, unknown, connections, last, logged ON main.runs BEGIN
     SELECT sound(old.sum = mac('runs', old.id, old.flow, old.version, old.status, old.started_at, old.finished_at,

@@ -36,6 +36,11 @@ CREATE TEMP VIEW all_findings AS SELECT *,
 FROM main.findings;
 CREATE TEMP VIEW good_findings AS SELECT * FROM all_findings WHERE sound(intact, 'findings', flow);
 
+CREATE TEMP VIEW all_starts AS SELECT *,
+    sum = mac('starts', flow, starts) AS intact
+FROM main.starts;
+CREATE TEMP VIEW good_starts AS SELECT * FROM all_starts WHERE sound(intact, 'starts', flow);
+
 CREATE TEMP VIEW all_runs AS SELECT rowid AS number, *,
     sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested, done, skipped,
     failed, unknown, connections, last, logged) AS intact

@@ -66,6 +66,8 @@ pub async fn run<F: AsyncFn() -> TestedStore>(fresh: F) {
     suite_flows::an_unknown_flow_is_not_found(fresh().await).await;
     suite_flows::a_version_never_changes(fresh().await).await;
     suite_flows::what_a_trigger_has_handled_is_saved(fresh().await).await;
+    suite_flows::the_secret_of_a_webhook_is_removed(fresh().await).await;
     suite_flows::what_was_found_about_a_trigger_is_saved(fresh().await).await;
+    suite_flows::the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(fresh().await).await;
     suite_flows::a_trigger_that_watches_something_else_starts_again(fresh().await).await;
 }

@@ -70,6 +70,7 @@ pub(super) fn started(connection: &str) -> RunEvent {
         connections: BTreeMap::from([("source".into(), connection.into()), ("target".into(), connection.into())]),
         calls: BTreeMap::new(),
         retry: None,
+        start_error: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
 
-use crate::flows::flow_store::{FlowToSave, SavedFlow, TriggerFinding};
+use crate::flows::flow_store::{FailedStart, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts};
 
 use super::samples::{TestedStore, document, flow, kind, started};
 
@@ -30,7 +30,7 @@ pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
     let flows = &store.flows;
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     flows.set_webhook_token("copy", vec![1, 2]).await.unwrap();
-    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     assert_eq!(kind(flows.save_flow(flow("copy", "v2", &[], false), None).await), ErrorKind::Conflict);
     let before = flows.saved_flow("copy").await.unwrap();
     assert_eq!((&*before.version, before.active), ("v1", true));
@@ -50,7 +50,7 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
         store.journal.remember_trigger(taken(name, &["a"], None)).await.unwrap();
     }
     flows.set_webhook_token("copy", vec![1]).await.unwrap();
-    flows.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     flows.remove_flow("copy").await.unwrap();
     assert_eq!(kind(flows.saved_flow("copy").await), ErrorKind::NotFound);
     assert!(flows.webhook_secret("copy").await.unwrap().is_none());
@@ -76,7 +76,7 @@ pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
         flows.deactivate_flow("copi").await,
         flows.remove_flow("copi").await,
         flows.set_webhook_token("copi", vec![1]).await,
-        flows.set_webhook_secret("copi", &Secret::from("signing")).await,
+        flows.set_webhook_secret("copi", Some(&Secret::from("signing"))).await,
     ] {
         let error = missing.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -125,6 +125,17 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
 }
 
+pub(super) async fn the_secret_of_a_webhook_is_removed(store: TestedStore) {
+    let flows = &store.flows;
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    flows.set_webhook_token("copy", vec![7]).await.unwrap();
+    flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
+    flows.set_webhook_secret("copy", None).await.unwrap();
+    let saved = flows.saved_flow("copy").await.unwrap();
+    assert_eq!((saved.has_secret, saved.token_hash), (false, Some(vec![7])), "its address stays");
+    assert!(flows.webhook_secret("copy").await.unwrap().is_none());
+}
+
 pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) {
     let flows = &store.flows;
     for name in ["copy", "other"] {
@@ -157,6 +168,38 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert_eq!(found("copy").await, [], "nor has another flow of the name");
     assert_eq!(kind(flows.set_findings("copi", Vec::new()).await), ErrorKind::NotFound);
+}
+
+pub(super) async fn the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(store: TestedStore) {
+    let flows = &store.flows;
+    for name in ["copy", "other"] {
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
+    }
+    let at = Timestamp::from_millis;
+    let failed = |hint: Option<&str>, due: Option<u64>| FailedStart {
+        at: at(9),
+        trigger: "schedule".into(),
+        due: due.map(at),
+        reason: "no \"folder\"".into(),
+        hint: hint.map(str::to_owned),
+    };
+    let starts = async |name: &str| flows.saved_flow(name).await.unwrap().starts;
+    assert!(starts("copy").await.is_empty());
+    let updated = flows.saved_flow("copy").await.unwrap().updated_at;
+    for (last, failed) in [(None, vec![failed(Some("é"), Some(8)), failed(None, None)]), (Some(at(10)), Vec::new())] {
+        let saved = TriggerStarts { last, failures: failed.len() as u64, failed };
+        flows.set_starts("copy", saved.clone()).await.unwrap();
+        assert_eq!((starts("copy").await, starts("other").await), (saved.clone(), TriggerStarts::default()));
+        assert_eq!(flows.saved_flows().await.unwrap()[0].starts, saved);
+    }
+    assert_eq!(flows.saved_flow("copy").await.unwrap().updated_at, updated, "the flow is as it was");
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
+    assert_eq!(starts("copy").await.last, Some(at(10)), "another version of it keeps them");
+    flows.remove_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    assert!(starts("copy").await.is_empty(), "another flow of the name has its own");
+    assert_eq!(kind(flows.set_starts("copi", TriggerStarts::default()).await), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_trigger_that_watches_something_else_starts_again(store: TestedStore) {

@@ -36,7 +36,7 @@ async fn filled(home: &Home) {
         store.save_flow(flow, None).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
     }
-    store.set_webhook_secret("copy", &Secret::from("signing")).await.unwrap();
+    store.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     let keys = (0..40).map(|key| format!("k{key}")).collect();
     let (flow, through) = ("copy".into(), Some(Timestamp::from_millis(9)));
     store.remember_trigger(TriggerEvent { flow, keys, through, ..TriggerEvent::default() }).await.unwrap();

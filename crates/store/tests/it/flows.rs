@@ -41,7 +41,7 @@ async fn a_saved_flow_is_returned_unchanged() {
         store.deactivate_flow("copi").await,
         store.remove_flow("copi").await,
         store.set_webhook_token("copi", vec![1]).await,
-        store.set_webhook_secret("copi", &Secret::from("signing")).await,
+        store.set_webhook_secret("copi", Some(&Secret::from("signing"))).await,
     ] {
         let error = missing.unwrap_err();
         assert_eq!((error.kind(), error.advice().as_deref()), (ErrorKind::NotFound, Some("did you mean copy?")));
@@ -54,7 +54,7 @@ async fn a_flow_is_replaced_only_on_request_and_keeps_its_webhook() {
     let store = home.open().unwrap();
     store.save_flow(flow("v1", &[], true), None).await.unwrap();
     store.set_webhook_token("copy", vec![1, 2]).await.unwrap();
-    store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
+    store.set_webhook_secret("copy", Some(&Secret::from("signing-canary"))).await.unwrap();
     let error = store.save_flow(flow("v2", &[], false), None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let before = store.saved_flow("copy").await.unwrap();
@@ -84,7 +84,7 @@ async fn the_secret_of_a_webhook_is_sealed_and_rotated() {
         store.save_flow(FlowToSave { name: name.into(), ..flow("v1", &[], true) }, None).await.unwrap();
         store.set_webhook_token(name, vec![1]).await.unwrap();
     }
-    store.set_webhook_secret("copy", &Secret::from("signing-canary")).await.unwrap();
+    store.set_webhook_secret("copy", Some(&Secret::from("signing-canary"))).await.unwrap();
     let clear =
         |home: &Home| home.bytes().values().any(|bytes| bytes.windows(14).any(|window| window == b"signing-canary"));
     assert!(!clear(&home));

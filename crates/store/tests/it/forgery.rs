@@ -38,7 +38,7 @@ async fn written_twice(home: &Home) -> (Store, rusqlite::Connection) {
             let flow = flow(name, &format!("{name} {time}"), name == "copy");
             store.save_flow(flow, earlier.as_ref()).await.unwrap();
             store.set_webhook_token(name, time.as_bytes().to_vec()).await.unwrap();
-            store.set_webhook_secret(name, &Secret::from(time)).await.unwrap();
+            store.set_webhook_secret(name, Some(&Secret::from(time))).await.unwrap();
         }
         if time == "first" {
             for table in ["connections", "secrets", "vault", "kept_flows", "webhooks", "meta"] {

@@ -138,6 +138,7 @@ impl Fake {
             title: self.name.clone(),
             documentation: String::new(),
             scopes: Vec::new(),
+            events: Vec::new(),
             connection: json!({
                 "type": "object", "required": ["name", "connector"], "unevaluatedProperties": false,
                 "properties": { "name": { "type": "string" }, "connector": { "const": id } }

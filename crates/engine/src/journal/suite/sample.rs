@@ -174,6 +174,7 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         connections,
         calls,
         retry,
+        start_error: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }

@@ -186,7 +186,8 @@ async fn items_that_are_too_large_together_start_several_runs() {
 async fn a_flow_that_takes_no_item_says_why() {
     let room = room("takes none").await;
     let mut flow = watching(json!({ "existing": "take" }));
-    flow["input"] = json!({ "type": "object", "properties": { "who": { "type": "string" } }, "required": ["who"] });
+    let items = json!({ "type": "array", "items": { "type": "object", "required": ["who"] } });
+    flow["input"] = json!({ "type": "object", "properties": { "items": items } });
     room.save(&flow, "feed").await;
     add("takes none", 0..3);
     room.look().await.unwrap();
