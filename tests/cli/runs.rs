@@ -56,7 +56,7 @@ async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     // An invalid flow is not run.
     let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config", "{error}");
-    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json(), json!([]));
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json()["items"], json!([]));
 
     let report = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
     assert_eq!((&report["findings"][0]["place"]["line"], &report["ok"]), (&json!(2), &json!(false)), "{report}");
@@ -142,7 +142,7 @@ async fn a_run_binds_its_connections_itself_or_by_option() {
     assert_eq!((sandbox.report().duplicates, sandbox.report().uploaded), (0, 6));
 
     // Newest first, and the first digits are enough.
-    let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+    let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
     assert_eq!(list.as_array().unwrap().len(), 2, "a refused command starts no run: {list}");
     assert_eq!((&list[0]["id"], &list[1]["id"]), (&again["id"], &first["id"]));
     assert_eq!(list[1]["items"]["done"], 6);
@@ -159,7 +159,7 @@ async fn a_run_binds_its_connections_itself_or_by_option() {
 async fn an_interrupted_run_prints_how_to_resume_it() {
     let cli = Cli::default();
     let answer = cli.run(&["run", &path(fixture("mixed.json")), "--input", "{\"numbers\": [2, 4]}"]).await.expect(0);
-    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
     assert!(answer.stderr.contains(&format!("trunkline runs resume {id}")), "{}", answer.stderr);
     assert!(answer.stdout.contains("2  done"), "{}", answer.stdout);
 }
@@ -207,7 +207,7 @@ async fn a_run_is_cancelled_from_another_process() {
     let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
     let child = cli.start(&["run", &file, "--input", &input, "--json"]);
     let id = until("the run's first item", async || {
-        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
         (list[0]["items"]["done"].as_u64()? > 0).then(|| list[0]["id"].as_str().unwrap().to_owned())
     });
     let id = id.await;

@@ -14,8 +14,9 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
     EventLog, FlowVersions, Flush, Item, ItemOutcome, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunEvent,
-    RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+    RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
 };
+use trunkline_flow::Retention;
 
 #[derive(Serialize, Deserialize)]
 enum Record {
@@ -23,6 +24,9 @@ enum Record {
     Event(RunId, RunEvent),
     Taken(TakenKey, RunId),
     Forgotten(String),
+    /// The run is removed. Its events stay in the file, for what is remembered of its items.
+    Removed(RunId),
+    Retention(Retention),
 }
 
 /// The flow, the feed and the key.
@@ -40,6 +44,9 @@ struct State {
     versions: BTreeMap<String, Value>,
     /// The events of all runs, in the order in which they were appended.
     events: Vec<(RunId, RunEvent)>,
+    /// The events of removed runs.
+    removed: Vec<(RunId, RunEvent)>,
+    retention: Retention,
     taken: BTreeMap<TakenKey, RunId>,
 }
 
@@ -55,8 +62,9 @@ impl FileJournal {
 
     pub fn open(path: &Path) -> Result<FileJournal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let mut state = State { file, queued: Vec::new(), versions, events, taken };
+        let (versions, taken) = (BTreeMap::new(), BTreeMap::new());
+        let (events, removed, retention) = (Vec::new(), Vec::new(), Retention::DEFAULT);
+        let mut state = State { file, queued: Vec::new(), versions, events, removed, retention, taken };
         let mut text = String::new();
         state.file.read_to_string(&mut text).map_err(failed)?;
         // A crash may have cut the last line.
@@ -85,6 +93,12 @@ impl State {
                 Record::Version(version, flow) => drop(self.versions.insert(version, flow)),
                 Record::Event(run, event) => self.events.push((run, event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
+                Record::Removed(run) => {
+                    let of = |(of, _): &(RunId, RunEvent)| *of == run;
+                    let removed: Vec<_> = self.events.extract_if(.., |event| of(event)).collect();
+                    self.removed.extend(removed);
+                }
+                Record::Retention(retention) => self.retention = retention,
                 Record::Forgotten(flow) => self.taken.retain(|(of, _, _), _| *of != flow),
             }
         }
@@ -138,10 +152,19 @@ impl State {
         items
     }
 
+    fn summary(&self, run: &RunId) -> RunSummary {
+        let mut summary = RunSummary::new(run.clone());
+        self.run(run).for_each(|event| summary.apply(event));
+        for item in self.items(run).values() {
+            *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
+        }
+        summary
+    }
+
     /// Returns the flow and the connections of a run.
     fn scope<'a>(&'a self, run: &RunId) -> Option<(&'a String, &'a BTreeMap<String, String>)> {
-        match self.run(run).next()? {
-            RunEvent::Started { flow, connections, .. } => Some((flow, connections)),
+        match self.removed.iter().chain(&self.events).find(|(of, _)| of == run)? {
+            (_, RunEvent::Started { flow, connections, .. }) => Some((flow, connections)),
             _ => None,
         }
     }
@@ -185,20 +208,10 @@ impl EventLog for FileJournal {
 
 #[async_trait]
 impl RunIndex for FileJournal {
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
         let state = self.state();
         let ids: BTreeSet<_> = state.events.iter().map(|(run, _)| run).collect();
-        let summary = |run: &RunId| {
-            let mut summary = RunSummary::new(run.clone());
-            state.run(run).for_each(|event| summary.apply(event));
-            for item in state.items(run).values() {
-                *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
-            }
-            summary
-        };
-        let mut runs: Vec<_> = ids.into_iter().map(summary).collect();
-        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
-        Ok(runs)
+        Ok(RunPage::of(ids.into_iter().map(|run| state.summary(run)).collect(), filter, after, most))
     }
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
@@ -223,7 +236,8 @@ impl RunIndex for FileJournal {
         state.must_exist(run)?;
         let scope = state.scope(run);
         let mut found: Option<PreviousOutcome> = None;
-        for (run, event) in state.events.iter().filter(|(of, _)| state.scope(of) == scope) {
+        let all = || state.removed.iter().chain(&state.events);
+        for (run, event) in all().filter(|(of, _)| state.scope(of) == scope) {
             match event {
                 RunEvent::ItemFinished { step: at, key: of, outcome, once: Some(fingerprint), .. }
                     if (at, of.as_str()) == (step, key) && matches!(outcome.status(), "done" | "unknown") =>
@@ -328,5 +342,27 @@ impl RunClaims for FileJournal {
             fs::remove_file(self.marks(run)).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl RunRemoval for FileJournal {
+    async fn remove_run(&self, run: &RunId) -> Result<()> {
+        let mut state = self.state();
+        state.must_exist(run)?;
+        let repeats = |(of, event): &(RunId, RunEvent)| match event {
+            RunEvent::Started { retry: Some(retry), .. } if retry.run == *run => Some(of.clone()),
+            _ => None,
+        };
+        state.summary(run).check_removal(state.events.iter().find_map(repeats).as_ref())?;
+        state.commit(vec![Record::Removed(run.clone())], Flush::Now)
+    }
+
+    async fn retention(&self) -> Result<Option<Retention>> {
+        Ok(Some(self.state().retention))
+    }
+
+    async fn set_retention(&self, retention: Retention) -> Result<()> {
+        self.state().commit(vec![Record::Retention(retention)], Flush::Now)
     }
 }

@@ -8,9 +8,10 @@ use trunkline::{
     core::{ErrorKind, Result},
     engine::Verdict,
     operations::{
-        Caller, Empty, FlowChoice,
+        Caller, FlowChoice,
         flows::{FlowName, GetFlow},
-        run_queries::{GetRun, ListRuns},
+        run_queries::GetRun,
+        run_removal::PruneRequest,
         runs::{
             CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, RunStarted,
             SignalRequest, SignalRun, StartRun,
@@ -25,8 +26,8 @@ use crate::{
     input::json as json_argument,
     inspect, items,
     next_step::{describe, worded},
-    output::{Output, exit, exit_code, table, time},
-    progress_display,
+    output::{Output, exit, exit_code},
+    progress_display, run_list,
     run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
 };
@@ -84,16 +85,15 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     Ok(exit_code(view.run.status))
 }
 
-/// Runs a `runs` command; without one, lists the runs.
-pub(crate) async fn runs(
-    runtime: &Runtime,
-    data: &Path,
-    command: Option<RunsCommand>,
-    output: &Output,
-) -> Result<ExitCode> {
+/// Runs a `runs` command.
+pub(crate) async fn runs(runtime: &Runtime, data: &Path, command: RunsCommand, output: &Output) -> Result<ExitCode> {
     let owner = &Caller::owner();
-    match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => list(runtime, output).await,
+    match command {
+        RunsCommand::List(arguments) => run_list::list(runtime, arguments.into(), output).await,
+        RunsCommand::Remove { ids } => run_list::remove(runtime, ids, output).await,
+        RunsCommand::Prune { older, flow, status } => {
+            run_list::prune(runtime, PruneRequest { older, flow, status }, output).await
+        }
         RunsCommand::Show(RunArgument { id }) => show(runtime, id, output).await,
         RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
         RunsCommand::Timeline(RunArgument { id }) => inspect::timeline(runtime, id, output).await,
@@ -130,21 +130,6 @@ pub(crate) async fn runs(
             Ok(exit::DONE.into())
         }
     }
-}
-
-async fn list(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
-    output.show(&all, || {
-        let rows = all.iter().map(|run| {
-            let count = |status: &str| run.items.get(status).copied().unwrap_or_default().to_string();
-            let started = time(run.started_at);
-            let (id, flow) = (run.id.to_string(), run.flow.clone());
-            let counts = ["done", "skipped", "failed", "unknown"].map(count);
-            [id, flow, run.status.as_str().to_owned(), started].into_iter().chain(counts).collect()
-        });
-        table(&["Run", "Flow", "Status", "Started (UTC)", "Done", "Skipped", "Failed", "Unknown"], rows)
-    });
-    Ok(exit::DONE.into())
 }
 
 async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {

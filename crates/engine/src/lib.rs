@@ -74,8 +74,8 @@ pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_pag
 pub use journal::suite as journal_suite;
 pub use journal::{
     EventLog, FlowVersions, Flush, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry,
-    LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunIndex, RunSummary,
-    TriggerDeduplication, TriggerEvent,
+    LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace,
+    RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
     ItemKey, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits, RunNotification,

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub(crate) struct Health {
     findings: AtomicUsize,
     /// The number of runs that were suspended after crashes.
     suspended: AtomicUsize,
+    /// Whether nobody has decided how long ended runs are kept.
+    undecided: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -75,6 +77,7 @@ impl Health {
             lost: CancellationToken::new(),
             findings: AtomicUsize::new(0),
             suspended: AtomicUsize::new(0),
+            undecided: AtomicBool::new(false),
         })
     }
 
@@ -146,6 +149,11 @@ impl Health {
         self.suspended.store(count, Ordering::Relaxed);
     }
 
+    /// Sets whether it is decided how long ended runs are kept.
+    pub(crate) fn set_retention_decided(&self, decided: bool) {
+        self.undecided.store(!decided, Ordering::Relaxed);
+    }
+
     /// Returns the body of `/health` while the store works.
     fn ok(&self) -> Value {
         let (mut body, mut hints) = (json!({ "status": "ok" }), Vec::new());
@@ -157,6 +165,10 @@ impl Health {
         if suspended > 0 {
             body["suspended_runs"] = suspended.into();
             hints.push("the failed runs say which of them were active in crashes, and what resumes them");
+        }
+        if self.undecided.load(Ordering::Relaxed) {
+            body["retention"] = "undecided".into();
+            hints.push("ended runs are kept without a limit until the retention of the store is set");
         }
         if !hints.is_empty() {
             body["hint"] = hints.join("; ").into();

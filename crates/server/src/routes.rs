@@ -17,7 +17,7 @@ use trunkline::operations::{
     Empty, FlowChoice,
     connections::ListConnections,
     flows::ListFlows,
-    run_queries::{GetRun, GetTimeline, ItemQuery, ListItems, ListRuns, ReadRunLog, RunPosition, WatchRun},
+    run_queries::{GetRun, GetTimeline, ItemQuery, ListItems, ListRuns, ReadRunLog, RunPosition, RunQuery, WatchRun},
     runs::{
         CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, SignalRequest,
         SignalRun, StartRun,
@@ -54,7 +54,7 @@ fn api() -> Api {
         .row::<AuthorizeConnection>(Post, "/rest/v1/connections/{name}/authorize", ok, sign_in)
         .row::<ListFlows>(Get, "/rest/v1/flows", ok, |_| Ok(Empty {}))
         .row::<StartRun>(Post, "/rest/v1/flows/{name}/runs", accepted, start)
-        .row::<ListRuns>(Get, "/rest/v1/runs", ok, |_| Ok(Empty {}))
+        .row::<ListRuns>(Get, "/rest/v1/runs", ok, list_runs)
         .row::<GetRun>(Get, "/rest/v1/runs/{id}", ok, run)
         .row::<ListItems>(Get, "/rest/v1/runs/{id}/items", ok, items)
         .row::<CancelRun>(Post, "/rest/v1/runs/{id}/cancel", accepted, run)
@@ -162,6 +162,15 @@ fn resolve(request: ApiRequest) -> Result<ResolveRequest, ErrorResponse> {
 fn signal(request: ApiRequest) -> Result<SignalRequest, ErrorResponse> {
     let (run, name) = (request.parameter("id"), request.parameter("name"));
     Ok(SignalRequest { run, name, payload: request.body("the body is the payload of the signal")? })
+}
+
+fn list_runs(request: ApiRequest) -> Result<RunQuery, ErrorResponse> {
+    request.query().map_err(|rejection| {
+        let message = format!("the query of a list of runs cannot be read: {}", rejection.body_text());
+        Error::new(ErrorKind::InvalidInput, message)
+            .hint("it has `flow`, `status`, `since`, `until`, `trigger`, `search`, `limit` and `cursor`, all optional")
+            .into()
+    })
 }
 
 #[derive(Deserialize)]

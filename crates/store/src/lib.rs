@@ -65,5 +65,7 @@ pub use files::{create_private_file, read_private_file, write_private_file};
 pub use flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
+pub use maintenance::compact::Compaction;
+#[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};
 pub use memory::memory_store::MemoryStore;

@@ -52,6 +52,9 @@ pub enum RunEvent {
         /// The run whose failed items this run repeats, if it is a rerun.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry: Option<RerunOf>,
+        /// The kind of trigger that has started the run: `schedule`, `webhook` or `poll`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<String>,
         /// The form of the keys of its items. Early versions did not write it.
         #[serde(default)]
         keys: KeyForm,

@@ -157,7 +157,10 @@ impl Engine {
         bindings: BTreeMap<String, Connected>,
         trigger: &TriggerEvent,
     ) -> Result<AcceptOutcome> {
-        let (accepted, started) = self.prepare(flow, input, bindings, None).await?;
+        let (accepted, mut started) = self.prepare(flow, input, bindings, None).await?;
+        if let RunEvent::Started { trigger: kind, .. } = &mut started {
+            *kind = flow.trigger().map(|one| one.kind().to_owned());
+        }
         let journal = &self.journal;
         Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, trigger).await? {
             None => AcceptOutcome::New(Box::new(accepted)),
@@ -198,6 +201,7 @@ impl Engine {
             connections: bindings.iter().map(|(name, connected)| (name.clone(), connected.name().to_owned())).collect(),
             calls: versions(flow),
             retry,
+            trigger: None,
             keys: KeyForm::Typed,
             at: self.now(),
         };

@@ -83,6 +83,15 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// Returns the kind of trigger, as the document names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trigger::Schedule(_) => "schedule",
+            Trigger::Webhook(_) => "webhook",
+            Trigger::Poll(_) => "poll",
+        }
+    }
+
     /// Reads a trigger; `None` if it is not valid, which is reported to the reader. `output` is the output of the flow.
     pub(crate) fn read(
         document: TriggerDocument,

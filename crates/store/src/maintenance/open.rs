@@ -107,6 +107,7 @@ mod tests {
                 connections,
                 calls,
                 retry: None,
+                trigger: None,
                 keys: KeyForm::default(),
                 at: Timestamp::from_millis(1),
             };

@@ -21,9 +21,10 @@ WHERE authentic(sum, 'webhooks', flow, token_hash, substr(sealed, 1, 24));
 CREATE TEMP VIEW good_findings AS SELECT * FROM main.findings
 WHERE authentic(sum, 'findings', flow, findings);
 
-CREATE TEMP VIEW good_runs AS SELECT rowid AS number, * FROM main.runs
-WHERE authentic(sum, 'runs', id, flow, version, status, started_at, finished_at, cancel_requested, done, skipped,
-    failed, unknown, connections, last, logged);
+-- A run that is marked as removed is not shown, although rows of it may be left.
+CREATE TEMP VIEW good_runs AS SELECT * FROM main.runs
+WHERE status <> 'removed' AND authentic(sum, 'runs', id, flow, version, status, started_at, finished_at,
+    cancel_requested, done, skipped, failed, unknown, connections, last, logged, trigger, error, repeats);
 
 CREATE TEMP VIEW good_events AS SELECT * FROM main.events
 WHERE seq < 9223372036854775807 AND authentic(sum, 'events', run, seq, kind, event, substr(sealed, 1, 24));

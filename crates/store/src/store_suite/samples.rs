@@ -69,6 +69,7 @@ pub(super) fn started(connection: &str) -> RunEvent {
         connections: BTreeMap::from([("source".into(), connection.into()), ("target".into(), connection.into())]),
         calls: BTreeMap::new(),
         retry: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     }

@@ -173,6 +173,7 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
         connections,
         calls,
         retry: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     };

@@ -148,6 +148,7 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         connections,
         calls,
         retry,
+        trigger: Some("webhook".into()),
         keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }

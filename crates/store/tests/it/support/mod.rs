@@ -174,6 +174,7 @@ pub fn started(at: u64) -> RunEvent {
         connections,
         calls,
         retry: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }
