@@ -16,12 +16,13 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 12] = [
+const READING: [&str; 13] = [
     "check",
     "discover",
     "events",
     "export",
     "get",
+    "get_retention",
     "items",
     "list",
     "list_items",
@@ -56,7 +57,7 @@ fn faults_of(spec: &OperationSpec) -> Vec<String> {
     check(is_closed(&spec.input), "its input takes unknown members");
     let reads = spec.effect == Effect::Read;
     check(reads == READING.contains(&verb), "its effect does not fit its verb");
-    check((spec.effect == Effect::Delete) == (verb == "remove"), "what removes is a delete");
+    check((spec.effect == Effect::Delete) == ["remove", "prune"].contains(&verb), "what removes is a delete");
     check(reads || spec.role > Role::Viewer, "a viewer may change something");
     check(spec.role < Role::Owner, "no operation needs the owner");
     let properties = spec.input.get("properties").and_then(Value::as_object).into_iter().flatten();

@@ -1,8 +1,8 @@
-//! Measures a store with a year of nightly runs, 365 runs of 2,000 items: how long the lists take, and what callers of a
-//! webhook notice while `serve` removes half of the runs.
+//! Measures a store with a year of nightly runs, 365 runs of 2,000 items: how long the lists take, and what callers of
+//! a webhook notice while `serve` removes half of the runs.
 //!
-//! `cargo bench --profile dist -p trunkline-tests --bench year` prints JSON. No figure fails the benchmark because it is
-//! slow.
+//! `cargo bench --profile dist -p trunkline-tests --bench year` prints JSON. No figure fails the benchmark because it
+//! is slow.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -36,6 +36,8 @@ async fn fill(cli: &Cli) -> RunId {
     for night in 0..RUNS {
         let at = now - Duration::from_secs((RUNS - night) * DAY);
         let run = RunId::new(at);
+        let failed =
+            json!({ "status": "failed", "error": { "kind": "not_found", "message": "there is no such asset" } });
         let started = json!({ "event": "started", "flow": "nightly", "version": "v1", "input": { "folder": night },
             "connections": { "source": "mediaflow", "target": "mediavalet" }, "trigger": "schedule", "at": at });
         store.accept(&run, "v1", &flow, event(started), Flush::Later).await.unwrap();
@@ -44,8 +46,7 @@ async fn fill(cli: &Cli) -> RunId {
                 // Some are new each night, as in a folder that is worked on.
                 let key = if number < 20 { 1_000_000 + night * 20 + number } else { number };
                 event(json!({ "event": "item_finished", "step": "files", "key": key.to_string(),
-                    "outcome": if number == 7 { "failed" } else { "done" },
-                    "error": { "kind": "not_found", "message": "there is no such asset" },
+                    "outcome": if number == 7 { failed.clone() } else { json!({ "status": "done" }) },
                     "once": format!("{night}-{number}"), "at": at + Duration::from_secs(number) }))
             };
             store.append(&run, (first..first + 50).map(item).collect(), Flush::Later).await.unwrap();
@@ -78,7 +79,8 @@ async fn median<T>(call: impl AsyncFn() -> T) -> f64 {
     percentile(&all, 0.5)
 }
 
-/// Calls the webhook, four calls at a time, for as long as `goes_on`. Returns the duration of each call, in milliseconds.
+/// Calls the webhook, four calls at a time, for as long as `goes_on`. Returns the duration of each call, in
+/// milliseconds.
 async fn calls(url: &str, goes_on: impl AsyncFn(usize) -> bool) -> Vec<f64> {
     let (client, mut all) = (http(), Vec::new());
     while goes_on(all.len()).await {

@@ -63,6 +63,40 @@ async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
 }
 
+/// All commands about lists and removals, on one store.
+#[tokio::test]
+async fn ended_runs_are_listed_removed_and_their_space_is_given_back() {
+    let cli = Cli::default();
+    let flow = cli.write("nap.json", r#"{ "name": "nap", "steps": [{ "id": "a", "set": { "b": 1 } }] }"#);
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(cli.run(&["run", &flow, "--json"]).await.expect(0).json()["id"].as_str().unwrap().to_owned());
+    }
+    let page = cli.run(&["runs", "--status", "succeeded", "--search", "NAP", "--limit", "2", "--json"]).await;
+    let page = page.expect(0).json();
+    assert_eq!((&page["items"][0]["id"], page["items"].as_array().unwrap().len()), (&json!(runs[2]), 2), "{page}");
+    let next = page["next"].as_str().unwrap();
+    let rest = cli.run(&["runs", "list", "--cursor", next]).await.expect(0).stdout;
+    assert!(rest.contains(&runs[0]) && !rest.contains(&runs[1]), "{rest}");
+    let more = cli.run(&["runs", "--limit", "1"]).await.expect(0);
+    assert!(more.stderr.contains("--cursor"), "{}", more.stderr);
+    assert!(cli.run(&["runs", "--since", "1h", "--status", "failed"]).await.expect(0).stdout.lines().count() <= 2);
+    cli.run(&["runs", "--status", "ended"]).await.expect(2);
+    assert_eq!(cli.run(&["runs", "--search", " ", "--json"]).await.expect(1).error()["kind"], "invalid_input");
+
+    let removed = cli.run(&["runs", "remove", &runs[0], &runs[1], "--json"]).await.expect(0).json();
+    assert_eq!(removed["removed"], json!(runs[..2]));
+    assert_eq!(cli.run(&["runs", "show", &runs[0], "--json"]).await.expect(1).error()["kind"], "not_found");
+    assert_eq!(cli.run(&["runs", "prune", "--older", "1d"]).await.expect(0).stdout, "Removed 0 runs.\n");
+    assert_eq!(cli.run(&["store", "retention", "--json"]).await.expect(0).json(), json!({ "retention": "90d" }));
+    cli.run(&["store", "retention", "12 weeks"]).await.expect(0);
+    let kept = cli.run(&["store", "retention"]).await.expect(0).stdout;
+    assert_eq!(kept, "Ended runs are kept for 84d; `serve` removes older ones.\n");
+    let compacted = cli.run(&["store", "compact", "--json"]).await.expect(0).json();
+    assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json()["items"][0]["id"], json!(runs[2]));
+}
+
 #[tokio::test]
 async fn a_flow_with_warnings_only_can_run() {
     let cli = Cli::default();

@@ -322,9 +322,9 @@ pub(crate) enum StoreCommand {
     Adopt,
     /// Show or set how long runs are kept after they have ended
     ///
-    /// `serve` removes older runs, with everything that was recorded of them; what an `each` with `once` remembers stays.
-    /// Runs with unknown outcomes are kept. A flow with a `retention` of its own decides about its runs. A new store begins
-    /// with 90d. In a store of an earlier version, nothing is removed before this was set.
+    /// `serve` removes older runs, with everything that was recorded of them; what an `each` with `once` remembers
+    /// stays. Runs with unknown outcomes are kept. A flow with a `retention` of its own decides about its runs. A new
+    /// store begins with 90d. In a store of an earlier version, nothing is removed before this was set.
     Retention {
         /// An age such as 90d, or forever; without it, the setting is shown
         #[arg(value_name = "AGE")]
@@ -332,9 +332,9 @@ pub(crate) enum StoreCommand {
     },
     /// Give the space that removed runs have left back to the disk
     ///
-    /// New runs use that space again, so this is only needed if the store has to be smaller. No other process may have the
-    /// data directory open. Until it is done, it needs as much space again as the store has afterwards, and as much for
-    /// temporary files (SQLITE_TMPDIR says where).
+    /// New runs use that space again, so this is only needed if the store has to be smaller. No other process may have
+    /// the data directory open. Until it is done, it needs as much space again as the store has afterwards, and as
+    /// much for temporary files (SQLITE_TMPDIR says where).
     Compact,
 }
 

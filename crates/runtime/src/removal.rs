@@ -23,12 +23,13 @@ pub struct Pruned {
 }
 
 impl Runtime {
-    /// Removes an ended run, with its events, items, log and staged files. What is remembered of items across runs stays.
+    /// Removes an ended run, with its events, items, log and staged files. What is remembered of items across runs
+    /// stays.
     ///
     /// # Errors
     ///
-    /// `conflict` if the run has not ended or a process works on it, if it has unknown outcomes, or if a rerun needs it.
-    /// `not_found` if there is no such run.
+    /// `conflict` if the run has not ended or a process works on it, if it has unknown outcomes, or if a rerun needs
+    /// it. `not_found` if there is no such run.
     pub async fn remove_run(&self, run: &RunId) -> Result<()> {
         // Nothing resumes or reruns it meanwhile.
         let _claim = self.journal().claim(run).await?;
@@ -39,8 +40,8 @@ impl Runtime {
         self.journal().clear_active(run).await
     }
 
-    /// Removes the ended runs that pass the filter and `chosen`, newest first, so that a rerun is removed before the run
-    /// that it repeats. Runs that must not be removed are kept.
+    /// Removes the ended runs that pass the filter and `chosen`, newest first, so that a rerun is removed before the
+    /// run that it repeats. Runs that must not be removed are kept.
     ///
     /// # Errors
     ///

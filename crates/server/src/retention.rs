@@ -1,5 +1,5 @@
-//! The removal of ended runs by their age. An operator is told once, and by `/health`, if nothing is removed because the store
-//! was made by an earlier version and nobody has decided how long runs are kept.
+//! The removal of ended runs by their age. An operator is told once, and by `/health`, if nothing is removed because
+//! the store was made by an earlier version and nobody has decided how long runs are kept.
 
 use std::{sync::Arc, time::Duration};
 

@@ -163,11 +163,12 @@ pub trait EventLog: Send + Sync {
 /// the same transaction as they do.
 #[async_trait]
 pub trait RunIndex: Send + Sync {
-    /// Returns a page of the runs that pass the filter, in the order of [`RunPage::runs`], with the number of their items
-    /// by status: those behind the place `after`, and at most `most`. [`RunSummary::apply`] folds the events of a run.
+    /// Returns a page of the runs that pass the filter, in the order of [`RunPage::runs`], with the number of their
+    /// items by status: those behind the place `after`, and at most `most`. [`RunSummary::apply`] folds the events of
+    /// a run.
     ///
-    /// The work for a page has a limit that does not grow with the number of runs. So a page may have fewer runs, or none,
-    /// and a place where the next page begins.
+    /// The work for a page has a limit that does not grow with the number of runs. So a page may have fewer runs, or
+    /// none, and a place where the next page begins.
     ///
     /// # Errors
     ///
@@ -200,9 +201,9 @@ pub trait RunIndex: Send + Sync {
         self.runs_in(&RunFilter::default()).await
     }
 
-    /// Returns the ids of at most `most` runs whose id starts with `start`, the smallest ids first. So a run with exactly
-    /// this id comes first. A user names a run by its first digits, so this is asked often. The default implementation
-    /// looks through all runs.
+    /// Returns the ids of at most `most` runs whose id starts with `start`, the smallest ids first. So a run with
+    /// exactly this id comes first. A user names a run by its first digits, so this is asked often. The default
+    /// implementation looks through all runs.
     ///
     /// # Errors
     ///
@@ -385,8 +386,8 @@ pub trait RunClaims: Send + Sync {
 /// The removal of ended runs, and the setting after which time they are removed.
 #[async_trait]
 pub trait RunRemoval: Send + Sync {
-    /// Removes a run: its events, the outcomes of its items and its process log. What is remembered of items across runs
-    /// ([`RunIndex::before`]), deduplication keys and flow versions stay. The caller holds the claim of the run.
+    /// Removes a run: its events, the outcomes of its items and its process log. What is remembered of items across
+    /// runs ([`RunIndex::before`]), deduplication keys and flow versions stay. The caller holds the claim of the run.
     ///
     /// From the first change on no other method finds the run, also if the process ends before the removal has.
     ///

@@ -76,7 +76,8 @@ pub struct RunList {
 /// The longest text that is searched for, in characters.
 const LONGEST_SEARCH: usize = 100;
 
-/// A page can have fewer runs than its limit although there is a next one: a search looks at some thousand runs at a time.
+/// A page can have fewer runs than its limit although there is a next one: a search looks at some thousand runs at a
+/// time.
 async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
     let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
     let RunQuery { flow, status, since, until, trigger, search, limit, cursor } = input;

@@ -78,8 +78,8 @@ async fn prune(runtime: &Runtime, input: PruneRequest) -> Result<Pruned> {
 /// After which time ended runs are removed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RetentionSetting {
-    /// Such as `90d`, or `forever`. It is null while nothing is removed because the store was made by an earlier version
-    /// and the time was not set since. A flow with a `retention` of its own decides about its runs.
+    /// Such as `90d`, or `forever`. It is null while nothing is removed because the store was made by an earlier
+    /// version and the time was not set since. A flow with a `retention` of its own decides about its runs.
     #[schemars(with = "Option<String>")]
     pub retention: Option<Retention>,
 }

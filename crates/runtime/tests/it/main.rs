@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod ports;
+mod removal;
 mod settings;
 mod tenants;
 mod units;

@@ -107,8 +107,8 @@ impl RunIndex for Store {
     }
 }
 
-/// Returns the statement that lists runs: of one flow, or of one status, or all. Each has an index of its own, in the order
-/// of the list.
+/// Returns the statement that lists runs: of one flow, or of one status, or all. Each has an index of its own, in the
+/// order of the list.
 fn list(filter: &RunFilter) -> String {
     let of = match filter {
         RunFilter { flow: Some(_), .. } => "flow = ?1",

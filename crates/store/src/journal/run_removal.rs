@@ -1,5 +1,5 @@
-//! The removal of runs, in small transactions. The first one checks the run and marks it: the views then no longer show it,
-//! so nothing finds it, whatever is left of it. A removal that a kill has ended is completed by the next one.
+//! The removal of runs, in small transactions. The first one checks the run and marks it: the views then no longer
+//! show it, so nothing finds it, whatever is left of it. A removal that a kill has ended is completed by the next one.
 
 use std::time::{Duration, Instant};
 
@@ -72,8 +72,8 @@ fn mark(store: &Connection, run: &RunId) -> WorkResult<Option<RunId>> {
     Ok(remove_rows(store, run)?)
 }
 
-/// Removes rows of a run that is marked, and the run with the last ones. Returns the run whose rows are removed next: the
-/// same one, or one that an earlier process has left, or none.
+/// Removes rows of a run that is marked, and the run with the last ones. Returns the run whose rows are removed next:
+/// the same one, or one that an earlier process has left, or none.
 fn remove_rows(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunId>> {
     let mut room = ROWS;
     for (table, key, size) in TABLES {

@@ -23,9 +23,9 @@ pub struct Compaction {
 }
 
 impl Store {
-    /// Writes the file of a store anew, without the pages that removed runs have left free. Until it is done, it needs as
-    /// much space as the new file has beside the store, and as much for temporary files. No process may have the store
-    /// open: its writers would wait all the time.
+    /// Writes the file of a store anew, without the pages that removed runs have left free. Until it is done, it needs
+    /// as much space as the new file has beside the store, and as much for temporary files. No process may have the
+    /// store open: its writers would wait all the time.
     ///
     /// # Errors
     ///

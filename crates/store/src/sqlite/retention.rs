@@ -1,5 +1,5 @@
-//! The setting of how long ended runs are kept, with a MAC of its own: without the key of the store nobody can have runs
-//! removed. A store of an earlier version has none.
+//! The setting of how long ended runs are kept, with a MAC of its own: without the key of the store nobody can have
+//! runs removed. A store of an earlier version has none.
 
 use rusqlite::{Connection, OptionalExtension};
 use trunkline_core::{Error, ErrorKind};

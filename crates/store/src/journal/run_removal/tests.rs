@@ -24,7 +24,8 @@ async fn ended(store: &Store, name: &str) -> RunId {
         json!({ "event": "started", "flow": "copy", "version": "v1", "input": {}, "connections": {}, "at": 1 });
     store.accept(&run, "v1", &json!({ "name": "copy" }), event(started), Flush::Later).await.unwrap();
     let items = (0..ITEMS).map(|key| {
-        event(json!({ "event": "item_finished", "step": "all", "key": key.to_string(), "outcome": "done", "at": 2 }))
+        event(json!({ "event": "item_finished", "step": "all", "key": key.to_string(), "at": 2,
+            "outcome": { "status": "done" } }))
     });
     store.append(&run, items.collect(), Flush::Later).await.unwrap();
     let end = event(json!({ "event": "finished", "status": "succeeded", "error": null, "at": 3 }));
