@@ -35,7 +35,7 @@ pub(crate) struct Health {
     findings: AtomicUsize,
     /// The number of runs that were suspended after crashes.
     suspended: AtomicUsize,
-    /// Whether nobody has decided how long ended runs are kept.
+    /// Whether it is not decided how long ended runs are kept.
     undecided: AtomicBool,
 }
 

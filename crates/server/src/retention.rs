@@ -1,5 +1,5 @@
-//! The removal of ended runs by their age. An operator is told once, and by `/health`, if nothing is removed because
-//! the store was made by an earlier version and nobody has decided how long runs are kept.
+//! The removal of ended runs by their age. In a store that an earlier version has made, nothing is removed before its
+//! operator has decided how long runs are kept; a warning and `/health` say so.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,8 +49,8 @@ impl Looked {
         if retention.is_none() && !self.is_reported {
             self.is_reported = true;
             tracing::warn!(
-                "ended runs are kept without a limit, because this store was made by an earlier version: `trunkline \
-                 store retention 90d` removes them after that time, `trunkline store retention forever` keeps them"
+                "ended runs are kept without a limit, because an earlier version has made this store: set the retention \
+                 of the store, and older runs are removed, or kept for good"
             );
         }
         let is_due = self.passed.is_none_or(|passed| passed.elapsed() >= PASS);

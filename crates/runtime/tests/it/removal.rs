@@ -27,7 +27,7 @@ fn runtime() -> Runtime {
     Runtime::new(Registry::empty(), Ports::in_memory())
 }
 
-/// Adds a run that was accepted so many days ago and has ended an hour later, unless `status` is null.
+/// Adds a run that was accepted this number of days ago and has ended an hour later, unless `status` is null.
 async fn add(runtime: &Runtime, name: &str, flow: &str, days: u64, status: Value) {
     let event = |event: Value| serde_json::from_value::<RunEvent>(event).unwrap();
     let at = Timestamp::now() - Duration::from_secs(days * DAY);

@@ -23,7 +23,7 @@ pub struct Compaction {
 }
 
 impl Store {
-    /// Writes the file of a store anew, without the pages that removed runs have left free. Until it is done, it needs
+    /// Writes the file of a store again, without the pages that removed runs have left free. Until it is done, it needs
     /// as much space as the new file has beside the store, and as much for temporary files. No process may have the
     /// store open: its writers would wait all the time.
     ///
@@ -69,5 +69,5 @@ const PATIENCE: Duration = Duration::from_secs(2);
 fn in_use(dir: &Path) -> Error {
     let message = format!("the store in {} cannot be compacted now: another process has it open", dir.display());
     Error::new(ErrorKind::Conflict, message)
-        .hint("stop `serve` and all other commands on this data directory, and run it again")
+        .hint("stop the server and all other processes that use this data directory, and try again")
 }

@@ -1,4 +1,4 @@
-//! The setting of how long ended runs are kept, with a MAC of its own: without the key of the store nobody can have
+//! The setting of how long ended runs are kept, with a MAC of its own: nothing without the key of the store can have
 //! runs removed. A store of an earlier version has none.
 
 use rusqlite::{Connection, OptionalExtension};

@@ -65,7 +65,7 @@ async fn a_store_of_an_earlier_version_keeps_all_runs_until_its_operator_decides
     assert_eq!(days.unwrap().to_string(), "30d", "what was set stays");
 }
 
-/// Without the key of the store nobody can have its runs removed.
+/// Only the key of the store can have its runs removed.
 #[tokio::test]
 async fn a_retention_that_the_store_has_not_written_is_refused() {
     let home = Home::new();
