@@ -441,20 +441,6 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     assert_eq!(journal.runs().await.unwrap().len(), 1);
 }
 
-async fn replayed(journal: &impl Journal, run: &RunId) -> Vec<String> {
-    let mut events = Vec::new();
-    journal.replay(run, &mut |event| events.push(json(&event))).await.unwrap();
-    events
-}
-
 async fn counts(journal: &impl Journal) -> Value {
     json!(journal.runs().await.unwrap()[0].items)
-}
-
-fn json(event: &RunEvent) -> String {
-    serde_json::to_string(event).unwrap()
-}
-
-fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
-    result.err().expect("this must fail").kind()
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 use trunkline_core::{Error, ErrorKind, RunId, StepPath, Timestamp};
 use trunkline_flow::Retention;
 
-use super::{kind, process_log::log_entry, replayed, sample::*};
+use super::{process_log::log_entry, sample::*};
 use crate::{
     journal::{Flush, Journal},
     run::{ItemOutcome, RunEvent, RunStatus},

@@ -161,6 +161,20 @@ pub(super) async fn accepted(journal: &impl Journal, name: &str, at: u64) -> Run
     run
 }
 
+pub(super) async fn replayed(journal: &impl Journal, run: &RunId) -> Vec<String> {
+    let mut events = Vec::new();
+    journal.replay(run, &mut |event| events.push(json(&event))).await.unwrap();
+    events
+}
+
+pub(super) fn json(event: &RunEvent) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+pub(super) fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
+    result.err().expect("this must fail").kind()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
