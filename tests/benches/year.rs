@@ -134,7 +134,7 @@ async fn main() {
     let before = calls(&url, async |made| made < 5_000).await;
     cli.run(&["store", "retention", "182d"]).await.expect(0);
     let since = Instant::now();
-    let oldest = async || serve.get("/rest/v1/runs?flow=nightly&until=182d&limit=1").await.1["items"][0].is_null();
+    let oldest = async || serve.get("/rest/v1/runs?flow=nightly&until=183d&limit=1").await.1["items"][0].is_null();
     let during = calls(&url, async |_| since.elapsed() < WATCHED && !oldest().await).await;
     for (name, all) in [("before", before), ("during", during)] {
         let of = |part| percentile(&all, part);
