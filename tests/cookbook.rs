@@ -78,7 +78,7 @@ async fn approved_keywords_waits_for_an_approval_and_changes_only_what_the_searc
     for (yes, changed) in [(false, 0), (true, found)] {
         let run = cli.start(&["run", &recipe("approved-keywords.json"), "--input", &input, "--json"]);
         let id = until("the run waits for its approval", async || {
-            let list = cli.run(&["runs", "--json"]).await.expect(0).json();
+            let list = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
             let id = list[0]["id"].as_str()?.to_owned();
             let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
             (shown["waiting"]["approval"]["signal"] == "approved").then_some(id)

@@ -52,7 +52,7 @@ async fn the_demo_copies_every_allowed_file_once() {
         assert!(answer.stdout.contains(words), "{words} in {}", answer.stdout);
     }
     assert!(answer.stderr.contains("runs resume"), "{}", answer.stderr);
-    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json().as_array().unwrap().len(), 2);
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json()["items"].as_array().unwrap().len(), 2);
 }
 
 /// Without `--data`, a demo leaves nothing behind, unless `--keep` is given.

@@ -17,13 +17,14 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 14] = [
+const READING: [&str; 15] = [
     "check",
     "discover",
     "events",
     "export",
     "find",
     "get",
+    "get_retention",
     "items",
     "list",
     "list_items",
@@ -59,7 +60,7 @@ fn faults_of(spec: &OperationSpec) -> Vec<String> {
     check(is_closed(&spec.input), "its input takes unknown members");
     let reads = spec.effect == Effect::Read;
     check(reads == READING.contains(&verb), "its effect does not fit its verb");
-    check((spec.effect == Effect::Delete) == (verb == "remove"), "what removes is a delete");
+    check((spec.effect == Effect::Delete) == ["remove", "prune"].contains(&verb), "what removes is a delete");
     check(reads || spec.role > Role::Viewer, "a viewer may change something");
     check(spec.role < Role::Owner, "no operation needs the owner");
     let properties = spec.input.get("properties").and_then(Value::as_object).into_iter().flatten();
@@ -128,11 +129,13 @@ fn plain_routes(source: &str) -> Vec<String> {
 }
 
 /// The operations that only read, but whose requests have a body, with the reason.
-const READ_BY_POST: [(&str, &str); 4] = [
+const READ_BY_POST: [(&str, &str); 6] = [
     ("actions.list_items", "the input of the action is an object of any depth"),
     ("connections.check", "each request calls the service"),
     ("connections.discover", "each request calls a login server that it names"),
+    ("flows.outputs", "it takes a flow"),
     ("flows.validate", "it takes a flow"),
+    ("remembered_items.list", "where a page starts is an object"),
 ];
 
 /// Returns what is wrong with the rows of the API.

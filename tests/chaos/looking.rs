@@ -27,7 +27,7 @@ async fn looks(cli: &Cli, run: &str) {
     ] {
         cli.run(&[command, &["--json"]].concat()).await.expect(0);
     }
-    let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
+    let runs = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
     assert!(runs.as_array().unwrap().iter().any(|one| one["id"] == run), "{runs}");
 }
 

@@ -151,7 +151,7 @@ async fn warnings_of_a_service_are_kept_when_the_call_succeeds() {
     let file = cli.write("who.json", &flow.to_string());
     let ran = cli.run(&["run", &file]).await.expect(0);
     assert!(ran.stdout.contains("warning (1x): user.current at MediaValet: seats run out: ***"), "{}", ran.stdout);
-    let runs = cli.run(&["--json", "runs"]).await.expect(0).json();
+    let runs = cli.run(&["--json", "runs"]).await.expect(0).json()["items"].take();
     let run = cli.run(&["--json", "runs", "show", runs[0]["id"].as_str().unwrap()]).await.expect(0).json();
     assert_eq!(run["warnings"].as_object().unwrap().len(), 2, "after the process is gone: {run}");
 }

@@ -29,7 +29,7 @@ async fn a_saved_flow_is_run_by_its_name_with_its_connections() {
         "{}",
         ran.stderr
     );
-    let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
+    let runs = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
     assert_eq!((&runs[0]["flow"], &runs[0]["version"]), (&json!(name), version));
 
     let listed = cli.run(&["connection", "list", "--json"]).await.expect(0).json();
@@ -105,7 +105,7 @@ async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
     let version = async |what: &str| {
         let mut command = cli.command(&["run", what, "--input", r#"{"who":"Ada"}"#]);
         let answer = trunkline_tests::finish(command.current_dir(cli.home()).spawn().unwrap()).await.expect(0);
-        (answer.stderr, cli.run(&["runs", "--json"]).await.expect(0).json()[0]["version"].clone())
+        (answer.stderr, cli.run(&["runs", "--json"]).await.expect(0).json()["items"][0]["version"].clone())
     };
     let (message, by_name) = version("greeting").await;
     assert!(message.contains("the saved flow greeting"), "{message}");

@@ -79,7 +79,7 @@ async fn ran() -> (Cli, MockServer, Value) {
     let input = json!({ "names": HOSTILE }).to_string();
     let run = cli.run(&["run", &file, "--input", &input, "--log", "trace"]).await.expect(4);
     assert_safe("run", &run);
-    let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
+    let runs = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
     (cli, server, runs[0]["id"].clone())
 }
 

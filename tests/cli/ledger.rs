@@ -155,7 +155,7 @@ async fn failed_items_are_rerun_with_the_same_flow_and_with_a_corrected_one() {
     let names = json!({ "names": ["a", "b", "c", "d"] }).to_string();
     let file = cli.write("flow.json", &flow(&["b", "d"]));
     let first = cli.run(&["run", &file, "--input", &names]).await.expect(4);
-    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
     assert!(first.stdout.contains(&format!("`trunkline runs rerun {id} --failed` reruns them")), "{}", first.stdout);
 
     let second = cli.run(&["runs", "rerun", "--failed", &id, "--json"]).await.expect(4).json();
@@ -218,7 +218,7 @@ async fn an_operator_resolves_creates_whose_responses_were_lost() {
         { "id": "all", "each": ["a", "b", "c", "d"], "key": "{{ item }}", "once": true, "steps": [order] }] });
     let file = cli.write("orders.json", &document.to_string());
     let first = cli.run(&["run", &file]).await.expect(4).stdout;
-    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
     assert!(first.contains(&format!("`trunkline runs resolve {id} STEP done|retry|fail`")), "{first}");
     let unknown = lines(&cli.run(&["runs", "items", &id, "--status", "unknown", "--json"]).await.expect(0).stdout);
     assert_eq!(unknown.len(), 3);
@@ -258,7 +258,7 @@ async fn an_operator_resolves_creates_whose_responses_were_lost() {
     let last = cli.run(&["run", &file, "--json"]).await.expect(0).json();
     assert_eq!(last["ledger"]["all"]["done"], 1, "c was not ordered: {last}");
     assert_eq!(orders().await, 6);
-    let shown = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+    let shown = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
     let counted = shown.as_array().unwrap().iter().find(|run| run["id"] == json!(id)).unwrap();
     assert_eq!(counted["items"], json!({ "done": 2, "failed": 2 }));
 }
@@ -282,7 +282,7 @@ async fn an_item_whose_delete_finds_nothing_says_so_in_its_row() {
         { "id": "all", "each": ["a", "b", "c", "d", "e"], "key": "{{ item }}", "steps": [delete("/orders/{{ item }}")] }] });
     let file = cli.write("orders.json", &document.to_string());
     let ran = cli.run(&["run", &file]).await.expect(4).stdout;
-    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
     let rows = lines(&cli.run(&["runs", "items", &id, "--json"]).await.expect(0).stdout);
     let reasons: Vec<_> = rows.iter().map(|row| (row["status"].as_str().unwrap(), row["reason"].as_str())).collect();
     let gone = [Some("request: already gone (404)"), Some("request: already gone (410)")];

@@ -93,7 +93,7 @@ async fn every_command_that_prints_ends_when_its_reader_is_gone() {
     ] });
     let file = cli.write("many.json", &flow.to_string());
     cli.run(&["run", &file]).await.expect(0);
-    let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
+    let runs = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
     let run = runs[0]["id"].as_str().unwrap();
     for (arguments, lines) in [
         (&["runs", "items", run][..], 1),

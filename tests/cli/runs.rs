@@ -56,11 +56,45 @@ async fn every_fault_of_a_flow_is_reported_with_line_and_column() {
     // An invalid flow is not run.
     let error = cli.run(&["run", &file, "--json"]).await.expect(1).error();
     assert_eq!(error["kind"], "config", "{error}");
-    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json(), json!([]));
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json()["items"], json!([]));
 
     let report = cli.pipe(&["flow", "validate", "-", "--json"], "{\n  \"name\": x\n}").await.expect(3).json();
     assert_eq!((&report["findings"][0]["place"]["line"], &report["ok"]), (&json!(2), &json!(false)), "{report}");
     cli.run(&["flow", "validate", "/no/such/flow.json"]).await.expect(1);
+}
+
+/// All commands about lists and removals, on one store.
+#[tokio::test]
+async fn ended_runs_are_listed_removed_and_their_space_is_given_back() {
+    let cli = Cli::default();
+    let flow = cli.write("nap.json", r#"{ "name": "nap", "steps": [{ "id": "a", "set": { "b": 1 } }] }"#);
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(cli.run(&["run", &flow, "--json"]).await.expect(0).json()["id"].as_str().unwrap().to_owned());
+    }
+    let page = cli.run(&["runs", "--status", "succeeded", "--search", "NAP", "--limit", "2", "--json"]).await;
+    let page = page.expect(0).json();
+    assert_eq!((&page["items"][0]["id"], page["items"].as_array().unwrap().len()), (&json!(runs[2]), 2), "{page}");
+    let next = page["next"].as_str().unwrap();
+    let rest = cli.run(&["runs", "list", "--cursor", next]).await.expect(0).stdout;
+    assert!(rest.contains(&runs[0]) && !rest.contains(&runs[1]), "{rest}");
+    let more = cli.run(&["runs", "--limit", "1"]).await.expect(0);
+    assert!(more.stderr.contains("--cursor"), "{}", more.stderr);
+    assert!(cli.run(&["runs", "--since", "1h", "--status", "failed"]).await.expect(0).stdout.lines().count() <= 2);
+    cli.run(&["runs", "--status", "ended"]).await.expect(2);
+    assert_eq!(cli.run(&["runs", "--search", " ", "--json"]).await.expect(1).error()["kind"], "invalid_input");
+
+    let removed = cli.run(&["runs", "remove", &runs[0], &runs[1], "--json"]).await.expect(0).json();
+    assert_eq!(removed["removed"], json!(runs[..2]));
+    assert_eq!(cli.run(&["runs", "show", &runs[0], "--json"]).await.expect(1).error()["kind"], "not_found");
+    assert_eq!(cli.run(&["runs", "prune", "--older", "1d"]).await.expect(0).stdout, "Removed 0 runs.\n");
+    assert_eq!(cli.run(&["store", "retention", "--json"]).await.expect(0).json(), json!({ "retention": "90d" }));
+    cli.run(&["store", "retention", "12 weeks"]).await.expect(0);
+    let kept = cli.run(&["store", "retention"]).await.expect(0).stdout;
+    assert_eq!(kept, "Ended runs are kept for 84d; `serve` removes older ones.\n");
+    let compacted = cli.run(&["store", "compact", "--json"]).await.expect(0).json();
+    assert!(compacted["after"].as_u64() <= compacted["before"].as_u64(), "{compacted}");
+    assert_eq!(cli.run(&["runs", "--json"]).await.expect(0).json()["items"][0]["id"], json!(runs[2]));
 }
 
 #[tokio::test]
@@ -142,7 +176,7 @@ async fn a_run_binds_its_connections_itself_or_by_option() {
     assert_eq!((sandbox.report().duplicates, sandbox.report().uploaded), (0, 6));
 
     // Newest first, and the first digits are enough.
-    let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+    let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
     assert_eq!(list.as_array().unwrap().len(), 2, "a refused command starts no run: {list}");
     assert_eq!((&list[0]["id"], &list[1]["id"]), (&again["id"], &first["id"]));
     assert_eq!(list[1]["items"]["done"], 6);
@@ -159,7 +193,7 @@ async fn a_run_binds_its_connections_itself_or_by_option() {
 async fn an_interrupted_run_prints_how_to_resume_it() {
     let cli = Cli::default();
     let answer = cli.run(&["run", &path(fixture("mixed.json")), "--input", "{\"numbers\": [2, 4]}"]).await.expect(0);
-    let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
     assert!(answer.stderr.contains(&format!("trunkline runs resume {id}")), "{}", answer.stderr);
     assert!(answer.stdout.contains("2  done"), "{}", answer.stdout);
 }
@@ -207,7 +241,7 @@ async fn a_run_is_cancelled_from_another_process() {
     let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
     let child = cli.start(&["run", &file, "--input", &input, "--json"]);
     let id = until("the run's first item", async || {
-        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
         (list[0]["items"]["done"].as_u64()? > 0).then(|| list[0]["id"].as_str().unwrap().to_owned())
     });
     let id = id.await;

@@ -10,7 +10,7 @@ fn path(name: &str) -> String {
 /// Returns the run as soon as it waits.
 async fn waiting(cli: &Cli) -> Value {
     until("the run waits", async || {
-        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
         let id = list[0]["id"].as_str()?.to_owned();
         let run = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         run["waiting"].is_object().then_some(run)

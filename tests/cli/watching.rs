@@ -24,7 +24,7 @@ async fn a_run_is_followed_from_another_process_to_its_end() {
     let (file, input) = (path(shipped_flow()), flow_input(&sandbox).to_string());
     let child = cli.start(&["run", &file, "--input", &input, "--json"]);
     let id = until("the run", async || {
-        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
         Some(list[0]["id"].as_str()?.to_owned())
     });
     let id = id.await;
@@ -80,7 +80,7 @@ async fn the_exit_code_of_a_tail_shows_how_the_run_ended() {
     let file = path(fixture("mixed.json"));
     for (numbers, code) in [("[2, 4]", 0), ("[1, 2]", 4), ("[]", 5)] {
         cli.run(&["run", &file, "--input", &format!("{{\"numbers\": {numbers}}}")]).await.expect(code);
-        let id = cli.run(&["runs", "--json"]).await.json()[0]["id"].as_str().unwrap().to_owned();
+        let id = cli.run(&["runs", "--json"]).await.json()["items"][0]["id"].as_str().unwrap().to_owned();
         let output = cli.run(&["runs", "tail", &id]).await.expect(code).stdout;
         assert!(output.contains("started: mixed, version "), "{output}");
     }
@@ -98,7 +98,7 @@ async fn an_interrupted_tail_does_not_stop_the_run() {
     let file = cli.write("waits.json", &waits.to_string());
     let child = cli.start(&["run", &file, "--json"]);
     let id = until("the wait", async || {
-        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json();
+        let list = cli.run(&["runs", "list", "--json"]).await.expect(0).json()["items"].take();
         Some(list[0]["id"].as_str()?.to_owned())
     });
     let id = id.await;

@@ -76,8 +76,9 @@ impl Attacked {
             let request = self.serve.http.get(self.serve.url(path)).bearer_auth(&self.serve.token);
             request.timeout(LONG).send().await.unwrap().text().await.unwrap()
         };
-        let list = get("/rest/v1/runs").await;
-        let runs: Vec<Value> = serde_json::from_str(&list).unwrap();
+        let list = get("/rest/v1/runs?limit=500").await;
+        let mut page: Value = serde_json::from_str(&list).unwrap();
+        let runs: Vec<Value> = serde_json::from_value(page["items"].take()).unwrap();
         let mut texts = vec![("/rest/v1/runs".to_owned(), list)];
         let of_attack = |run: &&Value| run["status"] != "running" && run["flow"] != "healthy" && run["flow"] != "many";
         let ended: Vec<_> = runs.iter().filter(of_attack).take(12).collect();

@@ -14,8 +14,10 @@ use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath, async_trait};
 use trunkline_engine::{
     EventLog, FlowVersions, Flush, Item, ItemOutcome, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims,
-    RunEvent, RunIndex, RunStatus, RunSummary, TriggerDeduplication, TriggerEvent,
+    RunEvent, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunStatus, RunSummary, TriggerDeduplication,
+    TriggerEvent,
 };
+use trunkline_flow::Retention;
 
 #[derive(Serialize, Deserialize)]
 enum Record {
@@ -25,6 +27,9 @@ enum Record {
     Forgotten(String),
     /// What is remembered of items of this flow with these keys, or of all if there are none.
     ForgottenItems(String, Vec<String>),
+    /// The run is removed. Its events stay in the file, for what is remembered of its items.
+    Removed(RunId),
+    Retention(Retention),
 }
 
 /// The flow, the step, the key and the connections of an item that is remembered across runs.
@@ -45,6 +50,9 @@ struct State {
     versions: BTreeMap<String, Value>,
     /// The events of all runs, in the order in which they were appended.
     events: Vec<(RunId, RunEvent)>,
+    /// The removed runs. Their events are looked at only for what is remembered of their items.
+    removed: BTreeSet<RunId>,
+    retention: Retention,
     taken: BTreeMap<TakenKey, RunId>,
     /// The items that were forgotten, with the number of events before that.
     forgotten: Vec<(usize, String, Vec<String>)>,
@@ -63,7 +71,8 @@ impl FileJournal {
     pub fn open(path: &Path) -> Result<FileJournal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let mut state = State { file, queued: Vec::new(), versions, events, taken, forgotten: Vec::new() };
+        let (removed, retention, forgotten) = (BTreeSet::new(), Retention::DEFAULT, Vec::new());
+        let mut state = State { file, queued: Vec::new(), versions, events, removed, retention, taken, forgotten };
         let mut text = String::new();
         state.file.read_to_string(&mut text).map_err(failed)?;
         // A crash may have cut the last line.
@@ -93,6 +102,8 @@ impl State {
                 Record::Event(run, event) => self.events.push((run, event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
                 Record::ForgottenItems(flow, keys) => self.forgotten.push((self.events.len(), flow, keys)),
+                Record::Removed(run) => drop(self.removed.insert(run)),
+                Record::Retention(retention) => self.retention = retention,
                 Record::Forgotten(flow) => self.taken.retain(|(of, _, _), _| *of != flow),
             }
         }
@@ -110,7 +121,8 @@ impl State {
     }
 
     fn run<'a>(&'a self, run: &RunId) -> impl Iterator<Item = &'a RunEvent> {
-        self.events.iter().filter(move |(of, _)| of == run).map(|(_, event)| event)
+        let events = self.events.iter().filter(move |(of, _)| of == run && !self.removed.contains(of));
+        events.map(|(_, event)| event)
     }
 
     fn must_exist(&self, run: &RunId) -> Result<()> {
@@ -173,10 +185,19 @@ impl State {
         all
     }
 
+    fn summary(&self, run: &RunId) -> RunSummary {
+        let mut summary = RunSummary::new(run.clone());
+        self.run(run).for_each(|event| summary.apply(event));
+        for item in self.items(run).values() {
+            *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
+        }
+        summary
+    }
+
     /// Returns the flow and the connections of a run.
     fn scope<'a>(&'a self, run: &RunId) -> Option<(&'a String, &'a BTreeMap<String, String>)> {
-        match self.run(run).next()? {
-            RunEvent::Started { flow, connections, .. } => Some((flow, connections)),
+        match self.events.iter().find(|(of, _)| of == run)? {
+            (_, RunEvent::Started { flow, connections, .. }) => Some((flow, connections)),
             _ => None,
         }
     }
@@ -220,20 +241,11 @@ impl EventLog for FileJournal {
 
 #[async_trait]
 impl RunIndex for FileJournal {
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
         let state = self.state();
-        let ids: BTreeSet<_> = state.events.iter().map(|(run, _)| run).collect();
-        let summary = |run: &RunId| {
-            let mut summary = RunSummary::new(run.clone());
-            state.run(run).for_each(|event| summary.apply(event));
-            for item in state.items(run).values() {
-                *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
-            }
-            summary
-        };
-        let mut runs: Vec<_> = ids.into_iter().map(summary).collect();
-        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
-        Ok(runs)
+        let ids: BTreeSet<_> =
+            state.events.iter().map(|(run, _)| run).filter(|run| !state.removed.contains(run)).collect();
+        Ok(RunPage::of(ids.into_iter().map(|run| state.summary(run)).collect(), filter, after, most))
     }
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {
@@ -281,8 +293,9 @@ impl RunIndex for FileJournal {
     }
 
     async fn forget(&self, flow: &str, keys: &[String]) -> Result<u64> {
-        let active = |run: &&RunSummary| run.flow == flow && run.status == RunStatus::Running;
-        if let Some(run) = self.runs().await?.iter().find(active) {
+        let active =
+            RunFilter { flow: Some(flow.to_owned()), status: Some(RunStatus::Running), ..RunFilter::default() };
+        if let Some(run) = self.run_page(&active, None, 1).await?.runs.first() {
             return Err(RememberedItem::in_use(flow, &run.id));
         }
         let before = self.state().remembered().len();
@@ -379,5 +392,29 @@ impl RunClaims for FileJournal {
             fs::remove_file(self.marks(run)).map_err(failed)?;
         }
         Ok(())
+    }
+}
+
+#[async_trait]
+impl RunRemoval for FileJournal {
+    async fn remove_run(&self, run: &RunId) -> Result<()> {
+        let mut state = self.state();
+        state.must_exist(run)?;
+        let repeats = |(of, event): &(RunId, RunEvent)| match event {
+            RunEvent::Started { retry: Some(retry), .. } if retry.run == *run && !state.removed.contains(of) => {
+                Some(of.clone())
+            }
+            _ => None,
+        };
+        state.summary(run).check_removal(state.events.iter().find_map(repeats).as_ref())?;
+        state.commit(vec![Record::Removed(run.clone())], Flush::Now)
+    }
+
+    async fn retention(&self) -> Result<Option<Retention>> {
+        Ok(Some(self.state().retention))
+    }
+
+    async fn set_retention(&self, retention: Retention) -> Result<()> {
+        self.state().commit(vec![Record::Retention(retention)], Flush::Now)
     }
 }

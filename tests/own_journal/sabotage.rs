@@ -3,11 +3,12 @@
 use std::{collections::BTreeSet, fs, sync::Arc, thread};
 
 use serde_json::Value;
-use trunkline_core::{Result, RunId, async_trait};
+use trunkline_core::{Result, RunId, Timestamp, async_trait};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, Journal, JournalParts, MemoryJournal, RunClaim, RunClaims, RunEvent,
-    TriggerDeduplication, TriggerEvent, journal_suite,
+    EventLog, FlowVersions, Flush, Journal, JournalParts, MemoryJournal, RunClaim, RunClaims, RunEvent, RunRemoval,
+    RunStatus, TriggerDeduplication, TriggerEvent, journal_suite,
 };
+use trunkline_flow::Retention;
 
 use super::{Files, file_journal::FileJournal};
 
@@ -104,12 +105,31 @@ impl FlowVersions for Careless {
     }
 }
 
+/// Removes a run that has not ended, or has unknown outcomes.
+struct Reckless(Arc<MemoryJournal>);
+
+#[async_trait]
+impl RunRemoval for Reckless {
+    async fn remove_run(&self, run: &RunId) -> Result<()> {
+        let (status, at) = (RunStatus::Succeeded, Timestamp::now());
+        self.0.append(run, vec![RunEvent::Finished { status, error: None, at }], Flush::Now).await?;
+        self.0.remove_run(run).await
+    }
+    async fn retention(&self) -> Result<Option<Retention>> {
+        self.0.retention().await
+    }
+    async fn set_retention(&self, retention: Retention) -> Result<()> {
+        self.0.set_retention(retention).await
+    }
+}
+
 #[test]
 fn the_journal_suite_finds_a_broken_promise() {
     let parts = |memory: &Arc<MemoryJournal>| JournalParts::of(memory.clone() as Arc<dyn Journal>);
     assert!(passes(move |memory| parts(&memory)), "an unchanged journal passes");
     assert!(!passes(move |memory| JournalParts { events: Arc::new(Forgetful(memory.clone())), ..parts(&memory) }));
     assert!(!passes(move |memory| JournalParts { claims: Arc::new(Generous), ..parts(&memory) }));
+    assert!(!passes(move |memory| JournalParts { removal: Arc::new(Reckless(memory.clone())), ..parts(&memory) }));
     assert!(!passes(move |memory| JournalParts {
         deduplication: Arc::new(Repeating(memory.clone())),
         ..parts(&memory)

@@ -51,7 +51,14 @@ async fn a_run_is_started_and_shown() {
     assert_eq!((&ended["status"], &ended["id"]), (&json!("succeeded"), &json!(run)), "{ended}");
     assert!(sandbox.report().uploaded > 0);
     let (_, runs) = serve.get("/rest/v1/runs").await;
+    let runs = &runs["items"];
     assert_eq!((runs.as_array().unwrap().len(), &runs[0]["status"]), (1, &json!("succeeded")));
+    assert_eq!(serve.get("/rest/v1/runs?status=failed&since=1h").await.1["items"], json!([]));
+    let (status, refused) = serve.get("/rest/v1/runs?flows=copy").await;
+    assert!(
+        status == 400 && refused["error"]["message"].as_str().unwrap().contains("unknown field `flows`"),
+        "{refused}"
+    );
     let (_, items) = serve.get(&format!("/rest/v1/runs/{run}/items?status=done&step=files")).await;
     assert_eq!((items["items"].as_array().unwrap().len(), &items["next"]), (5, &Value::Null), "{items}");
     assert_eq!((&items["items"][0]["step"], &items["items"][0]["status"]), (&json!("files"), &json!("done")));
@@ -137,7 +144,7 @@ async fn stopped(stops: u64, files: u64) {
         serve.stop().await.expect(0);
         let report = sandbox.report();
         assert_eq!(report.unfinished_uploads, 0, "stop {stop}: uploads in flight end: {report:?}");
-        let listed = cli.run(&["runs", "--json"]).await.expect(0).json();
+        let listed = cli.run(&["runs", "--json"]).await.expect(0).json()["items"].take();
         assert_eq!(listed[0]["status"], "running", "it can be resumed");
         serve = Serve::start(&cli).await;
     }

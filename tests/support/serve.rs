@@ -89,8 +89,8 @@ impl Serve {
 
     /// Returns all runs, oldest first.
     pub async fn runs(&self) -> Vec<Value> {
-        let (_, mut runs) = self.get("/rest/v1/runs").await;
-        let runs = runs.as_array_mut().unwrap();
+        let (_, mut runs) = self.get("/rest/v1/runs?limit=500").await;
+        let runs = runs["items"].as_array_mut().unwrap();
         runs.reverse();
         std::mem::take(runs)
     }

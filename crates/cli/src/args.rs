@@ -13,13 +13,14 @@ use clap::{
 use trunkline::{
     core::{Error, Result},
     environment_variable,
+    flow::Retention,
     rest::Url,
 };
 
 use crate::output::Output;
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
-pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand};
+pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunListArgs, RunsCommand};
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -176,7 +177,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: ConnectionCommand,
     },
-    /// Decide which data directory goes on after a copy or a restore
+    /// Look after the data directory: how long runs are kept, its size, and its owner after a copy or a restore
     Store {
         #[command(subcommand)]
         command: StoreCommand,
@@ -223,8 +224,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: OnceCommand,
     },
-    /// List, show, watch, find, resume, rerun, resolve, signal and cancel runs
+    /// List, show, watch, find, resume, rerun, resolve, signal, cancel and remove runs
+    #[command(args_conflicts_with_subcommands = true)]
     Runs {
+        #[command(flatten)]
+        list: RunListArgs,
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },
@@ -350,6 +354,22 @@ pub(crate) enum StoreCommand {
     /// was done before is still recognized. Connections whose login server has seen a later refresh token need a new
     /// sign-in.
     Adopt,
+    /// Show or set how long runs are kept after they have ended
+    ///
+    /// `serve` removes older runs, with everything that was recorded of them; what an `each` with `once` remembers
+    /// stays. Runs with unknown outcomes are kept. A flow with a `retention` of its own decides about its runs. A new
+    /// store begins with 90d. In a store of an earlier version, nothing is removed before this was set.
+    Retention {
+        /// An age such as 90d, or forever; without it, the setting is shown
+        #[arg(value_name = "AGE")]
+        retention: Option<Retention>,
+    },
+    /// Give the space that removed runs have left back to the disk
+    ///
+    /// New runs use that space again, so this is only needed if the store has to be smaller. No other process may have
+    /// the data directory open. Until it is done, it needs as much space again as the store has afterwards, and as
+    /// much for temporary files (SQLITE_TMPDIR says where).
+    Compact,
 }
 
 #[derive(Subcommand)]

@@ -29,6 +29,7 @@ mod output;
 mod private_process;
 mod progress_display;
 mod redacting_stderr;
+mod run_list;
 mod run_text;
 mod runs;
 #[cfg(feature = "demo")]
@@ -60,7 +61,7 @@ use trunkline::{
     store::{KeySource, Store},
 };
 
-use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat, StoreCommand};
+use args::{Arguments, Command, ConnectionCommand, FlowCommand, LogFormat, RunsCommand, StoreCommand};
 use input::json;
 use output::{Output, exit};
 use signals::Signals;
@@ -207,6 +208,10 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
             connection::connection(&source.open(&data?)?, command, private_network, output).await
         }
         Command::Store { command: StoreCommand::Adopt } => adopt(&data?, key(source.key_file)?, output),
+        Command::Store { command: StoreCommand::Compact } => compact(&data?, key(source.key_file)?, output),
+        Command::Store { command: StoreCommand::Retention { retention } } => {
+            run_list::retention(&source.open(&data?)?, retention, output).await
+        }
         Command::Key { command } => key::key(&data?, key(source.key_file)?, command, output).await,
         Command::Call { action, connection, input, all } => {
             let (runtime, input) = (source.open(&data?)?, json(&input, "--input", output)?);
@@ -225,8 +230,8 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         Command::Run { flow, input, connection } => {
             runs::run(&source.open(&data?)?, &flow, json(&input, "--input", output)?, connection, output).await
         }
-        Command::Runs { command } => {
-            let data = &data?;
+        Command::Runs { list, command } => {
+            let (data, command) = (&data?, command.unwrap_or(RunsCommand::List(list)));
             runs::runs(&source.open(data)?, data, command, output).await
         }
     }
@@ -286,6 +291,12 @@ fn adopt(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
     output.show(&Adopted { adopted: data }, || {
         format!("{} is the owner of its name now.", ForeignText(&data.to_string_lossy()))
     });
+    Ok(exit::DONE.into())
+}
+
+fn compact(data: &Path, key: KeySource, output: &Output) -> Result<ExitCode> {
+    let done = Store::compact(data, key)?;
+    output.show(&done, || format!("The store had {} bytes, and has {} now.", done.before, done.after));
     Ok(exit::DONE.into())
 }
 

@@ -4,13 +4,14 @@ use std::{path::Path, process::ExitCode};
 
 use serde_json::Value;
 use trunkline::{
-    ListedRun, RunView, Runtime,
+    RunView, Runtime,
     core::{ErrorKind, ForeignText, Result},
     engine::Verdict,
     operations::{
-        Caller, Empty, FlowChoice,
+        Caller, FlowChoice,
         flows::{FlowName, GetFlow},
-        run_queries::{GetRun, ListRuns},
+        run_queries::GetRun,
+        run_removal::PruneRequest,
         runs::{
             CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, RunStarted,
             SignalRequest, SignalRun, StartRun,
@@ -25,9 +26,9 @@ use crate::{
     input::json as json_argument,
     inspect, items,
     next_step::worded,
-    output::{Output, exit, exit_code, list, time},
-    progress_display,
-    run_text::{listed_status, resolution_text, summary},
+    output::{Output, exit, exit_code},
+    progress_display, run_list,
+    run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
 };
 
@@ -85,16 +86,15 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     Ok(exit_code(view.run.status))
 }
 
-/// Runs a `runs` command; without one, lists the runs.
-pub(crate) async fn runs(
-    runtime: &Runtime,
-    data: &Path,
-    command: Option<RunsCommand>,
-    output: &Output,
-) -> Result<ExitCode> {
+/// Runs a `runs` command.
+pub(crate) async fn runs(runtime: &Runtime, data: &Path, command: RunsCommand, output: &Output) -> Result<ExitCode> {
     let owner = &Caller::owner();
-    match command.unwrap_or(RunsCommand::List) {
-        RunsCommand::List => list_all(runtime, output).await,
+    match command {
+        RunsCommand::List(arguments) => run_list::list(runtime, arguments.into(), output).await,
+        RunsCommand::Remove { ids } => run_list::remove(runtime, ids, output).await,
+        RunsCommand::Prune { older, flow, status } => {
+            run_list::prune(runtime, PruneRequest { older, flow, status }, output).await
+        }
         RunsCommand::Show(RunArgument { id }) => show(runtime, id, output).await,
         RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
         RunsCommand::Timeline(RunArgument { id }) => inspect::timeline(runtime, id, output).await,
@@ -132,21 +132,6 @@ pub(crate) async fn runs(
             Ok(exit::DONE.into())
         }
     }
-}
-
-async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.execute::<ListRuns>(&Caller::owner(), Empty {}).await?;
-    output.show(&all, || {
-        let rows = all.iter().map(|ListedRun { run, state }| {
-            let count = |status: &str| Some(format!("{} {status}", run.items.get(status).filter(|count| **count > 0)?));
-            let items: Vec<_> = ["done", "skipped", "failed", "unknown"].iter().filter_map(|one| count(one)).collect();
-            let status = listed_status(run.status, state.as_ref());
-            vec![run.id.to_string(), run.flow.clone(), status, time(run.started_at), items.join(", ")]
-        });
-        let none = "There are no runs. `trunkline run NAME|FILE` starts one.";
-        list(none, &["Run", "Flow", "Status", "Started (UTC)", "Items"], rows)
-    });
-    Ok(exit::DONE.into())
 }
 
 async fn show(runtime: &Runtime, run: String, output: &Output) -> Result<ExitCode> {

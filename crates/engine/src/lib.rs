@@ -74,8 +74,8 @@ pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_pag
 pub use journal::suite as journal_suite;
 pub use journal::{
     EventLog, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE,
-    LogEntry, LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunIndex,
-    RunSummary, TriggerDeduplication, TriggerEvent,
+    LogEntry, LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter,
+    RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
     Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits,

@@ -12,6 +12,7 @@ pub mod guides;
 pub mod operations;
 mod paths;
 mod ports;
+mod removal;
 mod runs;
 mod runtime;
 mod subscriptions;
@@ -33,6 +34,7 @@ pub use feeds::FeedMemory;
 pub use flows::{Cause, SaveOptions, activation_reason};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
+pub use removal::Pruned;
 pub use runs::ItemPage;
 pub use runtime::{
     CallOutput, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,

@@ -34,12 +34,13 @@ const ERRORS: [(u16, &str); 10] = [
 ];
 
 /// The groups of operations, by the first part of their names.
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("actions", "What connectors can do"),
     ("connections", "Accounts at services, with their sign-ins"),
     ("connectors", "The services that this host knows"),
     ("filters", "The functions of expressions"),
     ("flows", "Saved flows and their triggers"),
+    ("remembered_items", "What flows remember of items across runs"),
     ("runs", "Runs of flows, and the outcomes of their items"),
     ("schemas", "JSON Schemas of documents"),
 ];
@@ -115,7 +116,10 @@ fn operation(row: &ApiRoute, spec: &OperationSpec, input: &Value, output: Value)
     let mut members = members(input);
     let mut parameters = Vec::new();
     for (name, to) in row.parameters() {
-        let member = members.remove(to).unwrap_or_default();
+        let mut member = members.remove(to).unwrap_or_default();
+        if let Some(element) = member.schema.get_mut("items").map(Value::take) {
+            member.schema["type"] = element["type"].clone();
+        }
         parameters.push(parameter(name, member, true));
     }
     if let Some(callback) = row.callback_member {

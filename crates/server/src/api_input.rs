@@ -64,16 +64,23 @@ pub(crate) fn read_input(
                 return Err(invalid(format!("there is no parameter `{name}` here")).hint("check its spelling").into());
             }
             let value = typed(&member, schema, text);
-            if input.insert(name.clone(), value).is_some() {
-                return Err(invalid(format!("the parameter `{name}` is given twice")).into());
+            match (input.get_mut(&name), value) {
+                // A list is given by its elements.
+                (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                (Some(_), _) => return Err(invalid(format!("the parameter `{name}` is given twice")).into()),
+                (None, value) => drop(input.insert(name, value)),
             }
         }
     }
     let fixed = row.callback_member.map(|member| (member, callback.to_owned()));
     let path = parameters(row, uri.path())?.into_iter().chain(fixed);
-    for (member, value) in path {
-        if input.insert(member.to_owned(), value.into()).is_some() {
-            return Err(invalid(format!("`{member}` cannot be given here: the path of the request says it")).into());
+    for (name, text) in path {
+        let text = match member(schema, schema, name) {
+            member if accepts(&member, schema, "array") => vec![text].into(),
+            _ => text.into(),
+        };
+        if input.insert(name.to_owned(), text).is_some() {
+            return Err(invalid(format!("`{name}` cannot be given here: the path of the request says it")).into());
         }
     }
     Ok(input.into())
@@ -126,6 +133,7 @@ fn typed(schema: &Value, root: &Value, text: String) -> Value {
     let accepts = |kind: &str| accepts(schema, root, kind);
     let number = || serde_json::from_str::<Value>(&text).ok().filter(Value::is_number);
     match &*text {
+        _ if accepts("array") => vec![Value::from(text)].into(),
         "true" | "false" if accepts("boolean") => (text == "true").into(),
         _ if accepts("integer") || accepts("number") => number().unwrap_or_else(|| text.into()),
         _ => text.into(),
@@ -149,7 +157,7 @@ mod tests {
         let schema = json!({
             "properties": {
                 "after": { "type": "integer" }, "force": { "type": ["boolean", "null"] }, "name": { "type": "string" },
-                "kind": { "$ref": "#/$defs/Kind" }, "most": { "anyOf": [{ "$ref": "#/$defs/Count" }, { "type": "null" }] }
+                "kind": { "$ref": "#/$defs/Kind" }, "keys": { "type": "array", "items": { "type": "string" } }, "most": { "anyOf": [{ "$ref": "#/$defs/Count" }, { "type": "null" }] }
             },
             "$defs": { "Kind": { "enum": ["a"] }, "Count": { "type": "integer" } }
         });
@@ -164,6 +172,7 @@ mod tests {
         assert_eq!(read("name", "12"), "12");
         assert_eq!(read("kind", "12"), "12");
         assert_eq!(read("most", "12"), 12);
+        assert_eq!(read("keys", "12"), json!(["12"]));
         assert_eq!(read("other", "12"), "12");
     }
 

@@ -22,7 +22,9 @@ use suspended::SuspendedRun;
 use tokio::sync::{Notify, oneshot};
 use trunkline::{Cause, NewRerun, NewRun, RunLauncher, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, MemoryAccount, Result, Retry, RunId, async_trait};
-use trunkline_engine::{AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunState, RunStatus};
+use trunkline_engine::{
+    AcceptOutcome, AcceptedRun, ActivityMonitor, Flush, ResumeOptions, Run, RunFilter, RunState, RunStatus,
+};
 use trunkline_flow::Overlap;
 
 use crate::{health::Health, resumption::Resumption, starts::Starts};
@@ -170,9 +172,10 @@ impl Dispatcher {
 
     /// Queues the unfinished runs of the store, oldest first, and starts as many as possible.
     pub(crate) async fn resume_all(self: &Arc<Self>) -> Result<()> {
-        let mut unfinished = self.runtime.journal().runs().await?;
-        self.find_suspended(&unfinished).await;
-        unfinished.retain(|run| run.status == RunStatus::Running);
+        let of = |status| RunFilter { status: Some(status), ..RunFilter::default() };
+        let journal = self.runtime.journal();
+        self.find_suspended(&journal.runs_in(&of(RunStatus::Failed)).await?).await;
+        let unfinished = journal.runs_in(&of(RunStatus::Running)).await?;
         for run in unfinished.into_iter().rev() {
             self.enqueue(run.id, run.flow, true).await;
         }

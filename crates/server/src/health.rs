@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -39,6 +39,8 @@ pub(crate) struct Health {
     failed_starts: Mutex<BTreeMap<String, u64>>,
     /// The number of runs that were suspended after crashes.
     suspended: AtomicUsize,
+    /// Whether it is not decided how long ended runs are kept.
+    undecided: AtomicBool,
 }
 
 #[derive(Clone)]
@@ -80,6 +82,7 @@ impl Health {
             findings: AtomicUsize::new(0),
             failed_starts: Mutex::default(),
             suspended: AtomicUsize::new(0),
+            undecided: AtomicBool::new(false),
         })
     }
 
@@ -166,6 +169,11 @@ impl Health {
         self.suspended.store(count, Ordering::Relaxed);
     }
 
+    /// Sets whether it is decided how long ended runs are kept.
+    pub(crate) fn set_retention_decided(&self, decided: bool) {
+        self.undecided.store(!decided, Ordering::Relaxed);
+    }
+
     /// Returns the body of `/health` while the store works.
     fn ok(&self) -> Value {
         let (mut body, mut hints) = (json!({ "status": "ok" }), Vec::new());
@@ -182,6 +190,10 @@ impl Health {
         if suspended > 0 {
             body["suspended_runs"] = suspended.into();
             hints.push("the failed runs say which of them were active in crashes, and what resumes them");
+        }
+        if self.undecided.load(Ordering::Relaxed) {
+            body["retention"] = "undecided".into();
+            hints.push("ended runs are kept without a limit until the retention of the store is set");
         }
         if !hints.is_empty() {
             body["hint"] = hints.join("; ").into();

@@ -32,6 +32,7 @@ mod next_step;
 mod request;
 mod response;
 mod resumption;
+mod retention;
 mod routes;
 mod scheduler;
 mod signature;
@@ -123,6 +124,7 @@ impl Server {
         Scheduler::start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
         let resumption = dispatcher.resumption();
         resumption.start(runtime.clone(), dispatcher.clone(), health.clone(), closing.clone());
+        retention::start(runtime.clone(), health.clone(), closing.clone());
         let streams = Arc::new(Semaphore::new(events::MAX_STREAMS));
         let connections = Connections::new(Limits::default());
         let app = App {

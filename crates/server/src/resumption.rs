@@ -14,7 +14,7 @@ use std::{
 use tokio::time::Instant;
 use trunkline::{RunLauncher, Runtime};
 use trunkline_core::{CancellationToken, ErrorKind, Result, RunId, Severity, Timestamp};
-use trunkline_engine::{Run, RunStatus};
+use trunkline_engine::{Run, RunFilter, RunStatus};
 
 use crate::health::Health;
 
@@ -107,8 +107,9 @@ impl Resumption {
     async fn load(&self, runtime: &Runtime) -> Result<()> {
         let now = runtime.now();
         let is_recent = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) < GIVEN_UP_AFTER);
-        let mut failed = runtime.journal().runs().await?;
-        failed.retain(|run| run.status == RunStatus::Failed && is_recent(run.finished_at));
+        let filter = RunFilter { status: Some(RunStatus::Failed), ..RunFilter::default() };
+        let mut failed = runtime.journal().runs_in(&filter).await?;
+        failed.retain(|run| is_recent(run.finished_at));
         for run in failed.into_iter().take(MAX_STOPPED) {
             self.ended(&runtime.engine().run(&run.id).await?);
         }

@@ -107,7 +107,10 @@ pub(crate) async fn call(
             return Ok(response_json(StatusCode::ACCEPTED, &body));
         }
     };
-    if answer != WebhookResponseMode::Run {
+    // The run of an earlier delivery may have been removed since.
+    let is_gone = is_repeated
+        && app.runtime.journal().wait_stored(&run).await.is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if answer != WebhookResponseMode::Run && !is_gone {
         tokio::select! {
             result = wait_for_end(&app, &run) => {
                 let ended = result.map_err(|error| for_sender(&name, error))?;

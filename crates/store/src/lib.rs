@@ -67,5 +67,7 @@ pub use files::{create_private_file, make_private_directory, read_private_file, 
 pub use flows::flow_store::{FailedStart, FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
+pub use maintenance::compact::Compaction;
+#[cfg(feature = "sqlite")]
 pub use maintenance::rotate::{Rotation, RotationReport};
 pub use memory::memory_store::MemoryStore;

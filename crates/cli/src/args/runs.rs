@@ -1,6 +1,11 @@
 //! The commands below `runs`, and their arguments.
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::de::DeserializeOwned;
+use trunkline::{
+    engine::RunStatus,
+    operations::run_queries::{RunQuery, RunTrigger},
+};
 
 #[derive(Subcommand)]
 pub(crate) enum RunsCommand {
@@ -8,7 +13,7 @@ pub(crate) enum RunsCommand {
     ///
     /// A run that has not ended is shown as running, waiting, throttled (by a service, until the time that is shown),
     /// queued, or left (its process has ended, and `runs resume` continues it). `runs show` says why.
-    List,
+    List(RunListArgs),
     /// Show the status of a run, and the outcomes of its items
     Show(RunArgument),
     /// Follow the events of a run, one a line, from its start and in whichever process it runs
@@ -98,6 +103,70 @@ pub(crate) enum RunsCommand {
     Settle(ResolveArgs),
     /// Cancel a run, in whichever process it runs
     Cancel(RunArgument),
+    /// Remove ended runs, with everything that was recorded of them
+    ///
+    /// What an `each` with `once` remembers stays. A run that has not ended, that has unknown outcomes, or that a rerun
+    /// needs, is not removed.
+    Remove {
+        /// The runs; the first digits of each are enough
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Remove the runs that ended before a time, as `runs remove` does
+    ///
+    /// Runs that have not ended, that have unknown outcomes, or that a rerun needs, are kept.
+    Prune {
+        /// Remove runs that ended longer ago than this, such as 90d
+        #[arg(long, value_name = "AGE")]
+        older: String,
+        /// Only runs of this flow
+        #[arg(long, value_name = "NAME")]
+        flow: Option<String>,
+        /// Only runs with this status
+        #[arg(long, value_parser = named::<RunStatus>, value_name = "STATUS")]
+        status: Option<RunStatus>,
+    },
+}
+
+/// Which runs to list.
+#[derive(Args)]
+pub(crate) struct RunListArgs {
+    /// Only runs of this flow
+    #[arg(long, value_name = "NAME")]
+    flow: Option<String>,
+    /// Only runs with this status: running, succeeded, partial, failed or cancelled
+    #[arg(long, value_parser = named::<RunStatus>, value_name = "STATUS")]
+    status: Option<RunStatus>,
+    /// Only runs that were started at this time or later: 2026-11-30T08:00:00Z, or an age such as 90d or 2h
+    #[arg(long, value_name = "TIME|AGE")]
+    since: Option<String>,
+    /// Only runs that were started before this time
+    #[arg(long, value_name = "TIME|AGE")]
+    until: Option<String>,
+    /// Only runs that this kind of trigger has started: schedule, webhook or poll
+    #[arg(long, value_parser = named::<RunTrigger>, value_name = "TRIGGER")]
+    trigger: Option<RunTrigger>,
+    /// Only runs whose id, flow or kind of error (such as rate_limited) contains this text
+    #[arg(long, value_name = "TEXT")]
+    search: Option<String>,
+    /// The most runs to list, 1 to 500; 50 without it
+    #[arg(long, value_name = "NUMBER")]
+    limit: Option<usize>,
+    /// Go on behind a page: the `next` of that page
+    #[arg(long, value_name = "NEXT")]
+    cursor: Option<String>,
+}
+
+impl From<RunListArgs> for RunQuery {
+    fn from(arguments: RunListArgs) -> RunQuery {
+        let RunListArgs { flow, status, since, until, trigger, search, limit, cursor } = arguments;
+        RunQuery { flow, status, since, until, trigger, search, limit, cursor }
+    }
+}
+
+/// Reads one of the names of a type in JSON.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T, String> {
+    serde_json::from_value(name.into()).map_err(|error| error.to_string())
 }
 
 #[derive(Args)]

@@ -13,7 +13,7 @@ use std::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Error, ErrorKind, NextStep, RunId, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timestamp};
 
 use crate::run::{ItemOutcome, RunEvent, RunStatus};
 
@@ -41,6 +41,12 @@ pub struct RunSummary {
     pub started_at: Timestamp,
     /// When the run ended.
     pub finished_at: Option<Timestamp>,
+    /// The kind of trigger that has started it: `schedule`, `webhook` or `poll`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
+    /// The kind of the error that stopped it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorKind>,
     /// The number of items by status: `done`, `skipped`, `failed`, `unknown`.
     pub items: BTreeMap<String, u64>,
 }
@@ -197,6 +203,8 @@ impl RunSummary {
             status: RunStatus::Running,
             started_at: Timestamp::EPOCH,
             finished_at: None,
+            trigger: None,
+            error: None,
             items: BTreeMap::new(),
         }
     }
@@ -204,20 +212,54 @@ impl RunSummary {
     /// Applies an event. Items are not counted here: the last outcome of an item counts, not every event.
     pub fn apply(&mut self, event: &RunEvent) {
         match event {
-            RunEvent::Started { flow, version, at, .. } => {
+            RunEvent::Started { flow, version, trigger, at, .. } => {
                 self.flow.clone_from(flow);
                 self.version.clone_from(version);
+                self.trigger.clone_from(trigger);
                 self.started_at = *at;
             }
             RunEvent::Resumed { .. } => {
                 self.status = RunStatus::Running;
-                self.finished_at = None;
+                (self.finished_at, self.error) = (None, None);
             }
-            RunEvent::Finished { status, at, .. } => {
+            RunEvent::Finished { status, error, at } => {
                 self.status = *status;
                 self.finished_at = Some(*at);
+                self.error = error.as_ref().map(Error::kind);
             }
             _ => {}
+        }
+    }
+
+    /// Fails if the run must not be removed: it has not ended, the outcome of a step or an item is unknown, or
+    /// `rerun`, a run that repeats its failed items, needs what it has recorded.
+    ///
+    /// # Errors
+    ///
+    /// `conflict`, with what to do first.
+    pub fn check_removal(&self, rerun: Option<&RunId>) -> Result<()> {
+        let id = self.id.as_str().to_owned();
+        let refused = |why: String| Error::new(ErrorKind::Conflict, format!("run {id} cannot be removed: {why}"));
+        let unknown = self.items.get("unknown").copied().unwrap_or_default();
+        if self.status == RunStatus::Running {
+            return Err(refused("it has not ended".to_owned())
+                .next(NextStep::ResumeRun { run: Some(id.clone()) })
+                .next(NextStep::CancelRun { run: Some(id.clone()) }));
+        }
+        if unknown > 0 {
+            return Err(refused(format!("the outcome of {unknown} of its items is unknown"))
+                .next(NextStep::ListItems { run: id.clone(), status: "unknown".to_owned() })
+                .next(NextStep::ResolveStep { run: id.clone(), step: None }));
+        }
+        if self.error == Some(ErrorKind::UnknownOutcome) {
+            return Err(refused("the outcome of one of its steps is unknown".to_owned())
+                .next(NextStep::ResolveStep { run: id.clone(), step: None })
+                .next(NextStep::ResumeRun { run: Some(id.clone()) }));
+        }
+        match rerun {
+            Some(rerun) => Err(refused(format!("run {rerun} repeats its failed items and needs what it has recorded"))
+                .next(format!("remove {rerun} first"))),
+            None => Ok(()),
         }
     }
 }

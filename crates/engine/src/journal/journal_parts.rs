@@ -5,11 +5,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use async_trait::async_trait;
 use serde_json::Value;
 use trunkline_core::{Result, RunId, StepPath};
+use trunkline_flow::Retention;
 
 use crate::{
     journal::{
         EventLog, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+        RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, TriggerDeduplication,
+        TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -45,6 +47,8 @@ pub struct JournalParts {
     pub log: Arc<dyn ProcessLog>,
     /// The claims of runs.
     pub claims: Arc<dyn RunClaims>,
+    /// The removal of ended runs.
+    pub removal: Arc<dyn RunRemoval>,
 }
 
 impl JournalParts {
@@ -56,7 +60,8 @@ impl JournalParts {
             deduplication: journal.clone(),
             versions: journal.clone(),
             log: journal.clone(),
-            claims: journal,
+            claims: journal.clone(),
+            removal: journal,
         }
     }
 }
@@ -94,8 +99,8 @@ impl EventLog for JournalParts {
 
 #[async_trait]
 impl RunIndex for JournalParts {
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
-        self.index.runs().await
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
+        self.index.run_page(filter, after, most).await
     }
 
     async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
@@ -215,5 +220,20 @@ impl RunClaims for JournalParts {
 
     async fn clear_active(&self, run: &RunId) -> Result<()> {
         self.claims.clear_active(run).await
+    }
+}
+
+#[async_trait]
+impl RunRemoval for JournalParts {
+    async fn remove_run(&self, run: &RunId) -> Result<()> {
+        self.removal.remove_run(run).await
+    }
+
+    async fn retention(&self) -> Result<Option<Retention>> {
+        self.removal.retention().await
+    }
+
+    async fn set_retention(&self, retention: Retention) -> Result<()> {
+        self.removal.set_retention(retention).await
     }
 }

@@ -8,8 +8,9 @@
 //! | [`FlowVersions`] | keeps the documents that runs are pinned to |
 //! | [`ProcessLog`] | keeps the newest calls of each run |
 //! | [`RunClaims`] | lets one process work on a run |
+//! | [`RunRemoval`] | removes ended runs, and keeps the setting after which time |
 //!
-//! [`Journal`] is their sum. A type that implements the six traits is a journal. To change one concern of another
+//! [`Journal`] is their sum. A type that implements the seven traits is a journal. To change one concern of another
 //! journal, implement that concern alone and combine it with [`JournalParts`](crate::JournalParts).
 
 use std::collections::BTreeSet;
@@ -17,20 +18,24 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::Value;
 use trunkline_core::{Result, RunId, StepPath};
+use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
+        Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunFilter, RunPage,
+        RunPlace, RunSummary, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
 
 /// The number of events in one page of [`EventLog::events`].
 const EVENTS: usize = 256;
+/// The number of runs in one page of [`RunIndex::runs_in`].
+const RUNS: usize = 500;
 
-/// Everything that the engine stores and reads: the sum of the six concerns.
+/// Everything that the engine stores and reads: the sum of the seven concerns.
 ///
-/// Implement the six traits to store runs elsewhere: the sum is then implemented, too. [`MemoryJournal`] is a short
+/// Implement the seven traits to store runs elsewhere: the sum is then implemented, too. [`MemoryJournal`] is a short
 /// example, and `trunkline_engine::journal_suite` (feature `suite`) checks an implementation.
 ///
 /// # Duties of every method
@@ -52,9 +57,15 @@ const EVENTS: usize = 256;
 /// ending it as failed.
 ///
 /// [`MemoryJournal`]: crate::MemoryJournal
-pub trait Journal: EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims {}
+pub trait Journal:
+    EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims + RunRemoval
+{
+}
 
-impl<T: EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims + ?Sized> Journal for T {}
+impl<T> Journal for T where
+    T: EventLog + RunIndex + TriggerDeduplication + FlowVersions + ProcessLog + RunClaims + RunRemoval + ?Sized
+{
+}
 
 /// The events of runs. They are only appended: the state of a run is the fold of its events.
 #[async_trait]
@@ -152,23 +163,57 @@ pub trait EventLog: Send + Sync {
 /// the same transaction as they do.
 #[async_trait]
 pub trait RunIndex: Send + Sync {
-    /// Returns all runs, newest first, with the number of their items by status. [`RunSummary::apply`] folds the events
-    /// of a run.
+    /// Returns a page of the runs that pass the filter, in the order of [`RunPage::runs`], with the number of their
+    /// items by status: those behind the place `after`, and at most `most`. [`RunSummary::apply`] folds the events of
+    /// a run.
+    ///
+    /// The work for a page has a limit that does not grow with the number of runs. So a page may have fewer runs, or
+    /// none, and a place where the next page begins.
     ///
     /// # Errors
     ///
     /// `store` if a run cannot be read.
-    async fn runs(&self) -> Result<Vec<RunSummary>>;
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage>;
 
-    /// Returns the ids of at most `most` runs whose id starts with `start`, in any order. A user names a run by its first
-    /// digits, so this is asked often. The default implementation looks through all runs.
+    /// Returns all runs that pass the filter, page by page.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_page`](RunIndex::run_page).
+    async fn runs_in(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = self.run_page(filter, after.as_ref(), RUNS).await?;
+            all.extend(page.runs);
+            match page.next {
+                None => return Ok(all),
+                next => after = next,
+            }
+        }
+    }
+
+    /// Returns all runs, newest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_page`](RunIndex::run_page).
+    async fn runs(&self) -> Result<Vec<RunSummary>> {
+        self.runs_in(&RunFilter::default()).await
+    }
+
+    /// Returns the ids of at most `most` runs whose id starts with `start`, the smallest ids first. So a run with
+    /// exactly this id comes first. A user names a run by its first digits, so this is asked often. The default
+    /// implementation looks through all runs.
     ///
     /// # Errors
     ///
     /// `store` if a run cannot be read.
     async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
         let ids = self.runs().await?.into_iter().map(|run| run.id);
-        Ok(ids.filter(|id| id.as_str().starts_with(start)).take(most).collect())
+        let mut ids: Vec<_> = ids.filter(|id| id.as_str().starts_with(start)).collect();
+        ids.sort();
+        ids.truncate(most);
+        Ok(ids)
     }
 
     /// Returns the outcome of the item with exactly this key in the step at this path: the last
@@ -411,4 +456,34 @@ pub trait RunClaims: Send + Sync {
     ///
     /// `store` if they cannot be removed.
     async fn clear_active(&self, run: &RunId) -> Result<()>;
+}
+
+/// The removal of ended runs, and the setting after which time they are removed.
+#[async_trait]
+pub trait RunRemoval: Send + Sync {
+    /// Removes a run: its events, the outcomes of its items and its process log. What is remembered of items across
+    /// runs ([`RunIndex::before`]), deduplication keys and flow versions stay. The caller holds the claim of the run.
+    ///
+    /// From the first change on no other method finds the run, also if the process ends before the removal has.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such run, `conflict` if [`RunSummary::check_removal`] refuses it. The check and the
+    /// first change are one transaction.
+    async fn remove_run(&self, run: &RunId) -> Result<()>;
+
+    /// Returns how long runs are kept after they have ended, where their flow does not decide it. It is `None` while
+    /// nothing is to be removed because no operator has decided that: in a storage that an earlier version has made.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the setting cannot be read, or is not one that was written here.
+    async fn retention(&self) -> Result<Option<Retention>>;
+
+    /// Sets how long runs are kept after they have ended. It is on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// `store` if it cannot be written.
+    async fn set_retention(&self, retention: Retention) -> Result<()>;
 }

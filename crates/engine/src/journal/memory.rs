@@ -12,11 +12,13 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath};
+use trunkline_flow::Retention;
 
 use crate::{
     journal::{
         EventLog, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RememberedItem, RunClaim, RunClaims, RunIndex, RunSummary, TriggerDeduplication, TriggerEvent,
+        RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
+        TriggerDeduplication, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -62,6 +64,7 @@ struct Memory {
     /// The run that has taken each deduplication key, by flow, feed and key. The id is empty if no run was started.
     deduplication: HashMap<(String, String, String), RunId>,
     log: HashMap<RunId, VecDeque<(u64, String)>>,
+    retention: Option<Retention>,
 }
 
 impl Memory {
@@ -101,6 +104,30 @@ impl Memory {
         }
         self.items.insert((run.clone(), step, key), ended);
         Ok(())
+    }
+
+    fn summary(&self, id: &RunId, events: &[StoredEvent]) -> Result<RunSummary> {
+        let mut summary = RunSummary::new(id.clone());
+        for event in events {
+            summary.apply(&parse(&event.text)?);
+        }
+        for (_, item) in self.items.iter().filter(|((run, _, _), _)| run == id) {
+            *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
+        }
+        Ok(summary)
+    }
+
+    /// Returns the run that repeats the failed items of a run.
+    fn rerun_of(&self, run: &RunId) -> Result<Option<RunId>> {
+        for (id, events) in &self.events {
+            if let Some(RunEvent::Started { retry: Some(retry), .. }) =
+                events.first().map(|one| parse(&one.text)).transpose()?
+                && retry.run == *run
+            {
+                return Ok(Some(id.clone()));
+            }
+        }
+        Ok(None)
     }
 
     /// Returns the flow of a run and its connections, as text.
@@ -179,21 +206,13 @@ impl EventLog for MemoryJournal {
 
 #[async_trait]
 impl RunIndex for MemoryJournal {
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
         let memory = self.lock();
         let mut runs = Vec::new();
         for (id, events) in &memory.events {
-            let mut summary = RunSummary::new(id.clone());
-            for event in events {
-                summary.apply(&parse(&event.text)?);
-            }
-            for (_, item) in memory.items.iter().filter(|((run, _, _), _)| run == id) {
-                *summary.items.entry(item.outcome.status().to_owned()).or_default() += 1;
-            }
-            runs.push(summary);
+            runs.push(memory.summary(id, events)?);
         }
-        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
-        Ok(runs)
+        Ok(RunPage::of(runs, filter, after, most))
     }
 
     async fn runs_starting_with(&self, start: &str, most: usize) -> Result<Vec<RunId>> {
@@ -404,6 +423,29 @@ impl RunClaims for MemoryJournal {
 
     async fn clear_active(&self, run: &RunId) -> Result<()> {
         self.marks().remove(run);
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl RunRemoval for MemoryJournal {
+    async fn remove_run(&self, run: &RunId) -> Result<()> {
+        let mut memory = self.lock();
+        let events = memory.events.get(run).ok_or_else(|| no_run(run))?;
+        memory.summary(run, events)?.check_removal(memory.rerun_of(run)?.as_ref())?;
+        memory.events.remove(run);
+        memory.items.retain(|(of, _, _), _| of != run);
+        memory.scopes.remove(run);
+        memory.log.remove(run);
+        Ok(())
+    }
+
+    async fn retention(&self) -> Result<Option<Retention>> {
+        Ok(Some(self.lock().retention.unwrap_or(Retention::DEFAULT)))
+    }
+
+    async fn set_retention(&self, retention: Retention) -> Result<()> {
+        self.lock().retention = Some(retention);
         Ok(())
     }
 }

@@ -55,6 +55,9 @@ pub enum RunEvent {
         /// Why its trigger could not start it, if so. Only the failure handler of the flow runs then.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         start_error: Option<Error>,
+        /// The kind of trigger that has started the run: `schedule`, `webhook`, `poll` or `event`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trigger: Option<String>,
         /// The form of the keys of its items. Early versions did not write it.
         #[serde(default)]
         keys: KeyForm,

@@ -201,7 +201,7 @@ impl Run {
     /// The state does not grow with the number of items: the steps of an item are dropped as soon as it has an outcome.
     pub fn apply(&mut self, event: RunEvent) {
         match event {
-            RunEvent::Started { flow, version, input, connections, calls, retry, start_error, keys, at } => {
+            RunEvent::Started { flow, version, input, connections, calls, retry, start_error, keys, at, .. } => {
                 self.flow = flow;
                 self.version = version;
                 self.input = input;

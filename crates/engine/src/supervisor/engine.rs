@@ -160,7 +160,10 @@ impl Engine {
         bindings: BTreeMap<String, Connected>,
         trigger: &TriggerEvent,
     ) -> Result<AcceptOutcome> {
-        let (accepted, started) = self.prepare(flow, input, bindings, None).await?;
+        let (accepted, mut started) = self.prepare(flow, input, bindings, None).await?;
+        if let RunEvent::Started { trigger: kind, .. } = &mut started {
+            *kind = flow.trigger().map(|one| one.kind().to_owned());
+        }
         let journal = &self.journal;
         Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, trigger).await? {
             None => AcceptOutcome::New(Box::new(accepted)),
@@ -234,6 +237,7 @@ impl Engine {
             calls: versions(flow),
             retry,
             start_error,
+            trigger: None,
             keys: KeyForm::Equal,
             at: self.now(),
         };

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::{
     document::{
         flow_document::{self, FLOW, FlowDocument, Flushing, Logging},
+        retention::Retention,
         syntax,
     },
     expression::Template,
@@ -56,6 +57,7 @@ pub(crate) struct Inner {
     pub(super) calls: Vec<FlowCall>,
     output: Option<Template>,
     timeout: Option<Duration>,
+    retention: Option<Retention>,
     on_failure: Arc<[Step]>,
     durability: Flushing,
     log: Logging,
@@ -136,6 +138,10 @@ impl Flow {
         });
         let output = flow.output.map(|output| reader.template(output.into(), "/output"));
         let timeout = flow.timeout.and_then(|timeout| reader.duration(&timeout, "/timeout".to_owned()));
+        let retention = flow.retention.and_then(|text| {
+            let fault = |message: String| reader.found.push(Diagnostic::error("/retention", message));
+            text.parse().map_err(fault).ok()
+        });
         let mut input = flow.input.map(Schema::from);
         if let Some(fault) = input.as_ref().and_then(Schema::fault) {
             reader.found.push(Diagnostic { pointer: "/input".into(), ..fault });
@@ -166,6 +172,7 @@ impl Flow {
             calls,
             output,
             timeout,
+            retention,
             on_failure,
             durability,
             log: flow.log,
@@ -266,6 +273,11 @@ impl Flow {
     /// The longest time of a run, if the flow limits it.
     pub fn timeout(&self) -> Option<Duration> {
         self.inner.timeout
+    }
+
+    /// How long its runs are kept after they have ended, if the flow decides it.
+    pub fn retention(&self) -> Option<Retention> {
+        self.inner.retention
     }
 
     /// The steps to run after a run has failed.

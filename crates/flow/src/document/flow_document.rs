@@ -60,6 +60,10 @@ pub(crate) struct FlowDocument {
     #[serde(default)]
     #[schemars(schema_with = "steps_schema", extend("default" = []))]
     pub(crate) on_failure: InPlace,
+    /// How long runs are kept after they have ended, such as `30d`, or `forever`. Without it, the setting of the store
+    /// holds. Runs with an unknown outcome are kept.
+    #[schemars(regex(pattern = "^([0-9]|forever$)"), extend("examples" = ["30d"]))]
+    pub(crate) retention: Option<String>,
     /// When results are written to disk, so that they survive a power cut.
     #[serde(default)]
     pub(crate) durability: Flushing,

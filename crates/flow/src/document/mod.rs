@@ -4,10 +4,12 @@ mod flow;
 mod flow_document;
 mod json_offsets;
 mod link;
+mod retention;
 mod step_position;
 pub(crate) mod syntax;
 mod yaml;
 
 pub use flow::Flow;
 pub use flow_document::Logging;
+pub use retention::{Retention, age};
 pub use step_position::{EnclosingItem, StepPosition};

@@ -11,12 +11,19 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Parses a duration such as `90s`, `10m` or `3d`; a day has 24 hours. The error is a sentence for the user.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    parse_up_to(text, LONGEST)
+}
+
+/// As [`parse`], with another limit.
+pub(crate) fn parse_up_to(text: &str, longest: Duration) -> Result<Duration, String> {
     let span: Span = text.parse().map_err(|_| format!("\"{text}\" is not a duration"))?;
     let length = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
     let length = length.and_then(|length| Duration::try_from(length).ok());
     match length.ok_or_else(|| format!("\"{text}\" is not a duration of a fixed length"))? {
         Duration::ZERO => Err("a duration must be longer than zero".to_owned()),
-        long if long > LONGEST => Err(format!("{text} is longer than 366 days, the limit")),
+        long if long > longest => {
+            Err(format!("{text} is longer than {} days, the limit", longest.as_secs() / (24 * 60 * 60)))
+        }
         length => Ok(length),
     }
 }

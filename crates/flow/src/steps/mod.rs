@@ -6,4 +6,4 @@ pub(crate) mod step;
 pub(crate) mod step_document;
 
 pub use duration::moment;
-pub(crate) use duration::parse as parse_duration;
+pub(crate) use duration::{parse as parse_duration, parse_up_to as parse_duration_up_to};

@@ -19,7 +19,7 @@
 //! | what | why not |
 //! | --- | --- |
 //! | `serve`, `demo`, `sandbox` | they start and stop processes, not work on a data directory |
-//! | `store adopt` | works below the runtime, on a store that no runtime may change |
+//! | `store adopt`, `store compact` | they work below the runtime, on a store that no runtime may change |
 //! | `key rotate` | works on the key file and below the runtime, also where no runtime can be opened |
 //! | incoming webhooks, the callback of a sign-in | their form is dictated by the sender, and their caller has no role |
 //! | the bytes of files | they are streams of bytes, not JSON |
@@ -34,6 +34,7 @@ pub mod flows;
 mod operation;
 pub mod remembered_items;
 pub mod run_queries;
+pub mod run_removal;
 pub mod runs;
 pub mod sign_ins;
 
@@ -57,6 +58,7 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             flows::table(),
             remembered_items::table(),
             run_queries::table(),
+            run_removal::table(),
             runs::table(),
             sign_ins::table(),
         ];

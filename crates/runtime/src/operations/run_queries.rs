@@ -4,15 +4,15 @@ use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Result, async_trait};
-use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunStatus, Timeline, Watch};
+use trunkline_core::{Effect, Error, ErrorKind, Result, Timestamp, async_trait};
+use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunFilter, RunPlace, RunStatus, Timeline, Watch};
 
-use super::{Caller, Empty, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
+use super::{Caller, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
 use crate::{ItemPage, ListedRun, Redacted, RunView, Runtime};
 
 operation_table! {
     /// Lists the runs, newest first.
-    ListRuns: "runs.list", list(Empty) -> Vec<ListedRun>, Viewer, Read;
+    ListRuns: "runs.list", list(RunQuery) -> RunList, Viewer, Read;
     /// Returns the status of a run, and the outcomes of its items.
     GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
     /// Lists the outcomes of a run's items, a page at a time.
@@ -25,13 +25,109 @@ operation_table! {
     ReadRunLog: "runs.log", log(RunPosition) -> Redacted<LogPage>, Viewer, Read;
 }
 
-async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ListedRun>> {
-    let mut listed = Vec::new();
-    for run in runtime.journal().runs().await? {
-        let state = runtime.engine().state_of(&run.id, run.status).await?;
-        listed.push(ListedRun { run, state });
+/// Which runs to list.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunQuery {
+    /// Only runs of this flow.
+    #[serde(default)]
+    pub flow: Option<String>,
+    /// Only runs with this status.
+    #[serde(default)]
+    pub status: Option<RunStatus>,
+    /// Only runs that were started at this time or later: a time such as 2026-11-30T08:00:00Z, or an age such as `90d`.
+    #[serde(default)]
+    pub since: Option<String>,
+    /// Only runs that were started before this time, written as `since`.
+    #[serde(default)]
+    pub until: Option<String>,
+    /// Only runs that this kind of trigger has started: `schedule`, `webhook`, `poll` or `event`.
+    #[serde(default)]
+    pub trigger: Option<RunTrigger>,
+    /// Only runs whose id, flow or kind of error (such as `rate_limited`) contains this text, in upper or lower case.
+    #[serde(default)]
+    pub search: Option<String>,
+    /// The most runs to return, 1 to 500; without it, 50.
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// The kind of trigger that has started a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunTrigger {
+    /// A schedule.
+    Schedule,
+    /// A call of a webhook.
+    Webhook,
+    /// New items of a list.
+    Poll,
+    /// An event of a service.
+    Event,
+}
+
+/// A page of a list of runs.
+#[derive(Serialize, JsonSchema)]
+pub struct RunList {
+    /// The runs, newest first.
+    pub items: Vec<ListedRun>,
+    /// Where the next page starts; null after the last page.
+    pub next: Option<String>,
+}
+
+/// The longest text that is searched for, in characters.
+const LONGEST_SEARCH: usize = 100;
+
+/// A page can have fewer runs than its limit although there is a next one: a search looks at some thousand runs at a
+/// time.
+async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
+    let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+    let RunQuery { flow, status, since, until, trigger, search, limit, cursor } = input;
+    let limit = limit.unwrap_or(50);
+    if !(1..=500).contains(&limit) {
+        return Err(invalid(format!("`limit` is {limit}, and has to be between 1 and 500")));
     }
-    Ok(listed)
+    let search = search.map(|text| text.trim().to_owned());
+    if let Some(length) = search.as_ref().map(|text| text.chars().count()).filter(|n| !(1..=LONGEST_SEARCH).contains(n))
+    {
+        let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
+        return Err(invalid(message).hint("give a part of a run's id, of its flow, or of its kind of error"));
+    }
+    let now = runtime.now();
+    let time = |name: &str, text: Option<String>| {
+        let read = |text: String| {
+            let age = |text: &str| trunkline_flow::age(text).ok().map(|length| now - length);
+            text.parse().ok().or_else(|| age(&text)).ok_or_else(|| {
+                let message = format!("`{name}` is neither a time nor an age: {text}");
+                Error::new(ErrorKind::InvalidInput, message).hint("write it like 2026-11-30T08:00:00Z, 90d or 2h")
+            })
+        };
+        text.map(read).transpose()
+    };
+    let (since, until) = (time("since", since)?, time("until", until)?);
+    let trigger = trigger.and_then(|trigger| serde_json::to_value(trigger).ok()?.as_str().map(str::to_owned));
+    let after = cursor.map(|cursor| place(&cursor)).transpose()?;
+    let filter = RunFilter { flow, status, since, until, trigger, search, ..RunFilter::default() };
+    let page = runtime.journal().run_page(&filter, after.as_ref(), limit).await?;
+    let next = page.next.map(|(at, run)| format!("{}-{run}", at.as_millis()));
+    let mut items = Vec::new();
+    for run in page.runs {
+        let state = runtime.engine().state_of(&run.id, run.status).await?;
+        items.push(ListedRun { run, state });
+    }
+    Ok(RunList { items, next })
+}
+
+fn place(cursor: &str) -> Result<RunPlace> {
+    let parts =
+        cursor.split_once('-').and_then(|(at, run)| Some((Timestamp::from_millis(at.parse().ok()?), run.into())));
+    parts.ok_or_else(|| {
+        Error::new(ErrorKind::InvalidInput, "no page starts at this `cursor`")
+            .hint("pass the `next` of the previous page")
+    })
 }
 
 async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {

@@ -413,20 +413,27 @@ impl Runtime {
         self.engine.resume_with(id, self.connect_all(&connections).await?, options).await
     }
 
-    /// Returns the run whose id starts with `start`.
+    /// Returns the run with this id, or else the only run whose id starts with `start`.
     ///
     /// # Errors
     ///
-    /// `not_found` if there is none, `invalid_input` if there are several.
+    /// `not_found` if there is none, `invalid_input` if there are several: the error names the first ones.
     pub async fn find_run(&self, start: &str) -> Result<RunId> {
-        let mut found = self.journal().runs_starting_with(start, 2).await?.into_iter();
-        match (found.next(), found.next()) {
-            (Some(run), None) => Ok(run),
-            (Some(_), Some(_)) => Err(Error::new(ErrorKind::InvalidInput, format!("several runs start with {start}"))
+        const NAMED: usize = 5;
+        let mut found = match start {
+            "" => Vec::new(),
+            _ => self.journal().runs_starting_with(start, NAMED + 1).await?,
+        };
+        if found.len() > 1 && found[0].as_str() != start {
+            let more = if found.len() > NAMED { ", and more" } else { "" };
+            let named: Vec<_> = found.iter().take(NAMED).map(RunId::as_str).collect();
+            let message = format!("several runs start with {start}: {}{more}", named.join(", "));
+            return Err(Error::new(ErrorKind::InvalidInput, message)
                 .next("give more digits of the id")
-                .next(NextStep::ListRuns)),
-            _ => Err(Error::new(ErrorKind::NotFound, format!("there is no run {start}")).next(NextStep::ListRuns)),
+                .next(NextStep::ListRuns));
         }
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no run {start}")).next(NextStep::ListRuns);
+        found.drain(..).next().ok_or_else(missing)
     }
 
     pub(crate) async fn connect_all(&self, bindings: &BTreeMap<String, String>) -> Result<BTreeMap<String, Connected>> {

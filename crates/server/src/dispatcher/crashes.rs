@@ -5,7 +5,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use trunkline_core::RunId;
-use trunkline_engine::{MOST_CRASHES, RunStatus, RunSummary};
+use trunkline_engine::{MOST_CRASHES, RunSummary};
 
 use super::{Dispatcher, QueuedRun, State};
 
@@ -66,8 +66,8 @@ impl Dispatcher {
     }
 
     /// Reports those of the failed runs that earlier processes have suspended.
-    pub(super) async fn find_suspended(&self, runs: &[RunSummary]) {
-        for run in runs.iter().filter(|run| run.status == RunStatus::Failed) {
+    pub(super) async fn find_suspended(&self, failed: &[RunSummary]) {
+        for run in failed {
             self.report_if_suspended(&run.id).await;
         }
     }

@@ -99,6 +99,21 @@ async fn a_call_without_a_signature_takes_no_delivery_wherever_its_id_is() {
     }
 }
 
+/// Its key is kept longer than its run: the delivery is recognized, and the sender gets no error.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_is_recognized_after_its_run_was_removed() {
+    let app = TestApp::new(Brake::default());
+    let webhook = json!({ "delivery": "{body}", "answer": "result" });
+    let flow = json!({ "name": "hook", "steps": [], "trigger": { "webhook": webhook } });
+    let path = app.save(&flow).await.webhook.unwrap();
+    let delivered = async || sent(&app, Method::POST, &path, &json!({ "id": 1 })).await;
+    let (status, first) = delivered().await;
+    let run = RunId::from(first["run"].as_str().unwrap_or_else(|| panic!("{status} {first}")));
+    assert_eq!(delivered().await.1["run"], first["run"]);
+    app.app.runtime.remove_run(&run).await.unwrap();
+    assert_eq!(delivered().await, (202, json!({ "run": run, "again": true })));
+}
+
 fn headers(all: &[(&'static str, &str)]) -> HeaderMap {
     all.iter().map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap())).collect()
 }

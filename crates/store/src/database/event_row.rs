@@ -35,7 +35,7 @@ pub(crate) struct SecretPart {
 /// The change that an event makes in other tables.
 pub(crate) enum Change {
     None,
-    Status { status: RunStatus, finished_at: Option<i64> },
+    Status { status: RunStatus, error: Option<ErrorKind>, finished_at: Option<i64> },
     Cancel,
     Item(Outcome),
 }
@@ -105,8 +105,11 @@ impl Row {
             secret = Some(SecretPart { row: row.to_owned(), field, plain });
         }
         let change = match &event {
-            RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, finished_at: None },
-            RunEvent::Finished { status, at, .. } => Change::Status { status: *status, finished_at: Some(column(*at)) },
+            RunEvent::Resumed { .. } => Change::Status { status: RunStatus::Running, error: None, finished_at: None },
+            RunEvent::Finished { status, error, at } => {
+                let error = error.as_ref().map(Error::kind);
+                Change::Status { status: *status, error, finished_at: Some(column(*at)) }
+            }
             RunEvent::CancelRequested { .. } => Change::Cancel,
             event => Outcome::of(event)?.map_or(Change::None, Change::Item),
         };

@@ -9,8 +9,8 @@ use trunkline_core::{Error, Result, RunId};
 
 use crate::database::{Change, ItemKey, Outcome, Row};
 
-/// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (a run is never
-/// removed).
+/// Changes that are queued but may not be on disk, and the unfinished runs that are known to exist (only
+/// ended ones are removed).
 #[derive(Default)]
 pub(crate) struct Pending(Mutex<Queued>);
 

@@ -155,6 +155,11 @@ impl Writer {
         Writer { queue, room: Arc::new(Semaphore::new(QUEUE)), state, thread: None }
     }
 
+    /// Returns why the store is read-only, if it is.
+    pub(crate) fn refusal(&self) -> Option<&Error> {
+        self.state.refusal.as_ref()
+    }
+
     /// Returns whether anything was written since the last call, without a failure since.
     pub(crate) fn has_worked(&self) -> bool {
         self.state.works.swap(false, Ordering::Relaxed)

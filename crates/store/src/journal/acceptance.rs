@@ -26,10 +26,11 @@ pub(crate) fn accepting(
     event: TriggerEvent,
 ) -> Result<impl FnOnce(&Connection) -> WorkResult<Option<RunId>> + Send + 'static> {
     run_claim::check(run)?;
-    let RunEvent::Started { flow: name, connections, at, .. } = &started else {
+    let RunEvent::Started { flow: name, connections, trigger, retry, at, .. } = &started else {
         return Err(Error::new(ErrorKind::Internal, "the first event of a run must be `started`"));
     };
     let (name, connections, at) = (name.clone(), text(connections)?, column(*at));
+    let (trigger, repeats) = (trigger.clone(), retry.as_ref().map(|retry| retry.run.as_str().to_owned()));
     let (version, document) = (version.to_owned(), text(flow)?);
     let id = run.clone();
     let row = Row::new(started)?;
@@ -44,10 +45,20 @@ pub(crate) fn accepting(
         pin(store, &version, &document)?;
         store
             .prepare_cached(
-                "INSERT INTO runs (id, flow, version, status, started_at, connections, last, sum)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, mac('runs', ?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0))",
+                "INSERT INTO runs (id, flow, version, status, started_at, connections, last, trigger, repeats, sum)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?8,
+                     mac('runs', ?1, ?2, ?3, ?4, ?5, NULL, 0, 0, 0, 0, 0, ?6, 1, 0, ?7, NULL, ?8))",
             )?
-            .execute(params![id.as_str(), name, version, RunStatus::Running.as_str(), at, connections])?;
+            .execute(params![
+                id.as_str(),
+                name,
+                version,
+                RunStatus::Running.as_str(),
+                at,
+                connections,
+                trigger,
+                repeats
+            ])?;
         insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
         completeness::set_end(store, &id, 1)?;
         save(store, &event, Some(&id))?;

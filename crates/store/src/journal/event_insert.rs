@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
-use trunkline_core::RunId;
+use trunkline_core::{ErrorKind, RunId};
 
 use crate::{
     database::{Change, Insert, Pending, Row, SecretPart},
     encryption::{AssociatedData, Seal},
     journal::{Counts, item_outcomes},
+    lookup::not_found::no_run,
     sqlite::{completeness, ours, schema},
 };
 
@@ -18,25 +19,35 @@ pub(crate) fn inserts(seal: Arc<Seal>, pending: Arc<Pending>) -> Insert {
         let key_id = schema::key_id(store)?;
         for (run, rows) in events {
             if pending.check(&run).is_ok() {
-                insert(store, (&seal, &key_id), &run, rows)?;
+                insert(store, (&seal, &key_id), &pending, &run, rows)?;
             }
         }
         Ok(())
     })
 }
 
-fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) -> rusqlite::Result<()> {
+fn insert(
+    store: &Connection,
+    seal: (&Seal, &str),
+    pending: &Pending,
+    run: &RunId,
+    rows: Vec<Row>,
+) -> rusqlite::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let mut seq = completeness::end(store, run)?;
+    let Some(mut seq) = completeness::end(store, run)? else {
+        // It was removed, by whichever process: its worker must stop.
+        pending.fail(run, &no_run(run));
+        return Ok(());
+    };
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {
         seq += 1;
         let change = insert_event(store, seal, run, seq, row)?;
         match change {
             Change::None => {}
-            Change::Status { status, finished_at } => changed = Some((status, finished_at)),
+            Change::Status { status, error, finished_at } => changed = Some((status, error, finished_at)),
             Change::Cancel => cancelled = true,
             Change::Item(item) => item_outcomes::save(store, run, &item, &mut counts)?,
         }
@@ -46,16 +57,18 @@ fn insert(store: &Connection, seal: (&Seal, &str), run: &RunId, rows: Vec<Row>) 
         return Ok(());
     }
     let [done, skipped, failed, unknown] = counts;
-    let (status, finished_at) = changed.map(|(status, finished_at)| (status.as_str(), finished_at)).unzip();
+    let status = changed.map(|(status, ..)| status.as_str());
+    let (error, finished_at) = changed.map(|(_, error, at)| (error.map(ErrorKind::as_str), at)).unwrap_or_default();
     // In one go: each change of the line is a look at its MAC, and another one.
     store
         .prepare_cached(
             "UPDATE runs SET done = done + ?2, skipped = skipped + ?3, failed = failed + ?4, unknown = unknown + ?5,
                  last = ?6, cancel_requested = cancel_requested OR ?7, status = coalesce(?8, status),
-                 finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END
+                 finished_at = CASE WHEN ?8 IS NULL THEN finished_at ELSE ?9 END,
+                 error = CASE WHEN ?8 IS NULL THEN error ELSE ?10 END
              WHERE id = ?1",
         )?
-        .execute(params![run.as_str(), done, skipped, failed, unknown, seq, cancelled, status, finished_at.flatten()])
+        .execute(params![run.as_str(), done, skipped, failed, unknown, seq, cancelled, status, finished_at, error])
         .map(drop)
 }
 

@@ -11,7 +11,7 @@ use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus, TriggerDeduplicatio
 
 use crate::{
     database::{Change, Row, Store, StoredEvent, Work, damaged, parse},
-    journal::{accepting, status_of},
+    journal::{accepting, named},
     lookup::not_found::no_run,
     sqlite::{WorkError, completeness, signed},
 };
@@ -158,5 +158,5 @@ fn page(store: &Connection, run: &RunId, after: i64) -> rusqlite::Result<Vec<Sto
 fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>> {
     let mut statement = store.prepare_cached("SELECT status FROM good_runs WHERE id = ?1")?;
     let found: Option<String> = statement.query_row([run.as_str()], |row| row.get(0)).optional()?;
-    found.map(status_of).transpose()
+    found.map(named).transpose()
 }

@@ -8,15 +8,16 @@ mod event_insert;
 mod events;
 mod flow_versions;
 pub(crate) mod item_outcomes;
+mod names;
 pub(crate) mod process_log;
 pub(crate) mod run_claim;
 mod run_index;
 mod run_notes;
-mod run_status;
+mod run_removal;
 
 pub(crate) use acceptance::{accepting, save};
 pub(crate) use deduplication::forget;
 pub(crate) use event_insert::{insert_event, inserts};
 pub(crate) use flow_versions::pin;
 pub(crate) use item_outcomes::{Counts, STATUSES};
-pub(crate) use run_status::status_of;
+pub(crate) use names::named;

@@ -2,31 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::from_str;
-use trunkline_core::{Result, RunId, StepPath, async_trait};
+use trunkline_core::{Result, RunId, StepPath, Timestamp, async_trait};
 use trunkline_engine::{
-    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunIndex, RunStatus, RunSummary,
+    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunFilter, RunIndex, RunPage, RunPlace, RunStatus,
+    RunSummary,
 };
 
 use crate::{
     database::{Store, StoredOutcome, parse},
-    journal::{STATUSES, status_of},
-    sqlite::{completeness, text, time},
+    journal::{STATUSES, named},
+    sqlite::{column, completeness, text, time},
 };
+
+/// The most runs that one page looks at.
+const LOOKED_AT: usize = 5000;
 
 #[async_trait]
 impl RunIndex for Store {
-    async fn runs(&self) -> Result<Vec<RunSummary>> {
+    async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
         // A journal that can no longer write can still be read.
         let _ = self.flushed().await;
-        let read = self.readers.read("listing the runs", |store| {
-            let mut statement = store.prepare_cached(
-                "SELECT id, flow, version, status, started_at, finished_at, done, skipped, failed, unknown
-                 FROM good_runs ORDER BY started_at DESC, number DESC",
-            )?;
-            statement.query_map([], summary)?.collect()
-        });
+        let (filter, after) = (filter.clone(), after.cloned());
+        let read =
+            self.readers.read("listing the runs", move |store| page(store, &filter, after.as_ref(), most, LOOKED_AT));
         read.await
     }
 
@@ -221,10 +221,66 @@ impl ItemRow {
     }
 }
 
+/// Returns the statement that lists runs: of one flow, or of one status, or all. Each has an index of its own, in the
+/// order of the list.
+fn list(filter: &RunFilter) -> String {
+    let of = match filter {
+        RunFilter { flow: Some(_), .. } => "flow = ?1",
+        RunFilter { status: Some(_), .. } => "status = ?1",
+        _ => "?1 IS NULL",
+    };
+    format!(
+        "SELECT {COLUMNS} FROM good_runs WHERE {of} AND started_at >= ?2 AND (started_at, id) < (?3, ?4)
+         ORDER BY started_at DESC, id DESC"
+    )
+}
+
+/// Reads a page of the list. The filter looks at `looked_at` runs at most; the next page goes on behind them.
+fn page(
+    store: &Connection,
+    filter: &RunFilter,
+    after: Option<&RunPlace>,
+    most: usize,
+    looked_at: usize,
+) -> rusqlite::Result<RunPage> {
+    let until = filter.until.into_iter().chain(filter.ended_before).min().unwrap_or(Timestamp::MAX);
+    // No id is smaller than the empty one.
+    let end = (until, RunId::from(""));
+    let (before, id) = after.into_iter().chain([&end]).min().unwrap_or(&end);
+    let of = filter.flow.as_deref().or(filter.status.map(RunStatus::as_str));
+    let mut statement = store.prepare_cached(&list(filter))?;
+    let since = filter.since.map_or(0, column);
+    let mut rows = statement.query(params![of, since, column(*before), id.as_str()])?;
+    let (mut found, mut place) = (RunPage::default(), None);
+    for looked in 0.. {
+        let Some(row) = rows.next()? else { break };
+        if looked == looked_at || found.runs.len() == most {
+            found.next = place;
+            break;
+        }
+        let run = summary(row)?;
+        place = Some((run.started_at, run.id.clone()));
+        if filter.matches(&run) {
+            found.runs.push(run);
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the row of one run.
+pub(super) fn summary_of(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunSummary>> {
+    let mut statement = store.prepare_cached(&format!("SELECT {COLUMNS} FROM good_runs WHERE id = ?1"))?;
+    statement.query_row([run.as_str()], summary).optional()
+}
+
+/// The columns of [`summary`].
+const COLUMNS: &str =
+    "id, flow, version, status, started_at, finished_at, trigger, error, done, skipped, failed, unknown";
+
 fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     let mut items = BTreeMap::new();
     for (index, status) in STATUSES.into_iter().enumerate() {
-        let count: i64 = row.get(6 + index)?;
+        let count: i64 = row.get(8 + index)?;
         if count > 0 {
             items.insert(status.to_owned(), count.unsigned_abs());
         }
@@ -233,9 +289,14 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
         id: RunId::from(row.get::<_, String>(0)?),
         flow: row.get(1)?,
         version: row.get(2)?,
-        status: status_of(row.get(3)?)?,
+        status: named(row.get(3)?)?,
         started_at: time(row.get(4)?),
         finished_at: row.get::<_, Option<i64>>(5)?.map(time),
+        trigger: row.get(6)?,
+        error: row.get::<_, Option<String>>(7)?.map(named).transpose()?,
         items,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,6 +103,7 @@ mod tests {
                 calls,
                 retry: None,
                 start_error: None,
+                trigger: None,
                 keys: KeyForm::default(),
                 at: Timestamp::from_millis(1),
             };

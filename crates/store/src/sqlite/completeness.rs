@@ -35,14 +35,18 @@ pub(crate) fn in_order(connection: &Connection) -> rusqlite::Result<()> {
 /// The sequence number of the row after all events of a run.
 const END: i64 = i64::MAX;
 
-/// Returns the number of the last event of a run, from the row after its events.
-pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<i64> {
+/// Returns the number of the last event of a run, from the row after its events, or `None` if there is no such run.
+pub(crate) fn end(store: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
     let mut statement = store.prepare_cached(
         "SELECT CAST(event AS INTEGER) FROM events WHERE run = ?1 AND seq = ?2
          AND sound(sum = mac('events', run, seq, kind, event, NULL), 'events', run, seq)",
     )?;
     let end = statement.query_row(params![run.as_str(), END], |row| row.get(0)).optional()?;
-    end.ok_or_else(|| corrupt(Some("the last row of the run is missing".to_owned())))
+    let exists = "SELECT 1 FROM runs WHERE id = ?1 AND status <> 'removed'";
+    if end.is_none() && store.prepare_cached(exists)?.exists([run.as_str()])? {
+        return Err(corrupt(Some("the last row of the run is missing".to_owned())));
+    }
+    Ok(end)
 }
 
 /// Writes the row after the events of a run.
@@ -60,7 +64,7 @@ pub(crate) fn set_end(store: &Connection, run: &RunId, last: i64) -> rusqlite::R
 pub(crate) fn last_event(store: &Connection, run: &RunId) -> rusqlite::Result<Option<i64>> {
     let Some([counted, ..]) = counts(store, run)? else { return Ok(None) };
     // If the last row is older than the row of the run, its page was never written.
-    let last = end(store, run)?.max(counted);
+    let last = end(store, run)?.unwrap_or_default().max(counted);
     let sql = "SELECT coalesce(max(seq), 0) FROM events WHERE run = ?1 AND seq < ?2";
     let found = store.prepare_cached(sql)?.query_row(params![run.as_str(), END], |row| row.get(0))?;
     as_many("events", found, last).map(Some)

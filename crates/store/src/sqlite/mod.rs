@@ -5,6 +5,7 @@ mod columns;
 pub(crate) mod completeness;
 mod database_file;
 pub(crate) mod manifest;
+pub(crate) mod retention;
 pub(crate) mod schema;
 mod sqlite_error;
 

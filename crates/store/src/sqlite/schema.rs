@@ -8,12 +8,13 @@ use std::path::Path;
 use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, config::DbConfig, params};
 use trunkline_core::{Error, ErrorKind, Result};
+use trunkline_flow::Retention;
 use zeroize::Zeroizing;
 
 use crate::{
     encryption::{AssociatedData, Key, KeySource, RecordKey, Ring, Seal, Sealed, random, seal},
     files::{file_fault, place},
-    sqlite::{WorkResult, authentication, manifest::Manifest, open_as_it_lies, wait},
+    sqlite::{WorkResult, authentication, manifest::Manifest, open_as_it_lies, retention, wait},
 };
 
 const MIGRATIONS: &[&str] = &[
@@ -30,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/11.sql"),
     include_str!("migrations/12.sql"),
     include_str!("migrations/13.sql"),
+    include_str!("migrations/14.sql"),
 ];
 /// The first format whose rows are authenticated.
 const AUTHENTICATED: usize = 11;
@@ -79,9 +81,14 @@ impl Meta {
     /// Returns the seal of the store, after it has opened the key of the MACs.
     pub(crate) fn unlock(&self, ring: Ring, path: &Path) -> Result<Seal> {
         self.check(&ring, path)?;
-        let key = self.open(&ring, &RECORD_KEY).map_err(|error| error.with("file", path.display()))?;
-        let key = key.as_slice().try_into().map_err(|_| foreign(path))?;
-        Ok(Seal::new(ring, &self.instance, RecordKey::new(key)))
+        let records = self.records(&ring, path)?;
+        Ok(Seal::new(ring, &self.instance, records))
+    }
+
+    /// Opens the key of the MACs.
+    fn records(&self, ring: &Ring, path: &Path) -> Result<RecordKey> {
+        let key = self.open(ring, &RECORD_KEY).map_err(|error| error.with("file", path.display()))?;
+        Ok(RecordKey::new(key.as_slice().try_into().map_err(|_| foreign(path))?))
     }
 
     fn open(&self, ring: &Ring, place: &AssociatedData<'_>) -> Result<Zeroizing<Vec<u8>>> {
@@ -166,18 +173,15 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path, ring: &Ring) -> 
 }
 
 fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkResult<()> {
-    if applied >= AUTHENTICATED {
-        let meta = meta(store)?.ok_or_else(|| foreign(path))?;
-        meta.open(ring, &RECORD_KEY).map_err(|error| error.with("file", path.display()))?;
-        apply_from(store, applied)?;
-        return Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?);
-    }
-    let records = RecordKey::new(random::<32>()?);
+    let mut records = RecordKey::new(random::<32>()?);
     let key = match applied {
         0 => ring.first()?,
         _ => {
             let meta = meta(store)?.ok_or_else(|| foreign(path))?;
-            meta.open(ring, &FORMER_CANARY).map_err(|error| error.with("file", path.display()))?;
+            match applied < AUTHENTICATED {
+                true => drop(meta.open(ring, &FORMER_CANARY).map_err(|error| error.with("file", path.display()))?),
+                false => records = meta.records(ring, path)?,
+            }
             ring.find(meta.key_id())?.ok_or_else(|| foreign(path))?
         }
     };
@@ -187,10 +191,13 @@ fn apply(store: &Connection, applied: usize, path: &Path, ring: &Ring) -> WorkRe
     if applied == 0 {
         let instance = HEXLOWER.encode(&random::<16>()?);
         store.execute("INSERT INTO meta (name, value) VALUES ('instance', ?1)", [instance])?;
+        retention::write(store, Retention::DEFAULT)?;
     }
-    change_key(store, &key, &records)?;
-    set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
-    Manifest::of_all(store)?.write(store)?;
+    if applied < AUTHENTICATED {
+        change_key(store, &key, &records)?;
+        set_place(store, &place(path).map_err(|error| file_fault("reading the place of the store", path, error))?)?;
+        Manifest::of_all(store)?.write(store)?;
+    }
     store.pragma_update(None, "application_id", APPLICATION)?;
     Ok(store.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?)
 }

@@ -78,12 +78,13 @@ CREATE TEMP TRIGGER starts_added AFTER INSERT ON main.starts BEGIN
 END;
 
 CREATE TEMP TRIGGER runs_changed AFTER UPDATE OF flow, version, status, started_at, finished_at, cancel_requested, done,
-    skipped, failed, unknown, connections, last, logged ON main.runs BEGIN
+    skipped, failed, unknown, connections, last, logged, trigger, error, repeats ON main.runs BEGIN
     SELECT sound(old.sum = mac('runs', old.id, old.flow, old.version, old.status, old.started_at, old.finished_at,
-        old.cancel_requested, old.done, old.skipped, old.failed, old.unknown, old.connections, old.last, old.logged),
-        'runs', old.id);
+        old.cancel_requested, old.done, old.skipped, old.failed, old.unknown, old.connections, old.last, old.logged,
+        old.trigger, old.error, old.repeats), 'runs', old.id);
     UPDATE runs SET sum = mac('runs', new.id, new.flow, new.version, new.status, new.started_at, new.finished_at,
-        new.cancel_requested, new.done, new.skipped, new.failed, new.unknown, new.connections, new.last, new.logged)
+        new.cancel_requested, new.done, new.skipped, new.failed, new.unknown, new.connections, new.last, new.logged,
+        new.trigger, new.error, new.repeats)
     WHERE id = new.id;
 END;
 

@@ -41,10 +41,11 @@ CREATE TEMP VIEW all_starts AS SELECT *,
 FROM main.starts;
 CREATE TEMP VIEW good_starts AS SELECT * FROM all_starts WHERE sound(intact, 'starts', flow);
 
-CREATE TEMP VIEW all_runs AS SELECT rowid AS number, *,
+-- A run that is marked as removed is not shown, although rows of it may be left.
+CREATE TEMP VIEW all_runs AS SELECT *,
     sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested, done, skipped,
-    failed, unknown, connections, last, logged) AS intact
-FROM main.runs;
+    failed, unknown, connections, last, logged, trigger, error, repeats) AS intact
+FROM main.runs WHERE status <> 'removed';
 CREATE TEMP VIEW good_runs AS SELECT * FROM all_runs WHERE sound(intact, 'runs', id);
 
 CREATE TEMP VIEW all_events AS SELECT *,

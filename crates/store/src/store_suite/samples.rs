@@ -71,6 +71,7 @@ pub(super) fn started(connection: &str) -> RunEvent {
         calls: BTreeMap::new(),
         retry: None,
         start_error: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     }

@@ -175,6 +175,7 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
         calls,
         retry: None,
         start_error: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(1),
     };

@@ -9,6 +9,7 @@ mod journal;
 mod log;
 mod owner;
 mod processes;
+mod retention;
 mod rotation;
 mod samples;
 mod secrets;

@@ -20,6 +20,7 @@
 mod found_items;
 mod marks;
 mod process_log;
+mod removal;
 mod reopening;
 mod run_lists;
 mod sample;
@@ -64,6 +65,11 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     run_lists::runs_are_listed_newest_first(&fresh().await).await;
     process_log::the_newest_log_entries_are_kept(&fresh().await).await;
     run_lists::runs_are_found_by_the_start_of_their_ids(&fresh().await).await;
+    run_lists::a_list_is_filtered_and_paged(&fresh().await).await;
+    removal::a_removed_run_leaves_only_what_is_remembered(&fresh().await).await;
+    removal::only_an_ended_run_without_unknown_outcomes_is_removed(&fresh().await).await;
+    removal::a_run_is_kept_for_its_rerun(&fresh().await).await;
+    removal::the_retention_is_kept(&fresh().await).await;
     a_cancellation_is_reported(&fresh().await).await;
     signals_are_read_after_the_last_event_seen(&fresh().await).await;
     a_claim_is_exclusive_until_dropped(&fresh().await).await;
@@ -85,6 +91,8 @@ async fn an_accepted_run_can_be_read(journal: &impl Journal) {
         status: RunStatus::Running,
         started_at: Timestamp::from_millis(7),
         finished_at: None,
+        trigger: Some("webhook".into()),
+        error: None,
         items: BTreeMap::new(),
     };
     assert_eq!(journal.runs().await.unwrap(), [expected]);
@@ -440,20 +448,6 @@ async fn an_unknown_run_is_not_found(journal: &impl Journal) {
     assert_eq!(journal.runs().await.unwrap().len(), 1);
 }
 
-async fn replayed(journal: &impl Journal, run: &RunId) -> Vec<String> {
-    let mut events = Vec::new();
-    journal.replay(run, &mut |event| events.push(json(&event))).await.unwrap();
-    events
-}
-
 async fn counts(journal: &impl Journal) -> Value {
     json!(journal.runs().await.unwrap()[0].items)
-}
-
-fn json(event: &RunEvent) -> String {
-    serde_json::to_string(event).unwrap()
-}
-
-fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
-    result.err().expect("this must fail").kind()
 }

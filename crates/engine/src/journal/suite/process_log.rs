@@ -6,7 +6,7 @@ use trunkline_core::Timestamp;
 use super::sample::accepted;
 use crate::journal::{Flush, Journal, LOG_ENTRIES, LOG_PAGE, LogEntry};
 
-fn log_entry(number: u64) -> LogEntry {
+pub(super) fn log_entry(number: u64) -> LogEntry {
     let entry = json!({
         "path": "files/a~1b", "step": "files/*", "attempt": 1, "at": Timestamp::from_millis(number), "took": number,
         "action": "shop.look", "connection": "shop", "input": { "text": "Ä \u{0}" }, "output": number

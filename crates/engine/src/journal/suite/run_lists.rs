@@ -1,12 +1,12 @@
 //! Lists of runs, and runs found by their ids.
 
 use serde_json::json;
-use trunkline_core::{RunId, StepPath, Timestamp};
+use trunkline_core::{Error, ErrorKind, RunId, StepPath, Timestamp};
 
-use super::sample::{accepted, failed, finished, item, resumed, skipped};
+use super::sample::{accepted, failed, finished, item, resumed, skipped, started};
 use crate::{
-    journal::{Flush, Journal, RunSummary},
-    run::{ItemOutcome, RunStatus},
+    journal::{Flush, Journal, RunFilter, RunSummary},
+    run::{ItemOutcome, RunEvent, RunStatus},
 };
 
 pub(super) async fn runs_are_listed_newest_first(journal: &impl Journal) {
@@ -61,10 +61,69 @@ pub(super) async fn runs_are_found_by_the_start_of_their_ids(journal: &impl Jour
         ("%", &[]),
         ("c", &[]),
     ] {
-        let mut found = journal.runs_starting_with(start, 9).await.unwrap();
-        found.sort();
+        let found = journal.runs_starting_with(start, 9).await.unwrap();
         let found: Vec<_> = found.iter().map(RunId::as_str).collect();
         assert_eq!(found, expected, "{start:?}");
     }
-    assert_eq!(journal.runs_starting_with("ab", 2).await.unwrap().len(), 2, "no more than asked for");
+    let found = journal.runs_starting_with("ab", 2).await.unwrap();
+    assert_eq!(found, ["ab-1", "ab-2"].map(RunId::from), "the smallest ids, and no more than asked for");
+}
+
+/// Returns the ids of a list, and how many pages it took.
+async fn listed(journal: &impl Journal, filter: &RunFilter, most: usize) -> (Vec<String>, usize) {
+    let (mut ids, mut pages, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = journal.run_page(filter, after.as_ref(), most).await.unwrap();
+        assert!(page.runs.len() <= most);
+        ids.extend(page.runs.into_iter().map(|run| run.id.as_str().to_owned()));
+        pages += 1;
+        match page.next {
+            None => return (ids, pages),
+            next => after = next,
+        }
+    }
+}
+
+pub(super) async fn a_list_is_filtered_and_paged(journal: &impl Journal) {
+    // Several runs of one time, so that a page ends between them.
+    for (name, flow, at) in
+        [("r1", "copy", 100), ("r2", "Sync", 200), ("r3", "copy", 200), ("r4", "copy", 200), ("r5", "Sync", 300)]
+    {
+        let mut start = started("v1", at);
+        if let RunEvent::Started { flow: of, trigger, .. } = &mut start {
+            *of = flow.to_owned();
+            *trigger = (flow == "Sync").then(|| "schedule".to_owned());
+        }
+        journal.accept(&RunId::from(name), "v1", &json!({ "name": "copy" }), start, Flush::Now).await.unwrap();
+    }
+    let error = Some(Error::new(ErrorKind::RateLimited, "slow down"));
+    let failed = RunEvent::Finished { status: RunStatus::Failed, error, at: Timestamp::from_millis(400) };
+    journal.append(&"r2".into(), vec![failed], Flush::Now).await.unwrap();
+    journal.append(&"r3".into(), vec![finished(RunStatus::Failed, 300)], Flush::Now).await.unwrap();
+    let all = RunFilter::default();
+    let at = |millis| Some(Timestamp::from_millis(millis));
+    let text = |text: &str| Some(text.to_owned());
+    for (filter, expected) in [
+        (all.clone(), "r5 r4 r3 r2 r1"),
+        (RunFilter { flow: text("copy"), ..all.clone() }, "r4 r3 r1"),
+        (RunFilter { flow: text("cop"), ..all.clone() }, ""),
+        (RunFilter { status: Some(RunStatus::Failed), ..all.clone() }, "r3 r2"),
+        (RunFilter { flow: text("copy"), status: Some(RunStatus::Failed), ..all.clone() }, "r3"),
+        (RunFilter { since: at(200), ..all.clone() }, "r5 r4 r3 r2"),
+        (RunFilter { until: at(200), ..all.clone() }, "r1"),
+        (RunFilter { since: at(200), until: at(300), flow: text("copy"), ..all.clone() }, "r4 r3"),
+        (RunFilter { ended_before: at(400), ..all.clone() }, "r3"),
+        (RunFilter { trigger: text("schedule"), ..all.clone() }, "r5 r2"),
+        (RunFilter { trigger: text("webhook"), ..all.clone() }, ""),
+        (RunFilter { search: text("sYn"), ..all.clone() }, "r5 r2"),
+        (RunFilter { search: text("rate"), ..all.clone() }, "r2"),
+        (RunFilter { search: text("R4"), ..all.clone() }, "r4"),
+        (RunFilter { search: text("%"), ..all.clone() }, ""),
+    ] {
+        for most in [1, 2, 3, 9] {
+            let (ids, pages) = listed(journal, &filter, most).await;
+            assert_eq!(ids.join(" "), expected, "{filter:?}, {most} at a time");
+            assert!(pages <= 1 + ids.len() / most, "{filter:?}: {pages} pages of {most}");
+        }
+    }
 }

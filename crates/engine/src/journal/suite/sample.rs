@@ -175,6 +175,7 @@ pub(super) fn started(version: &str, at: u64) -> RunEvent {
         calls,
         retry,
         start_error: None,
+        trigger: Some("webhook".into()),
         keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }
@@ -185,6 +186,20 @@ pub(super) async fn accepted(journal: &impl Journal, name: &str, at: u64) -> Run
     let run = id(name);
     journal.accept(&run, "v1", &json!({ "name": "copy" }), started("v1", at), Flush::Now).await.unwrap();
     run
+}
+
+pub(super) async fn replayed(journal: &impl Journal, run: &RunId) -> Vec<String> {
+    let mut events = Vec::new();
+    journal.replay(run, &mut |event| events.push(json(&event))).await.unwrap();
+    events
+}
+
+pub(super) fn json(event: &RunEvent) -> String {
+    serde_json::to_string(event).unwrap()
+}
+
+pub(super) fn kind<T>(result: trunkline_core::Result<T>) -> ErrorKind {
+    result.err().expect("this must fail").kind()
 }
 
 #[cfg(test)]

@@ -175,6 +175,7 @@ pub fn started(at: u64) -> RunEvent {
         calls,
         retry: None,
         start_error: None,
+        trigger: None,
         keys: KeyForm::default(),
         at: Timestamp::from_millis(at),
     }
