@@ -168,7 +168,10 @@ impl Source {
         redacting_stderr::use_redactor(&ports.redactor);
         let public_url = self.public_url.clone();
         let runtime = Runtime::new(self.registry()?, ports);
-        Ok(public_url.map_or_else(|| runtime.clone(), |url| runtime.with_public_url(url.as_str())))
+        Ok(match public_url {
+            Some(url) => runtime.with_public_url(url.as_str()),
+            None => runtime,
+        })
     }
 }
 

@@ -375,23 +375,32 @@ fn counted(number: u64, noun: &str) -> String {
 /// Returns what the branches of a choice allow, in words: their listed values, or else their types.
 fn alternatives(nodes: &[&Value]) -> Option<String> {
     let (mut values, mut types) = (Vec::new(), Vec::new());
-    let branches =
-        nodes.iter().flat_map(|node| ["anyOf", "oneOf"].map(|part| node.get(part).and_then(Value::as_array)));
-    for branch in branches.flatten().flatten() {
-        match (branch.get("enum").and_then(Value::as_array), branch.get("const"), branch.get("type")) {
-            (Some(options), ..) => values.extend(options.iter().map(Value::to_string)),
-            (_, Some(constant), _) => values.push(constant.to_string()),
-            (.., Some(Value::String(kind))) => types.push(article(kind)),
-            (.., Some(Value::Array(kinds))) => types.extend(kinds.iter().filter_map(Value::as_str).map(article)),
-            _ => return None,
-        }
-    }
+    nodes.iter().try_for_each(|node| add_alternatives(node, &mut values, &mut types))?;
     let mut seen = std::collections::BTreeSet::new();
     let all: Vec<_> = values.into_iter().chain(types).filter(|one| seen.insert(one.clone())).collect();
     match all.split_last()? {
         (only, []) => Some(only.clone()),
         (last, others) => Some(format!("{} or {last}", others.join(", "))),
     }
+}
+
+fn add_alternatives(node: &Value, values: &mut Vec<String>, types: &mut Vec<String>) -> Option<()> {
+    let branches = ["anyOf", "oneOf"].map(|part| node.get(part).and_then(Value::as_array));
+    for branch in branches.into_iter().flatten().flatten() {
+        match (branch.get("enum").and_then(Value::as_array), branch.get("const"), branch.get("type")) {
+            (Some(options), ..) => values.extend(options.iter().map(Value::to_string)),
+            (_, Some(constant), _) => values.push(constant.to_string()),
+            // Who may leave a member out does not need to know of null.
+            (.., Some(Value::String(kind))) if kind == "null" => {}
+            (.., Some(Value::String(kind))) => types.push(article(kind)),
+            (.., Some(Value::Array(kinds))) => types.extend(kinds.iter().filter_map(Value::as_str).map(article)),
+            _ if branch.get("anyOf").is_some() || branch.get("oneOf").is_some() => {
+                add_alternatives(branch, values, types)?;
+            }
+            _ => return None,
+        }
+    }
+    Some(())
 }
 
 /// Returns the values that a documented enumeration, which is a `oneOf` of constants, allows at a pointer.

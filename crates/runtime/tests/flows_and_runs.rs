@@ -71,7 +71,7 @@ async fn json_of(runtime: &Runtime, name: &str, input: Value) -> Result<Value> {
 #[tokio::test]
 async fn a_given_flow_is_run_and_watched_with_json_alone() {
     let runtime = runtime();
-    let started = json!({ "flow": { "file": { "document": sets() } }, "input": { "a": 2 } });
+    let started = json!({ "flow": { "document": sets() }, "input": { "a": 2 } });
     let started = json_of(&runtime, "runs.start", started).await.unwrap();
     let run = started["run"].as_str().unwrap();
     assert_eq!(started, json!({ "run": run }));

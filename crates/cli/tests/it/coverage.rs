@@ -9,7 +9,7 @@ use std::{
 use trunkline::operations::operations;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 37] = [
+const COMMANDS: [(&str, &[&str]); 44] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -29,16 +29,22 @@ const COMMANDS: [(&str, &[&str]); 37] = [
     ("flow deactivate", &["flows.deactivate"]),
     ("flow filters", &["filters.list"]),
     ("flow list", &["flows.list"]),
+    ("flow outputs", &["flows.outputs"]),
     ("flow remove", &["flows.remove"]),
     ("flow secret", &["flows.set_webhook_secret"]),
     ("flow show", &["flows.get"]),
     ("flow validate", &["flows.validate"]),
+    ("once reset", &["remembered_items.remove"]),
+    ("once show", &["remembered_items.list"]),
     ("run", &["flows.get", "runs.start"]),
     ("runs", &["runs.list"]),
     ("runs cancel", &["runs.cancel"]),
+    ("runs find", &["runs.find"]),
     ("runs items", &["runs.items"]),
     ("runs list", &["runs.list"]),
     ("runs log", &["runs.log"]),
+    ("runs prune", &["runs.prune"]),
+    ("runs remove", &["runs.remove"]),
     ("runs rerun", &["flows.get", "runs.get", "runs.rerun"]),
     ("runs resolve", &["runs.resolve"]),
     ("runs resume", &["runs.get", "runs.resume"]),
@@ -47,14 +53,16 @@ const COMMANDS: [(&str, &[&str]); 37] = [
     ("runs tail", &["runs.events", "runs.get"]),
     ("runs timeline", &["runs.timeline"]),
     ("schema", &["schemas.get", "connectors.list"]),
+    ("store retention", &["runs.get_retention", "runs.set_retention"]),
 ];
 
 /// The commands that carry out no operation, with the reason.
-const NOT_OPERATIONS: [(&str, &str); 5] = [
+const NOT_OPERATIONS: [(&str, &str); 6] = [
     ("demo", "starts and stops simulators"),
     ("key rotate", "works below the runtime, also where no runtime can be opened"),
     ("sandbox", "starts and stops simulators"),
     ("serve", "starts and stops a server"),
+    ("store compact", "works below the runtime, on a store that no process has open"),
     ("store adopt", "works below the runtime, on a store that no runtime may change"),
 ];
 
@@ -163,12 +171,13 @@ fn the_sources_of_the_commands_carry_out_what_the_table_says() {
 }
 
 /// What a command may do with a runtime besides carrying out operations, with the reason.
-const BESIDE_OPERATIONS: [(&str, &str); 5] = [
+const BESIDE_OPERATIONS: [(&str, &str); 6] = [
     ("block_on", "that of the runtime of tokio"),
     ("finish_sign_in", "the callback of a sign-in is not an operation"),
     ("now", "texts say how long ago something was"),
     ("redactor", "a part of an output is shown without secrets, as the whole is"),
     ("take_handle", "the progress of a run that an operation has started in this process"),
+    ("with_public_url", "an option says under which address a server is reached"),
 ];
 
 /// Returns the methods of runtimes that a source calls without an operation.

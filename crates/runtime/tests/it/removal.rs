@@ -71,9 +71,9 @@ async fn a_list_takes_times_and_ages_and_refuses_what_is_no_query() {
         (json!({ "limit": 0 }), "between 1 and 500"),
         (json!({ "limit": 501 }), "between 1 and 500"),
         (json!({ "cursor": "x" }), "no page starts at this `cursor`"),
-        (json!({ "status": "ended" }), "`running`, `succeeded`, `partial`, `failed`, `cancelled`"),
-        (json!({ "trigger": "clock" }), "`schedule`, `webhook`, `poll`"),
-        (json!({ "page": 2 }), "unknown field `page`"),
+        (json!({ "status": "ended" }), "must be \"running\", \"succeeded\", \"partial\", \"failed\" or \"cancelled\""),
+        (json!({ "trigger": "clock" }), "\"schedule\", \"webhook\", \"poll\" or \"event\""),
+        (json!({ "page": 2 }), "page is not known here"),
     ] {
         let (kind, text) = execute(&runtime, "runs.list", query.clone()).await.unwrap_err();
         assert!(kind == ErrorKind::InvalidInput && text.contains(said), "{query}: {text}");
