@@ -43,10 +43,16 @@ readmes:
 # Install the programs that some tests talk to (Node.js 20 or newer).
 peers:
     npm ci --prefix tests/peers
+    python3 -m venv tests/peers/.venv
+    tests/peers/.venv/bin/pip install --requirement tests/peers/requirements.txt
 
 # Check bans, licences and sources of dependencies (needs cargo-deny).
 deny:
     cargo deny check bans licenses sources
+
+# Run Schemathesis against the HTTP API for minutes, with 300 examples for each operation.
+api-fuzz:
+    cargo test -p trunkline-tests --test host -- serve::api_clients::a_fuzzer_finds_nothing_in_a_long_run --ignored --nocapture
 
 # Fuzz a reader for longer than the tests do: flows, expressions, rows, settings, deliveries or headers.
 fuzz TARGET SECONDS="600":

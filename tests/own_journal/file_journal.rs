@@ -22,7 +22,7 @@ use trunkline_flow::Retention;
 #[derive(Serialize, Deserialize)]
 enum Record {
     Version(String, Value),
-    Event(RunId, RunEvent),
+    Event(RunId, Box<RunEvent>),
     Taken(TakenKey, RunId),
     Forgotten(String),
     /// What is remembered of items of this flow with these keys, or of all if there are none.
@@ -99,7 +99,7 @@ impl State {
         for record in records {
             match record {
                 Record::Version(version, flow) => drop(self.versions.insert(version, flow)),
-                Record::Event(run, event) => self.events.push((run, event)),
+                Record::Event(run, event) => self.events.push((run, *event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
                 Record::ForgottenItems(flow, keys) => self.forgotten.push((self.events.len(), flow, keys)),
                 Record::Removed(run) => drop(self.removed.insert(run)),
@@ -141,7 +141,7 @@ impl State {
         if self.must_exist(run).is_ok() {
             return Err(Error::new(ErrorKind::Conflict, format!("there is a run {run} already")));
         }
-        self.commit(others.into_iter().chain([Record::Event(run.clone(), started)]).collect(), flush)
+        self.commit(others.into_iter().chain([Record::Event(run.clone(), Box::new(started))]).collect(), flush)
     }
 
     /// Returns the last outcomes of the items of a run.
@@ -214,7 +214,7 @@ impl EventLog for FileJournal {
     async fn append(&self, run: &RunId, events: Vec<RunEvent>, flush: Flush) -> Result<()> {
         let mut state = self.state();
         state.must_exist(run)?;
-        state.commit(events.into_iter().map(|event| Record::Event(run.clone(), event)).collect(), flush)
+        state.commit(events.into_iter().map(|event| Record::Event(run.clone(), Box::new(event))).collect(), flush)
     }
 
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {

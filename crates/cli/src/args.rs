@@ -228,7 +228,7 @@ pub(crate) enum Command {
     #[command(args_conflicts_with_subcommands = true)]
     Runs {
         #[command(flatten)]
-        list: RunListArgs,
+        list: Box<RunListArgs>,
         #[command(subcommand)]
         command: Option<RunsCommand>,
     },

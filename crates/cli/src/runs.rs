@@ -90,7 +90,7 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
 pub(crate) async fn runs(runtime: &Runtime, data: &Path, command: RunsCommand, output: &Output) -> Result<ExitCode> {
     let owner = &Caller::owner();
     match command {
-        RunsCommand::List(arguments) => run_list::list(runtime, arguments.into(), output).await,
+        RunsCommand::List(arguments) => run_list::list(runtime, (*arguments).into(), output).await,
         RunsCommand::Remove { ids } => run_list::remove(runtime, ids, output).await,
         RunsCommand::Prune { older, flow, status } => {
             run_list::prune(runtime, PruneRequest { older, flow, status }, output).await

@@ -13,7 +13,7 @@ pub(crate) enum RunsCommand {
     ///
     /// A run that has not ended is shown as running, waiting, throttled (by a service, until the time that is shown),
     /// queued, or left (its process has ended, and `runs resume` continues it). `runs show` says why.
-    List(RunListArgs),
+    List(Box<RunListArgs>),
     /// Show the status of a run, and the outcomes of its items
     Show(RunArgument),
     /// Follow the events of a run, one a line, from its start and in whichever process it runs
