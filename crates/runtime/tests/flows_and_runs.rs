@@ -82,9 +82,9 @@ async fn a_given_flow_is_run_and_watched_with_json_alone() {
     let shown = json_of(&runtime, "runs.get", json!({ "run": &run[..12] })).await.unwrap();
     assert_eq!((&shown["id"], &shown["status"], &shown["input"]["a"]), (&json!(run), &json!("succeeded"), &json!(2)));
     assert_eq!(shown.get("progress"), None);
-    assert_eq!(json_of(&runtime, "runs.list", json!({})).await.unwrap()[0]["id"], *run);
+    assert_eq!(json_of(&runtime, "runs.list", json!({})).await.unwrap()["items"][0]["id"], *run);
     // A misspelled member is found, and a flow that cannot be read.
-    let error = json_of(&runtime, "runs.start", json!({ "flow": { "saved": "sets" }, "inputs": 1 })).await.unwrap_err();
+    let error = json_of(&runtime, "runs.start", json!({ "flow": "sets", "inputs": 1 })).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let flow = json!({ "file": { "file": "a.yaml", "document": "name: a\nsteps:\n- id: x\n  sett: 1\n" } });
     let error = json_of(&runtime, "runs.start", json!({ "flow": flow })).await.unwrap_err();

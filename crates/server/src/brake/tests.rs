@@ -67,7 +67,7 @@ async fn wrong_tokens_of_many_addresses_are_refused_and_fill_no_memory() {
 async fn a_request_without_a_token_is_not_counted() {
     let app = TestApp::new(Brake::new(1, 1));
     for _ in 0..5 {
-        let mut request = TestApp::request(Method::GET, API, &json!({}));
+        let mut request = TestApp::request(Method::GET, API, &Value::Null);
         request.headers_mut().remove("authorization");
         assert_eq!(app.call(request).await.status(), 401);
     }

@@ -156,10 +156,10 @@ async fn a_response_beyond_a_limit_is_a_limit_error_with_the_number() {
         let webhook = app.save(&flow).await.webhook.unwrap();
         let body = json!({ "text": "x".repeat(600_000) });
         let (found, response) = sent(&app, Method::POST, &webhook, &body).await;
-        let error = &response["error"];
+        let error = &response;
         assert_eq!(found, status, "{name}: {error}");
         assert_eq!(error["kind"], if status == 413 { "limit" } else { "internal" }, "{name}: {error}");
-        assert!(error["message"].as_str().unwrap().contains(words), "{name}: {error}");
+        assert!(error["detail"].as_str().unwrap().contains(words), "{name}: {error}");
         assert!(!error.to_string().contains("for the operator"), "{name}: {error}");
         let (found, response) = sent(&app, Method::POST, &webhook, &json!({ "text": "x" })).await;
         assert_eq!(found == 200, status == 413, "a small one is a response: {response}");

@@ -1,7 +1,7 @@
 //! The names of items: what is kept of an item beside its outcome, and how it is found.
 #![allow(clippy::unwrap_used)]
 
-use crate::support::{Home, accepted, events, item};
+use crate::support::{Home, accepted, downgrade, events, item};
 use serde_json::{Value, json};
 use trunkline_core::{RunId, Timestamp};
 use trunkline_engine::{Collected, EventLog, Flush, ItemNote, ItemOutcome, RunEvent, RunIndex};
@@ -32,8 +32,7 @@ async fn the_items_of_a_store_of_version_11_are_found_after_its_migration() {
     let run = accepted(&store, "a1").await;
     store.append(&run, vec![item("4711")], Flush::Now).await.unwrap();
     drop(store);
-    // What the next version adds.
-    home.sqlite().execute_batch("DROP INDEX items_by_key; DROP TABLE item_names; PRAGMA user_version = 11").unwrap();
+    downgrade(&home);
     let store = home.open().unwrap();
     assert_eq!(found(&store, "4711").await, [(run.clone(), "4711".to_owned())]);
     store.append(&run, vec![noted("4712", "press.tif", json!("b1c2"), Value::Null)], Flush::Now).await.unwrap();

@@ -3,7 +3,7 @@
 
 use std::{fs, time::Duration};
 
-use crate::support::{Home, accepted, item};
+use crate::support::{Home, accepted, downgrade, item};
 use serde_json::json;
 use trunkline_core::{ErrorKind, RunId};
 use trunkline_engine::{EventLog, Flush, RunEvent, RunIndex, RunRemoval};
@@ -16,21 +16,6 @@ fn event(event: serde_json::Value) -> RunEvent {
 
 fn finished(error: serde_json::Value) -> RunEvent {
     event(json!({ "event": "finished", "status": "failed", "error": error, "at": 9 }))
-}
-
-/// Makes a store of format 11 of a closed one.
-fn downgrade(home: &Home) {
-    let sqlite = home.sqlite_with_key();
-    sqlite
-        .execute_batch(
-            "DROP INDEX runs_by_start; DROP INDEX runs_by_flow; DROP INDEX runs_by_status; DROP INDEX runs_by_repeated;
-             ALTER TABLE runs DROP COLUMN trigger; ALTER TABLE runs DROP COLUMN error;
-             ALTER TABLE runs DROP COLUMN repeats; CREATE INDEX runs_by_start ON runs (started_at);
-             UPDATE runs SET sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested,
-                 done, skipped, failed, unknown, connections, last, logged);
-             DELETE FROM meta WHERE name = 'retention'; PRAGMA user_version = 11",
-        )
-        .unwrap();
 }
 
 #[tokio::test]

@@ -231,3 +231,19 @@ pub async fn keys(store: &Store, run: &RunId) -> Vec<String> {
 }
 
 pub use trunkline_testkit::fact;
+
+/// Makes a store of format 11 of a closed one.
+pub fn downgrade(home: &Home) {
+    let sqlite = home.sqlite_with_key();
+    sqlite
+        .execute_batch(
+            "DROP INDEX runs_by_start; DROP INDEX runs_by_flow; DROP INDEX runs_by_status; DROP INDEX runs_by_repeated;
+             ALTER TABLE runs DROP COLUMN trigger; ALTER TABLE runs DROP COLUMN error;
+             ALTER TABLE runs DROP COLUMN repeats; CREATE INDEX runs_by_start ON runs (started_at);
+             UPDATE runs SET sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested,
+                 done, skipped, failed, unknown, connections, last, logged);
+             DROP INDEX items_by_key; DROP TABLE item_names; DROP TABLE starts;
+             DELETE FROM meta WHERE name = 'retention'; PRAGMA user_version = 11",
+        )
+        .unwrap();
+}
