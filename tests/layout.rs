@@ -39,7 +39,7 @@ pub(crate) fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         match name(&path).as_str() {
-            "target" | ".git" | ".trunkline" | "node_modules" => {}
+            "target" | ".git" | ".trunkline" | "node_modules" | ".venv" | "compiled" => {}
             _ if path.is_dir() => files(&path, found),
             _ => found.push(path),
         }

@@ -109,7 +109,7 @@ const NOT_OPERATIONS: [(&str, &str); 5] = [
         "/webhooks/{flow}/{token}",
         "the sender dictates the form of the call, and the token in the URL is all that it has",
     ),
-    ("DOCUMENT", "it describes the API, and is the same for everybody"),
+    ("DOCUMENT", "it describes the API, and has no secrets"),
     ("HEALTH", "it is asked without a token, and answers from what the server knows of its store"),
 ];
 

@@ -390,7 +390,7 @@ fn add_alternatives(node: &Value, values: &mut Vec<String>, types: &mut Vec<Stri
         match (branch.get("enum").and_then(Value::as_array), branch.get("const"), branch.get("type")) {
             (Some(options), ..) => values.extend(options.iter().map(Value::to_string)),
             (_, Some(constant), _) => values.push(constant.to_string()),
-            // Who may leave a member out does not need to know of null.
+            // A member that can be null can be left out.
             (.., Some(Value::String(kind))) if kind == "null" => {}
             (.., Some(Value::String(kind))) => types.push(article(kind)),
             (.., Some(Value::Array(kinds))) => types.extend(kinds.iter().filter_map(Value::as_str).map(article)),

@@ -6,12 +6,13 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use trunkline_core::{ConnectorSpec, Diagnostic, Error, ErrorKind, NextStep, Result, Secret, pointer_part};
+use trunkline_core::{Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
-use trunkline_flow::{Flow, GrantedScopes, Trigger};
-use trunkline_store::{ConnectionSummary, FlowToSave, SavedFlow};
+use trunkline_flow::{Flow, Trigger};
+use trunkline_store::{FlowToSave, SavedFlow};
 
 use crate::{
+    flow_checks::fits,
     runtime::{NewRun, Runtime, with_default_input},
     subscriptions::event_of,
     token::{hash, random},
@@ -376,87 +377,6 @@ impl Runtime {
         }
         Ok(bindings)
     }
-
-    /// Checks a flow against the connectors, and against the scopes that the bound connections were granted. Returns
-    /// everything that is wrong, also with bindings that the flow does not declare. A binding to a connection that is
-    /// missing, or that belongs to another connector, is not checked here but when the flow is started or activated.
-    ///
-    /// # Errors
-    ///
-    /// `store` if the connections cannot be read. What is wrong with the flow is not an error but a diagnostic.
-    pub async fn check_flow(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<Vec<Diagnostic>> {
-        let known = self.connections().connections().await?;
-        let mut granted = GrantedScopes::new();
-        for (binding, name) in bindings {
-            let connection = known.iter().find(|one| one.name == *name);
-            let connector = flow.connections().get(binding);
-            let Some((one, connector)) = connection.zip(connector).filter(|(one, connector)| fits(one, connector))
-            else {
-                continue;
-            };
-            let document = self.connections().masked_connection(name).await?;
-            let scopes = granted_by_server(one).or_else(|| {
-                let connector = self.registry().connector(connector).ok()?;
-                requested_scopes(&document, &connector.spec().connection)
-            });
-            granted.extend(scopes.map(|scopes| (binding.clone(), scopes)));
-        }
-        let mut found = flow.unknown_bindings(bindings.keys());
-        found.extend(flow.check_granted(self.registry(), &granted));
-        Ok(found)
-    }
-
-    /// Fails if anything is wrong with a flow, see [`Runtime::check_flow`].
-    pub(crate) async fn accept(&self, flow: &Flow, bindings: &BTreeMap<String, String>) -> Result<()> {
-        Diagnostic::accept(&format!("flow {}", flow.name()), &self.check_flow(flow, bindings).await?)
-    }
-
-    /// Returns an error for each declared connection that is bound to one that does not exist or does not fit, and if all
-    /// are `required`, for each that is not bound. `saved` is the name of a flow that has to be saved again to bind one.
-    pub(crate) async fn binding_faults(
-        &self,
-        flow: &Flow,
-        bindings: &BTreeMap<String, String>,
-        required: bool,
-        saved: Option<&str>,
-    ) -> Result<Vec<Diagnostic>> {
-        let known = self.connections().connections().await?;
-        // Other findings report a connector that does not exist, and a binding with a misspelt name.
-        let is_misspelt = bindings.keys().any(|binding| !flow.connections().contains_key(binding));
-        let declared = flow.connections().iter().filter(|(_, connector)| self.registry().connector(connector).is_ok());
-        let mut found = Vec::new();
-        for (binding, connector) in declared {
-            let bound = bindings.get(binding).map(|name| (name, known.iter().find(|one| one.name == *name)));
-            let message = match bound {
-                Some((_, Some(one))) if fits(one, connector) => continue,
-                Some((name, Some(one))) => {
-                    format!("{name} is a connection to {}, but {binding} needs one to {connector}", one.connector)
-                }
-                Some((name, None)) => format!("{binding} is bound to {name}, but there is no such connection"),
-                None if !required || is_misspelt => continue,
-                None => format!("{binding} is not bound to a connection, and needs one to {connector}"),
-            };
-            let step = match fitting(&known, connector) {
-                names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.clone()) },
-                connections => NextStep::BindConnection {
-                    flow: saved.map(str::to_owned),
-                    binding: binding.clone(),
-                    connector: Some(connector.clone()),
-                    connections,
-                },
-            };
-            found.push(Diagnostic::error(format!("/connections/{}", pointer_part(binding)), message).next(step));
-        }
-        Ok(found)
-    }
-
-    /// Returns which connections there are for an action of this connector.
-    pub(crate) async fn connection_choice(&self, connector: &str) -> Result<NextStep> {
-        Ok(match fitting(&self.connections().connections().await?, connector) {
-            names if names.is_empty() => NextStep::AddConnection { connector: Some(connector.to_owned()) },
-            names => format!("name one of the connections to {connector}: {}", names.join(", ")).into(),
-        })
-    }
 }
 
 /// A flow that is to be saved, as it is linked, with everything that is wrong with it.
@@ -468,11 +388,6 @@ pub(crate) struct SavePlan {
     active: bool,
     was_subscribed: bool,
     pub(crate) found: Vec<Diagnostic>,
-}
-
-/// Returns the names of connections to a connector, at most ten.
-fn fitting(known: &[ConnectionSummary], connector: &str) -> Vec<String> {
-    known.iter().filter(|one| fits(one, connector)).map(|one| one.name.clone()).take(10).collect()
 }
 
 /// Returns why a flow that replaces an active one has to be activated again: what starts it, or what it reaches, is not
@@ -526,21 +441,4 @@ fn secret_fault(flow: &Flow, has_secret: bool) -> Option<Diagnostic> {
     let name = flow.name().to_owned();
     let found = Diagnostic::error("/trigger/webhook/signature", message).next(NextStep::SaveFlowInactive);
     Some(found.next(NextStep::SetWebhookSecret { flow: name.clone() }).next(NextStep::ActivateFlow { flow: name }))
-}
-
-/// Returns the scopes that the login server granted, if it did so after the settings were last saved.
-fn granted_by_server(connection: &ConnectionSummary) -> Option<BTreeSet<String>> {
-    let sign_in = connection.sign_in.as_ref().filter(|one| one.last_success >= Some(connection.updated_at))?;
-    Some(sign_in.scopes.clone()?.into_iter().collect())
-}
-
-/// Returns the `scopes` of a connection's settings, or `None` if the choice is left to the login server.
-fn requested_scopes(document: &Value, schema: &Value) -> Option<BTreeSet<String>> {
-    let scopes = document.get("scopes").or_else(|| schema.pointer("/properties/scopes/default"))?.as_str()?;
-    let scopes: BTreeSet<_> = scopes.split_whitespace().map(str::to_owned).collect();
-    (!scopes.is_empty()).then_some(scopes)
-}
-
-fn fits(connection: &ConnectionSummary, connector: &str) -> bool {
-    ConnectorSpec::name_in(&connection.connector) == connector
 }

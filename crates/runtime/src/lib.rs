@@ -7,6 +7,7 @@ mod connectors;
 mod environment;
 mod export;
 mod feeds;
+mod flow_checks;
 mod flows;
 pub mod guides;
 pub mod operations;

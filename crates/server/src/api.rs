@@ -11,125 +11,22 @@ use axum::{
     extract::{FromRequest, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
-    routing::{MethodFilter, MethodRouter},
+    routing::MethodRouter,
 };
 use futures::StreamExt;
 use serde_json::Value;
-use trunkline::operations::{
-    AnyOperation, Caller, OperationOutput, OutputStream, StreamOperation, operations, read, run_queries::WatchRun,
-};
+use trunkline::operations::{Caller, OperationOutput, OutputStream, StreamOperation, read, run_queries::WatchRun};
 use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
     api_input::{ApiRequest, is_path, read_input},
+    api_route::ApiRoute,
     app::App,
+    callback,
     detached::detached,
     events::events,
     response::{ApiResult, ErrorResponse, problem, response_json},
 };
-
-/// A request of the API that carries out an operation. A member of the operation's input that the path does not name is
-/// a parameter of the query in a GET or DELETE, and a member of the body in a POST.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ApiRoute {
-    /// The method, such as `POST`.
-    pub method: &'static str,
-    /// The path; a parameter is written `{name}`.
-    pub path: &'static str,
-    /// The name of the operation.
-    pub operation: &'static str,
-    /// The status of the response if the operation succeeds.
-    pub status: u16,
-    /// The value of the header `Link` of a deprecated route, which names the path that replaces it.
-    pub(crate) successor: Option<&'static str>,
-    /// Parameters of the path that stand for a member of another name: the parameter, and the member.
-    pub(crate) renamed: Option<(&'static str, &'static str)>,
-    /// The member that is the whole body.
-    pub(crate) body_member: Option<&'static str>,
-    /// The member that is the URL of the callback of sign-ins.
-    pub(crate) callback_member: Option<&'static str>,
-}
-
-impl ApiRoute {
-    const fn new(method: &'static str, path: &'static str, operation: &'static str) -> ApiRoute {
-        ApiRoute {
-            method,
-            path,
-            operation,
-            status: 200,
-            successor: None,
-            renamed: None,
-            body_member: None,
-            callback_member: None,
-        }
-    }
-
-    /// Returns a row that reads.
-    pub(crate) const fn get(path: &'static str, operation: &'static str) -> ApiRoute {
-        ApiRoute::new("GET", path, operation)
-    }
-
-    /// Returns a row with a body.
-    pub(crate) const fn post(path: &'static str, operation: &'static str) -> ApiRoute {
-        ApiRoute::new("POST", path, operation)
-    }
-
-    /// Returns a row that removes.
-    pub(crate) const fn delete(path: &'static str, operation: &'static str) -> ApiRoute {
-        ApiRoute::new("DELETE", path, operation)
-    }
-
-    /// Sets the status of a success: 202 if the work goes on after the response.
-    pub(crate) const fn accepted(self) -> ApiRoute {
-        ApiRoute { status: 202, ..self }
-    }
-
-    /// Says that a parameter of the path is the member of another name.
-    pub(crate) const fn renamed(self, parameter: &'static str, member: &'static str) -> ApiRoute {
-        ApiRoute { renamed: Some((parameter, member)), ..self }
-    }
-
-    /// Says that the whole body is this member.
-    pub(crate) const fn body_is(self, member: &'static str) -> ApiRoute {
-        ApiRoute { body_member: Some(member), ..self }
-    }
-
-    /// Says that this member is the URL of the callback of sign-ins. The caller cannot set it.
-    pub(crate) const fn callback_is(self, member: &'static str) -> ApiRoute {
-        ApiRoute { callback_member: Some(member), ..self }
-    }
-
-    /// Says that another path has replaced the one of this row, which the header `Link` of its responses names.
-    pub(crate) const fn replaced_by(self, link: &'static str) -> ApiRoute {
-        ApiRoute { successor: Some(link), ..self }
-    }
-
-    /// Returns whether another path has replaced the one of this row.
-    pub fn is_deprecated(&self) -> bool {
-        self.successor.is_some()
-    }
-
-    /// Returns the parameters of the path: the name of each, and the member of the input that it is.
-    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
-        let names = self.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
-        let renamed = self.renamed;
-        names.map(move |name| (name, renamed.filter(|(from, _)| *from == name).map_or(name, |(_, to)| to)))
-    }
-
-    /// Returns the operation.
-    pub(crate) fn operation(&self) -> Option<&'static dyn AnyOperation> {
-        let found = operations().binary_search_by_key(&self.operation, |one| one.spec().name).ok()?;
-        Some(&*operations()[found])
-    }
-
-    fn filter(&self) -> MethodFilter {
-        match self.method {
-            "POST" => MethodFilter::POST,
-            "DELETE" => MethodFilter::DELETE,
-            _ => MethodFilter::GET,
-        }
-    }
-}
 
 /// Returns the router of the rows.
 pub(crate) fn router(rows: &'static [ApiRoute]) -> Router<Arc<App>> {
@@ -162,7 +59,7 @@ async fn respond(app: Arc<App>, rows: &[&'static ApiRoute], allowed: &str, reque
     let body = Bytes::from_request(request, &()).await;
     let response = match caller {
         Some(caller) => carry_out(row, app, caller, ApiRequest { uri, headers, body }).await,
-        None => Err(Error::new(ErrorKind::Internal, "nobody has authenticated the request").into()),
+        None => Err(Error::new(ErrorKind::Internal, "the request was not authenticated").into()),
     };
     response.map_or_else(IntoResponse::into_response, |response| match row.successor {
         Some(link) => deprecated(response, link),
@@ -175,7 +72,7 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, reques
     let operation = row.operation().ok_or_else(unknown)?;
     let _held = app.memory(request.body.as_deref().map_or(0, memory_of_json)).await?;
     let headers = request.headers.clone();
-    let input = read_input(row, &operation.spec().input, request, &app.callback_url())?;
+    let input = read_input(row, &operation.spec().input, request, &callback::url(&app))?;
     if row.operation == WatchRun::NAME {
         return events(app, caller, read(operation.spec(), &input)?, headers).await;
     }

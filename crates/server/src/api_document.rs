@@ -1,23 +1,17 @@
 //! The description of the API as OpenAPI 3.1, made of the rows and of the schemas of their operations.
 
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::collections::BTreeMap;
 
 use aide::openapi::{
     Components, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent,
     PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome, Responses, SchemaObject,
     SecurityScheme, Server, StatusCode, Tag,
 };
-use axum::{
-    http::{HeaderMap, StatusCode as Status, header},
-    response::{IntoResponse, Response},
-};
-use data_encoding::HEXLOWER;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 use trunkline::operations::{AnyOperation, OperationSpec, operations};
 
-use crate::{api::ApiRoute, api_input::member, response::Problem, routes::api_routes};
+use crate::{api_input::member, api_route::ApiRoute, response::Problem};
 
 /// The statuses of errors that every request of the API can have, with their reason.
 const ERRORS: [(u16, &str); 10] = [
@@ -46,16 +40,16 @@ const TAGS: [(&str, &str); 8] = [
 ];
 
 /// Returns the description of the API as an OpenAPI 3.1 document.
-pub fn document() -> Value {
+pub(crate) fn document(rows: &[ApiRoute]) -> Value {
     let mut schemas = Schemas::default();
     let operations: BTreeMap<_, _> = operations().iter().map(|one| (one.spec().name, schemas.of(&**one))).collect();
     let error = schemas.outputs.subschema_for::<Problem>().to_value();
     let mut paths = Paths::default();
-    for row in api_routes() {
+    for row in rows {
         let Some(Described { spec, input, output }) = operations.get(row.operation) else { continue };
         let item = paths.paths.entry(row.path.to_owned()).or_insert_with(|| ReferenceOr::Item(PathItem::default()));
         let ReferenceOr::Item(item) = item else { continue };
-        let described = operation(row, spec, input, output.clone());
+        let described = operation(row, rows, spec, input, output.clone());
         match row.method {
             "POST" => item.post = Some(described),
             "DELETE" => item.delete = Some(described),
@@ -94,24 +88,8 @@ pub fn document() -> Value {
     serde_json::to_value(all).unwrap_or_default()
 }
 
-/// Returns the description as a response, which a client needs to load only once for each version of the server.
-pub(crate) async fn response(headers: HeaderMap) -> Response {
-    static TEXT: LazyLock<(String, String)> = LazyLock::new(|| {
-        let text = document().to_string();
-        let digest = HEXLOWER.encode(&Sha256::digest(&text)[..16]);
-        (text, format!("\"{digest}\""))
-    });
-    let (text, tag) = &*TEXT;
-    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let headers = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
-    if known {
-        return (Status::NOT_MODIFIED, headers).into_response();
-    }
-    (headers, [(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response()
-}
-
 /// Returns the description of a row. `input` and `output` are the schemas of its operation within the document.
-fn operation(row: &ApiRoute, spec: &OperationSpec, input: &Value, output: Value) -> Operation {
+fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Value, output: Value) -> Operation {
     let (noun, verb) = spec.name.split_once('.').unwrap_or_default();
     let mut members = members(input);
     let mut parameters = Vec::new();
@@ -138,7 +116,7 @@ fn operation(row: &ApiRoute, spec: &OperationSpec, input: &Value, output: Value)
         responses.responses.insert(StatusCode::Code(status), ReferenceOr::ref_(&reference));
     }
     // A second row of an operation is its deprecated path, or another place of its input.
-    let also = api_routes().iter().find(|one| one.operation == row.operation).is_some_and(|first| first != row);
+    let also = rows.iter().find(|one| one.operation == row.operation).is_some_and(|first| first != row);
     let place = if also { row.path.rsplit('/').next().map(|last| format!("_{last}")) } else { None };
     Operation {
         tags: vec![noun.to_owned()],

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
-    api::ApiRoute,
+    api_route::ApiRoute,
     request::{Body, complete, object},
     response::ErrorResponse,
 };

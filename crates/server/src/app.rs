@@ -6,9 +6,7 @@ use tokio::{sync::Semaphore, time::timeout};
 use trunkline::Runtime;
 use trunkline_core::{CancellationToken, Error, ErrorKind, HeldMemory, Result, check_value_memory};
 
-use crate::{
-    brake::Brake, callback::CALLBACK, connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health,
-};
+use crate::{brake::Brake, connections::Connections, dispatcher::Dispatcher, guard::Guard, health::Health};
 
 /// The memory of a request for which the budget is not asked, in bytes: most requests need no more.
 const REQUEST_MEMORY: u64 = 256 << 10;
@@ -32,11 +30,6 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Returns the URL under which a browser reaches the callback of sign-ins.
-    pub(crate) fn callback_url(&self) -> String {
-        format!("{}{CALLBACK}", self.base_url)
-    }
-
     /// Reserves the memory that the values of a body will take, before they are made. They are in memory twice while a run
     /// is started with them.
     ///

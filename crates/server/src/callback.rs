@@ -20,6 +20,11 @@ pub const CALLBACK: &str = "/rest/v1/oauth2/callback";
 /// The path of the page with the outcome of a sign-in, see [`trunkline::Runtime::receive_callback`].
 pub(crate) const OUTCOME: &str = "/rest/v1/oauth2/callback/{outcome}";
 
+/// Returns the URL under which a browser reaches the callback of sign-ins.
+pub(crate) fn url(app: &App) -> String {
+    format!("{}{CALLBACK}", app.base_url)
+}
+
 /// Begins to end the sign-in that the request belongs to, and sends the browser to the page with its outcome.
 pub(crate) async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Response {
     // The URL in the address bar of the browser is not known here: there may be a proxy in front of the server.

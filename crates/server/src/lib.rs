@@ -8,6 +8,7 @@
 mod api;
 mod api_document;
 mod api_input;
+mod api_route;
 mod api_token;
 mod app;
 mod auth;
@@ -50,12 +51,11 @@ use trunkline::Runtime;
 use trunkline_core::{CancellationToken, Error, ErrorKind, NextStep, Result, Secret};
 use trunkline_rest::Url;
 
-pub use api::ApiRoute;
-pub use api_document::document;
+pub use api_route::ApiRoute;
 pub use api_token::ApiToken;
 pub use callback::CALLBACK;
 pub use loopback::LoopbackCallback;
-pub use routes::api_routes;
+pub use routes::{api_routes, document};
 
 use app::App;
 use brake::Brake;

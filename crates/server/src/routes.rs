@@ -1,23 +1,30 @@
 //! The routes of the server. Most routes require the API token, and each of them is one row: an operation, and how its
 //! input is read from the request. The callback of sign-ins, webhooks and `/health` require no token.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{
     Router,
     extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::{Next, from_fn, from_fn_with_state, map_response},
     response::{IntoResponse, Response},
     routing::{any, get},
 };
+use data_encoding::HEXLOWER;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tracing::Instrument;
 use trunkline_core::{Error, ErrorKind};
 
 use crate::{
-    api::{self, ApiRoute, DEPRECATION},
+    api::{self, DEPRECATION},
     api_document,
+    api_route::ApiRoute,
     app::App,
     auth,
     callback::{self, CALLBACK, OUTCOME},
@@ -92,6 +99,27 @@ pub fn api_routes() -> &'static [ApiRoute] {
     ROWS
 }
 
+/// Returns the description of the API as an OpenAPI 3.1 document.
+pub fn document() -> Value {
+    api_document::document(ROWS)
+}
+
+/// Returns the description as a response, which a client needs to load only once for each version of the server.
+async fn description(headers: HeaderMap) -> Response {
+    static TEXT: LazyLock<(String, String)> = LazyLock::new(|| {
+        let text = document().to_string();
+        let digest = HEXLOWER.encode(&Sha256::digest(&text)[..16]);
+        (text, format!("\"{digest}\""))
+    });
+    let (text, tag) = &*TEXT;
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let headers = [(header::ETAG, tag.as_str()), (header::CACHE_CONTROL, "no-cache")];
+    if known {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, [(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response()
+}
+
 pub(crate) fn router(app: Arc<App>) -> Router {
     let with_token = api::router(ROWS)
         .route_layer(from_fn_with_state(app.clone(), auth::token))
@@ -101,7 +129,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route(CALLBACK, get(callback::callback))
         .route(OUTCOME, get(callback::outcome))
         .route("/webhooks/{flow}/{token}", any(webhook::call))
-        .route(DOCUMENT, get(api_document::response))
+        .route(DOCUMENT, get(description))
         .route(HEALTH, get(async |State(app): State<Arc<App>>| app.health.response(app.connections.closed())))
         .merge(with_token)
         .fallback(async || ErrorResponse::from(Error::new(ErrorKind::NotFound, "there is nothing at this URL")))
