@@ -36,8 +36,8 @@ async fn a_faulty_call_is_an_error_with_a_hint() {
     for (action, connection, input, kind, words) in [
         ("mediavalet.asset.gte", "mediavalet", "{}", "not_found", "asset.get"),
         ("mediavallet.asset.get", "mediavalet", "{}", "not_found", "mediavalet"),
-        ("asset", "mediavalet", "{}", "invalid_input", "CONNECTOR"),
-        ("mediavalet.asset.get", "mediaflow", &missing, "config", "connection list"),
+        ("asset", "mediavalet", "{}", "not_found", "CONNECTOR"),
+        ("mediavalet.asset.get", "mediaflow", &missing, "config", "connections to mediavalet: mediavalet"),
         ("mediavalet.asset.get", "nothing", &missing, "not_found", "mediavalet"),
         ("mediavalet.asset.get", "mediavalet", "{}", "invalid_input", "schema action mediavalet.asset.get"),
         ("mediavalet.asset.get", "mediavalet", "{", "invalid_input", "JSON"),

@@ -320,7 +320,7 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
     let expected = json!([{ "run": id, "flow": done["flow"], "status": "failed" }]);
     assert_eq!((used("wrong"), used("mediaflow"), used("mediavalet")), (expected.clone(), expected, json!([])));
     let text = cli.run(&["connection", "list"]).await.expect(0).stdout;
-    assert!(text.contains("Needed by") && text.contains(&format!("{id} of ")), "{text}");
+    assert!(text.contains("Needed by") && text.contains(&format!("{id} of")), "{text}");
 
     for name in ["wrong", "mediaflow"] {
         let error = cli.run(&["connection", "remove", name, "--json"]).await.expect(1).error();

@@ -225,7 +225,7 @@ async fn names_of_files_flows_connections_and_signals_begin_no_line() {
     }
     assert!(shown >= 12, "void: {shown} outputs have the name");
     let runs = cli.run(&["runs", "--json"]).await.expect(0).json();
-    let run = runs.as_array().unwrap().iter().find(|run| run["flow"] == "fails").unwrap()["id"].clone();
+    let run = runs["items"].as_array().unwrap().iter().find(|run| run["flow"] == "fails").unwrap()["id"].clone();
     let run = run.as_str().unwrap();
     for command in [&["runs", "show", run][..], &["runs", "tail", run], &["runs", "signal", run, NAME]] {
         assert_safe(&command.join(" "), &cli.run(command).await);

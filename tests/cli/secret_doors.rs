@@ -57,7 +57,8 @@ async fn connected(server: &MockServer) -> Cli {
 
 /// Returns whether a text shows the canary, as it is or escaped.
 fn shows(text: &str) -> bool {
-    text.contains("canary") || text.contains("Y2FuYXJ5")
+    // A store has a name `canary` of its own.
+    ["canary/", "canary\\/", "canary%2", "Y2FuYXJ5"].iter().any(|form| text.contains(form))
 }
 
 #[tokio::test]
@@ -99,7 +100,12 @@ async fn a_service_that_echoes_its_request_shows_no_secret_through_any_door() {
     }
     let called = serve.http.post(serve.url(added["webhook"].as_str().unwrap())).send().await.unwrap();
     seen.push(("the answer of a webhook".to_owned(), called.text().await.unwrap()));
-    let shown: Vec<_> = seen.iter().filter(|(_, text)| shows(text)).collect();
+    // With what stands before it.
+    let context = |text: &str| {
+        let at = text.find("canary/").or_else(|| text.find("Y2FuYXJ5")).unwrap_or_default();
+        text[..at].chars().rev().take(300).collect::<Vec<_>>().into_iter().rev().collect::<String>()
+    };
+    let shown: Vec<_> = seen.iter().filter(|(_, text)| shows(text)).map(|(door, text)| (door, context(text))).collect();
     assert!(shown.is_empty(), "{shown:#?}");
     // The twin: what is echoed and is not a secret is shown by most doors, so that they do show the echo.
     let echoed = seen.iter().filter(|(_, text)| text.contains(PLAIN)).count();

@@ -54,7 +54,6 @@ async fn every_table_fits_80_columns_and_100_without_a_terminal() {
         &["action", "mediavalet.asset.upload"],
         &["connection", "list"],
         &["connection", "check", &api],
-        &["connection", "export", &dam],
         &["flow", "list"],
         &["runs"],
         &["runs", "timeline", &run],

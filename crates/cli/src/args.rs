@@ -448,7 +448,7 @@ pub(crate) enum OnceCommand {
         #[arg(value_name = "NAME|FILE")]
         flow: String,
         /// Only items with these keys
-        #[arg(value_name = "KEY")]
+        #[arg(value_name = "KEY", allow_negative_numbers = true)]
         keys: Vec<String>,
     },
     /// Forget items that are done, so that the next run processes them again
@@ -459,7 +459,7 @@ pub(crate) enum OnceCommand {
         #[arg(value_name = "NAME|FILE")]
         flow: String,
         /// The keys of the items
-        #[arg(value_name = "KEY", required_unless_present = "all")]
+        #[arg(value_name = "KEY", required_unless_present = "all", allow_negative_numbers = true)]
         keys: Vec<String>,
         /// All items of the flow
         #[arg(long, conflicts_with = "keys")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, process::ExitCode};
 use serde_json::{Map, Value};
 use trunkline::{
     Runtime,
-    core::{Error, ErrorKind, ForeignText, Result, Secret, Timestamp},
+    core::{Error, ErrorKind, ForeignText, Result, Secret},
     operations::{
         Caller, Empty,
         flows::{
@@ -152,26 +152,14 @@ async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
             let bindings = bindings.collect::<Vec<_>>().join(", ");
             let parts = [summary.trigger.as_deref(), summary.cron.as_deref()].into_iter().flatten();
             let trigger = parts.collect::<Vec<_>>().join(" ");
-            let known = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), time);
-            let (name, version) = (one.name.clone(), one.version.clone());
             let trigger = if trigger.is_empty() { "-".to_owned() } else { trigger };
-            let times = [summary.next, one.starts.last, one.starts.failed.last().map(|failed| failed.at)].map(known);
-            let mut row = vec![name, version, activity(one).into(), trigger];
-            row.extend(times);
-            row.extend([bindings, time(one.updated_at)]);
-            row
+            let failed = one.starts.failed.last().map(|failed| failed.at);
+            let starts = [("next", summary.next), ("last", one.starts.last), ("failed", failed)];
+            let starts = starts.into_iter().filter_map(|(what, at)| Some(format!("{what} {}", time(at?))));
+            let starts = starts.collect::<Vec<_>>().join(", ");
+            vec![one.name.clone(), one.version.clone(), activity(one).into(), trigger, starts, bindings]
         });
-        let heading = [
-            "Name",
-            "Version",
-            "State",
-            "Trigger",
-            "Next (UTC)",
-            "Last start",
-            "Failed",
-            "Connections",
-            "Changed (UTC)",
-        ];
+        let heading = ["Name", "Version", "State", "Trigger", "Starts (UTC)", "Connections"];
         let none = "There are no saved flows. `trunkline flow add FILE` saves one.";
         let mut text = list(none, &heading, rows);
         text.extend(all.iter().flat_map(|summary| {

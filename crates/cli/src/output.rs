@@ -197,6 +197,8 @@ const NARROW: usize = 16;
 const SHORT: usize = 10;
 /// The columns with ids and names that users copy. They are never divided, however long they are.
 const IDS: [&str; 5] = ["Run", "Version", "Action", "In JSON", "Needed by runs"];
+/// Longer words are not ids but names that users have chosen.
+const LONGEST_ID: usize = 40;
 
 /// Formats a table with a heading and without rules, as wide as the terminal at most. Long cells are wrapped.
 pub(crate) fn table(heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
@@ -214,7 +216,9 @@ pub(crate) fn list(none: &str, heading: &[&str], rows: impl IntoIterator<Item = 
 fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_header(heading);
-    let longest = |cell: &str| cell.split(' ').map(|word| word.chars().count()).max().unwrap_or_default();
+    let lengths = |cell: &str| cell.split(' ').map(|word| word.chars().count()).collect::<Vec<_>>();
+    let longest =
+        |cell: &str| lengths(cell).into_iter().filter(|length| *length <= LONGEST_ID).max().unwrap_or_default();
     let mut words: Vec<_> = heading.iter().map(|cell| longest(cell)).collect();
     for row in rows {
         words.iter_mut().zip(&row).for_each(|(word, cell)| *word = longest(cell).max(*word));
@@ -222,7 +226,8 @@ fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<Str
     }
     let content: Vec<_> = table.column_max_content_widths().into_iter().map(usize::from).collect();
     let least = |column: usize| match words[column] {
-        word if word <= SHORT || IDS.contains(&heading[column]) => word.min(content[column]),
+        word if IDS.contains(&heading[column]) => word.max(SHORT - 1).min(content[column]),
+        word if word <= SHORT => word.min(content[column]),
         _ => SHORT - 1,
     };
     let narrow = |column: usize| if content[column] <= NARROW { content[column] } else { least(column) };

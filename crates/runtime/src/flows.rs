@@ -283,9 +283,13 @@ impl Runtime {
     ///
     /// `not_found` if there is no such flow, and those of the service that sends the event of its trigger.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
-        let saved = self.flows().saved_flow(name).await?;
-        if self.is_subscribed(&saved).await? {
-            self.unsubscribe(name).await?;
+        let is_subscribed = async { self.is_subscribed(&self.flows().saved_flow(name).await?).await };
+        match is_subscribed.await {
+            Ok(true) => self.unsubscribe(name).await?,
+            Ok(false) => {}
+            // A flow that is damaged can be removed: what it is subscribed to is not known any more.
+            Err(error) if error.kind() == ErrorKind::Store && error.store_fault().is_none() => {}
+            Err(error) => return Err(error),
         }
         self.flows().remove_flow(name).await?;
         // A journal on a storage of its own knows nothing of saved flows.

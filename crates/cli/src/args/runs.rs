@@ -71,6 +71,7 @@ pub(crate) enum RunsCommand {
     /// Shows the newest 500 items with this key, this label, or this id in their `result`.
     Find {
         /// The key of an item, its label, or an id of what it has become
+        #[arg(allow_negative_numbers = true)]
         key: String,
         /// Also find what only begins like this
         #[arg(long)]
