@@ -50,8 +50,9 @@ struct State {
     versions: BTreeMap<String, Value>,
     /// The events of all runs, in the order in which they were appended.
     events: Vec<(RunId, RunEvent)>,
-    /// The removed runs. Their events are looked at only for what is remembered of their items.
-    removed: BTreeSet<RunId>,
+    /// The removed runs, with the number of events before that. Their events are looked at only for what is remembered
+    /// of their items.
+    removed: BTreeMap<RunId, usize>,
     retention: Retention,
     taken: BTreeMap<TakenKey, RunId>,
     /// The items that were forgotten, with the number of events before that.
@@ -71,7 +72,7 @@ impl FileJournal {
     pub fn open(path: &Path) -> Result<FileJournal> {
         let file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         let (versions, events, taken) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
-        let (removed, retention, forgotten) = (BTreeSet::new(), Retention::DEFAULT, Vec::new());
+        let (removed, retention, forgotten) = (BTreeMap::new(), Retention::DEFAULT, Vec::new());
         let mut state = State { file, queued: Vec::new(), versions, events, removed, retention, taken, forgotten };
         let mut text = String::new();
         state.file.read_to_string(&mut text).map_err(failed)?;
@@ -102,7 +103,7 @@ impl State {
                 Record::Event(run, event) => self.events.push((run, *event)),
                 Record::Taken(key, run) => drop(self.taken.entry(key).or_insert(run)),
                 Record::ForgottenItems(flow, keys) => self.forgotten.push((self.events.len(), flow, keys)),
-                Record::Removed(run) => drop(self.removed.insert(run)),
+                Record::Removed(run) => drop(self.removed.insert(run, self.events.len())),
                 Record::Retention(retention) => self.retention = retention,
                 Record::Forgotten(flow) => self.taken.retain(|(of, _, _), _| *of != flow),
             }
@@ -121,8 +122,8 @@ impl State {
     }
 
     fn run<'a>(&'a self, run: &RunId) -> impl Iterator<Item = &'a RunEvent> {
-        let events = self.events.iter().filter(move |(of, _)| of == run && !self.removed.contains(of));
-        events.map(|(_, event)| event)
+        let first = self.removed.get(run).copied().unwrap_or_default();
+        self.events[first..].iter().filter(move |(of, _)| of == run).map(|(_, event)| event)
     }
 
     fn must_exist(&self, run: &RunId) -> Result<()> {
@@ -244,7 +245,7 @@ impl RunIndex for FileJournal {
     async fn run_page(&self, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> Result<RunPage> {
         let state = self.state();
         let ids: BTreeSet<_> =
-            state.events.iter().map(|(run, _)| run).filter(|run| !state.removed.contains(run)).collect();
+            state.events.iter().map(|(run, _)| run).filter(|run| state.must_exist(run).is_ok()).collect();
         Ok(RunPage::of(ids.into_iter().map(|run| state.summary(run)).collect(), filter, after, most))
     }
 
@@ -401,7 +402,7 @@ impl RunRemoval for FileJournal {
         let mut state = self.state();
         state.must_exist(run)?;
         let repeats = |(of, event): &(RunId, RunEvent)| match event {
-            RunEvent::Started { retry: Some(retry), .. } if retry.run == *run && !state.removed.contains(of) => {
+            RunEvent::Started { retry: Some(retry), .. } if retry.run == *run && state.must_exist(of).is_ok() => {
                 Some(of.clone())
             }
             _ => None,

@@ -60,11 +60,7 @@ async fn another_host_name_is_refused_and_foreign_pages_cannot_read() {
     let call = async |path: &str, host: &str| {
         let request = serve.http.get(serve.url(path)).bearer_auth(&serve.token).header("host", host);
         let answer = request.header("origin", "https://evil.test").send().await.unwrap();
-        assert!(
-            !answer.headers().keys().any(|name| name.as_str().starts_with("access-control")),
-            "{:?}",
-            answer.headers()
-        );
+        assert!(!answer.headers().contains_key("access-control-allow-origin"), "{:?}", answer.headers());
         (answer.status().as_u16(), answer.text().await.unwrap())
     };
     let port = serve.address.rsplit(':').next().unwrap();

@@ -28,7 +28,7 @@ async fn throttling() -> String {
 /// Returns the state of a run as a list of another process shows it.
 async fn listed(cli: &Cli, run: &str) -> Value {
     let list = cli.run(&["runs", "--json"]).await.expect(0).json();
-    let one = list.as_array().unwrap().iter().find(|one| one["id"] == run).unwrap();
+    let one = list["items"].as_array().unwrap().iter().find(|one| one["id"] == run).unwrap();
     one["state"].clone()
 }
 
@@ -49,6 +49,7 @@ async fn a_queued_run_names_the_run_before_it_and_both_are_left_when_the_server_
     assert_eq!(listed(&cli, &second).await, queued);
     assert_eq!(reaches(&cli, &first, "waiting").await["signal"], "go");
     let (_, runs) = serve.get("/rest/v1/runs").await;
+    let runs = &runs["items"];
     assert_eq!((&runs[0]["state"], &runs[1]["state"]["is"]), (&queued, &json!("waiting")), "{runs}");
     let shown = cli.run(&["runs", "show", &second]).await.expect(0).stdout;
     assert!(shown.contains(&format!("queued behind run {first} of the same flow")), "{shown}");
@@ -83,7 +84,7 @@ async fn a_throttled_run_says_until_when_in_every_process_and_is_left_when_it_is
     let before = Timestamp::now();
     let mut child = cli.start(&["run", &file, "--json"]);
     let run = until("the run", async || {
-        cli.run(&["runs", "--json"]).await.expect(0).json()[0]["id"].as_str().map(str::to_owned)
+        cli.run(&["runs", "--json"]).await.expect(0).json()["items"][0]["id"].as_str().map(str::to_owned)
     })
     .await;
     let state = reaches(&cli, &run, "throttled").await;
@@ -118,7 +119,7 @@ async fn an_empty_list_and_a_skipped_run_say_why_nothing_was_done() {
     let printed = cli.run(&["run", &file, "--input", "{\"new\": []}"]).await.expect(0).stdout;
     assert!(printed.contains("new: nothing to do: the list is empty"), "{printed}");
     assert!(printed.contains("skipped: nothing is new"), "{printed}");
-    let id = cli.run(&["runs", "--json"]).await.expect(0).json()[0]["id"].as_str().unwrap().to_owned();
+    let id = cli.run(&["runs", "--json"]).await.expect(0).json()["items"][0]["id"].as_str().unwrap().to_owned();
     let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
     assert_eq!((&shown["skipped"], &shown["ledger"]["new"]["done"]), (&json!("nothing is new"), &json!(0)), "{shown}");
     let tail = cli.run(&["runs", "tail", &id]).await.expect(0).stdout;

@@ -61,10 +61,11 @@ async fn respond(app: Arc<App>, rows: &[&'static ApiRoute], allowed: &str, reque
         Some(caller) => carry_out(row, app, caller, ApiRequest { uri, headers, body }).await,
         None => Err(Error::new(ErrorKind::Internal, "the request was not authenticated").into()),
     };
-    response.map_or_else(IntoResponse::into_response, |response| match row.successor {
+    let response = response.unwrap_or_else(IntoResponse::into_response);
+    match row.successor {
         Some(link) => deprecated(response, link),
         None => response,
-    })
+    }
 }
 
 async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, request: ApiRequest) -> ApiResult {

@@ -95,7 +95,7 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
     let mut parameters = Vec::new();
     for (name, to) in row.parameters() {
         let mut member = members.remove(to).unwrap_or_default();
-        if let Some(element) = member.schema.get_mut("items").map(Value::take) {
+        if let Some(element) = member.schema.as_object_mut().and_then(|list| list.shift_remove("items")) {
             member.schema["type"] = element["type"].clone();
         }
         parameters.push(parameter(name, member, true));
