@@ -86,7 +86,7 @@ async fn a_given_flow_is_run_and_watched_with_json_alone() {
     // A misspelled member is found, and a flow that cannot be read.
     let error = json_of(&runtime, "runs.start", json!({ "flow": "sets", "inputs": 1 })).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    let flow = json!({ "file": { "file": "a.yaml", "document": "name: a\nsteps:\n- id: x\n  sett: 1\n" } });
+    let flow = json!({ "file": "a.yaml", "document": "name: a\nsteps:\n- id: x\n  sett: 1\n" });
     let error = json_of(&runtime, "runs.start", json!({ "flow": flow })).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Config && error.message().contains("a.yaml:"), "{error}");
 }
