@@ -122,7 +122,7 @@ async fn items_are_found_in_all_runs_and_what_is_remembered_of_them_is_reset() {
     let run = cli.start(&["run", &file, "--input", &names, "--json"]);
     let active = until("the run waits", async || {
         let list = cli.run(&["runs", "--json"]).await.expect(0).json();
-        let id = list[0]["id"].as_str()?.to_owned();
+        let id = list["items"][0]["id"].as_str()?.to_owned();
         let shown = cli.run(&["runs", "show", &id, "--json"]).await.expect(0).json();
         (shown["waiting"]["pause"]["signal"] == "go").then_some(id)
     })
