@@ -150,25 +150,17 @@ impl Runtime {
     }
 
     /// Returns what a user has to know before a flow is saved: that its trigger begins again with a first look at its
-    /// list, although it has looked at one before; and that it is not active any more, if `active` is not chosen.
+    /// list, although it has looked at one before; and that it is not active any more, if that is not `chosen`.
     ///
     /// # Errors
     ///
     /// `store` if the saved flows or the journal cannot be read.
-    pub async fn trigger_warnings(
-        &self,
-        flow: &Flow,
-        bindings: &BTreeMap<String, String>,
-        active: Option<bool>,
-    ) -> Result<Vec<Diagnostic>> {
-        let previous = self.previous(flow).await?;
-        let connections = bindings_to_save(flow, previous.as_ref(), bindings.clone());
-        let mut warnings = Vec::from_iter(self.first_look_warning(flow, &connections).await?);
-        if let (None, Some(previous)) = (active, previous.filter(|one| one.active))
-            && !self.stays_active(flow, Some(&previous), &connections).await?
-        {
-            let before = self.flow_of(&previous).await.ok();
-            let reason = before.and_then(|before| activation_reason(&previous, &before, flow, &connections));
+    pub(crate) async fn trigger_warnings(&self, plan: &SavePlan, chosen: Option<bool>) -> Result<Vec<Diagnostic>> {
+        let SavePlan { flow, previous, connections, active, .. } = plan;
+        let mut warnings = Vec::from_iter(self.first_look_warning(flow, connections).await?);
+        if let (None, false, Some(previous)) = (chosen, *active, previous.as_ref().filter(|one| one.active)) {
+            let before = self.flow_of(previous).await.ok();
+            let reason = before.and_then(|before| activation_reason(previous, &before, flow, connections));
             let reason = reason.unwrap_or("the flow that is replaced cannot be read");
             let message = format!("the flow was active, and is not any more: {reason}");
             let step = NextStep::ActivateFlow { flow: flow.name().to_owned() };

@@ -130,7 +130,7 @@ async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
     found.extend(text.located(plan.iter().flat_map(|plan| plan.found.clone()).collect()));
     let (plan, mut warnings) = text.accept(plan, Diagnostic::bounded(found))?;
     let flow = plan.flow.clone();
-    warnings.extend(runtime.trigger_warnings(&flow, &options.bindings, active).await?);
+    warnings.extend(runtime.trigger_warnings(&plan, active).await?);
     let saved = runtime.save_planned(plan, options).await?;
     let webhook = match flow.trigger() {
         Some(Trigger::Webhook(_)) if saved.token_hash.is_none() => {
