@@ -19,12 +19,13 @@ use trunkline::operations::{Caller, OperationOutput, OutputStream, StreamOperati
 use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
-    api_input::{ApiRequest, is_path, read_input},
+    api_input::{RequestHead, is_path, read_input},
     api_route::ApiRoute,
     app::App,
     callback,
     detached::detached,
     events::events,
+    request::Body,
     response::{ApiResult, ErrorResponse, problem, response_json},
 };
 
@@ -55,10 +56,10 @@ async fn respond(app: Arc<App>, rows: &[&'static ApiRoute], allowed: &str, reque
         return (StatusCode::METHOD_NOT_ALLOWED, [(header::ALLOW, allowed)]).into_response();
     };
     let caller = request.extensions().get::<Caller>().cloned();
-    let (uri, headers) = (request.uri().clone(), request.headers().clone());
+    let head = RequestHead { uri: request.uri().clone(), headers: request.headers().clone() };
     let body = Bytes::from_request(request, &()).await;
     let response = match caller {
-        Some(caller) => carry_out(row, app, caller, ApiRequest { uri, headers, body }).await,
+        Some(caller) => carry_out(row, app, caller, head, body).await,
         None => Err(Error::new(ErrorKind::Internal, "the request was not authenticated").into()),
     };
     let response = response.unwrap_or_else(IntoResponse::into_response);
@@ -68,14 +69,13 @@ async fn respond(app: Arc<App>, rows: &[&'static ApiRoute], allowed: &str, reque
     }
 }
 
-async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, request: ApiRequest) -> ApiResult {
+async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: RequestHead, body: Body) -> ApiResult {
     let unknown = || Error::new(ErrorKind::Internal, format!("there is no operation {}", row.operation));
     let operation = row.operation().ok_or_else(unknown)?;
-    let _held = app.memory(request.body.as_deref().map_or(0, memory_of_json)).await?;
-    let headers = request.headers.clone();
-    let input = read_input(row, &operation.spec().input, request, &callback::url(&app))?;
+    let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
+    let input = read_input(row, &operation.spec().input, &head, body, || callback::url(&app))?;
     if row.operation == WatchRun::NAME {
-        return events(app, caller, read(operation.spec(), &input)?, headers).await;
+        return events(app, caller, read(operation.spec(), input)?, head.headers).await;
     }
     let effect = operation.spec().effect;
     let executed = async move {
@@ -120,10 +120,4 @@ fn deprecated(mut response: Response, successor: &'static str) -> Response {
     headers.insert(DEPRECATION, HeaderValue::from_static(DEPRECATED_SINCE));
     headers.insert(header::LINK, HeaderValue::from_static(successor));
     response
-}
-
-impl From<ErrorResponse> for Response {
-    fn from(error: ErrorResponse) -> Response {
-        error.into_response()
-    }
 }

@@ -148,7 +148,7 @@ fn members(input: &Value) -> BTreeMap<String, Member> {
     let forms: Vec<&Value> = branches.map_or_else(|| vec![input], |branches| branches.iter().collect());
     let mut found = BTreeMap::new();
     for name in forms.iter().filter_map(|form| form["properties"].as_object()).flat_map(Map::keys) {
-        let all = forms.iter().map(|form| member(form, form, name)).filter(|one| !one.is_null());
+        let all = forms.iter().filter_map(|form| member(form, form, name).cloned());
         let schema = all.reduce(either).unwrap_or_default();
         let requires = |form: &&Value| form["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
         found.insert(name.clone(), Member { schema, is_required: forms.iter().all(requires) });

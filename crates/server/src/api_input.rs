@@ -14,11 +14,10 @@ use crate::{
     response::ErrorResponse,
 };
 
-/// The parts of a request that inputs of operations are made of.
-pub(crate) struct ApiRequest {
+/// The head of a request.
+pub(crate) struct RequestHead {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Body,
 }
 
 /// Returns the input of a row's operation. `schema` is the schema of the input, `callback` the URL of the callback of
@@ -26,12 +25,13 @@ pub(crate) struct ApiRequest {
 pub(crate) fn read_input(
     row: &ApiRoute,
     schema: &Value,
-    request: ApiRequest,
-    callback: &str,
+    head: &RequestHead,
+    body: Body,
+    callback: impl FnOnce() -> String,
 ) -> Result<Value, ErrorResponse> {
-    let ApiRequest { uri, headers, body } = request;
+    let RequestHead { uri, headers } = head;
     let mut input = Map::new();
-    let query: Vec<(String, String)> = match Query::try_from_uri(&uri) {
+    let query: Vec<(String, String)> = match Query::try_from_uri(uri) {
         Ok(Query(pairs)) => pairs,
         Err(error) => return Err(invalid(format!("the query cannot be read: {}", error.body_text())).into()),
     };
@@ -48,10 +48,10 @@ pub(crate) fn read_input(
             let error = error.hint("send JSON with the header `Content-Type: application/json`");
             return Err(ErrorResponse::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error));
         }
-        let members = object(&body)?;
-        match row.body_member {
-            Some(member) => drop(input.insert(member.to_owned(), members)),
-            None => input = members.as_object().cloned().unwrap_or_default(),
+        match (row.body_member, object(&body)?) {
+            (Some(member), members) => drop(input.insert(member.to_owned(), members)),
+            (None, Value::Object(members)) => input = members,
+            (None, _) => {}
         }
     } else {
         if !complete(body)?.is_empty() {
@@ -60,10 +60,10 @@ pub(crate) fn read_input(
         }
         for (name, text) in query {
             let member = member(schema, schema, &name);
-            if member.is_null() || row.parameters().any(|(_, member)| member == name) {
+            let Some(member) = member.filter(|_| row.parameters().all(|(_, member)| member != name)) else {
                 return Err(invalid(format!("there is no parameter `{name}` here")).hint("check its spelling").into());
-            }
-            let value = typed(&member, schema, text);
+            };
+            let value = typed(member, schema, text);
             match (input.get_mut(&name), value) {
                 // A list is given by its elements.
                 (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
@@ -72,11 +72,11 @@ pub(crate) fn read_input(
             }
         }
     }
-    let fixed = row.callback_member.map(|member| (member, callback.to_owned()));
+    let fixed = row.callback_member.map(|member| (member, callback()));
     let path = parameters(row, uri.path())?.into_iter().chain(fixed);
     for (name, text) in path {
         let text = match member(schema, schema, name) {
-            member if accepts(&member, schema, "array") => vec![text].into(),
+            Some(member) if accepts(member, schema, "array") => vec![text].into(),
             _ => text.into(),
         };
         if input.insert(name.to_owned(), text).is_some() {
@@ -112,13 +112,12 @@ fn parameters(row: &ApiRoute, path: &str) -> Result<Vec<(&'static str, String)>>
 }
 
 /// Returns the schema of a member of an object, also if the object is one of several.
-pub(crate) fn member(schema: &Value, root: &Value, name: &str) -> Value {
+pub(crate) fn member<'a>(schema: &'a Value, root: &'a Value, name: &str) -> Option<&'a Value> {
     if let Some(found) = schema["properties"].get(name) {
-        return resolved(found, root).clone();
+        return Some(resolved(found, root));
     }
     let branches = ["oneOf", "anyOf"].iter().find_map(|of| schema[*of].as_array());
-    let found = branches.into_iter().flatten().map(|branch| member(resolved(branch, root), root, name));
-    found.into_iter().find(|found| !found.is_null()).unwrap_or_default()
+    branches.into_iter().flatten().find_map(|branch| member(resolved(branch, root), root, name))
 }
 
 /// Returns the schema that a reference names.
@@ -161,7 +160,9 @@ mod tests {
             },
             "$defs": { "Kind": { "enum": ["a"] }, "Count": { "type": "integer" } }
         });
-        let read = |name: &str, text: &str| typed(&member(&schema, &schema, name), &schema, text.to_owned());
+        let read = |name: &str, text: &str| {
+            typed(member(&schema, &schema, name).unwrap_or(&Value::Null), &schema, text.to_owned())
+        };
         assert_eq!(read("after", "12"), 12);
         assert_eq!(read("after", "18446744073709551616"), json!(18446744073709551616_f64));
         assert_eq!(read("after", "twelve"), "twelve");

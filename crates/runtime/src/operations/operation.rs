@@ -199,7 +199,7 @@ impl<O: Operation> AnyOperation for Single<O> {
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         // Before the input is looked at: what is wrong with it is not for every caller.
         check_role(caller, O::NAME, O::ROLE)?;
-        let output = O::run(runtime, caller, read::<O::Input>(self.spec(), &input)?).await?;
+        let output = O::run(runtime, caller, read::<O::Input>(self.spec(), input)?).await?;
         Ok(OperationOutput::Value(write(O::NAME, &output)?))
     }
 }
@@ -228,7 +228,7 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
 
     async fn execute(&self, runtime: &Runtime, caller: &Caller, input: Value) -> Result<OperationOutput> {
         check_role(caller, O::NAME, O::ROLE)?;
-        let stream = O::open(runtime, caller, read::<O::Input>(self.spec(), &input)?).await?;
+        let stream = O::open(runtime, caller, read::<O::Input>(self.spec(), input)?).await?;
         Ok(OperationOutput::Stream(stream.map(|item| write(O::NAME, &item?)).boxed()))
     }
 }
@@ -238,10 +238,10 @@ impl<O: StreamOperation> AnyOperation for Streaming<O> {
 /// # Errors
 ///
 /// `invalid_input` with a finding for each member that does not fit.
-pub fn read<T: DeserializeOwned>(spec: &OperationSpec, input: &Value) -> Result<T> {
-    T::deserialize(input).map_err(|error| {
+pub fn read<T: DeserializeOwned>(spec: &OperationSpec, input: Value) -> Result<T> {
+    T::deserialize(&input).map_err(|error| {
         let what = format!("the input of {}", spec.name);
-        let found = Schema::from(spec.input.clone()).accept(&what, input).err();
+        let found = Schema::from(spec.input.clone()).accept(&what, &input).err();
         found.unwrap_or_else(|| Error::new(ErrorKind::InvalidInput, format!("{what} does not fit: {error}")))
     })
 }
