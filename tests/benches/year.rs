@@ -7,6 +7,10 @@
 
 use std::{
     fs,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,8 +26,8 @@ use trunkline_tests::{
 
 const RUNS: u64 = 365;
 const ITEMS: u64 = 2_000;
-/// How long the webhook is called while runs are removed.
-const WATCHED: Duration = Duration::from_secs(30);
+/// How long the webhook is called at most while runs are removed.
+const WATCHED: Duration = Duration::from_secs(600);
 const DAY: u64 = 24 * 60 * 60;
 
 fn event(event: Value) -> RunEvent {
@@ -49,7 +53,8 @@ async fn fill(cli: &Cli) -> RunId {
                 let key = if number < 20 { 1_000_000 + night * 20 + number } else { number };
                 event(json!({ "event": "item_finished", "step": "files", "key": key.to_string(),
                     "outcome": if number == 7 { failed.clone() } else { json!({ "status": "done" }) },
-                    "once": format!("{night}-{number}"), "at": at + Duration::from_secs(number) }))
+                    "once": format!("{night}-{number}"), "at": at + Duration::from_secs(number),
+                    "note": { "label": format!("{number}.tif"), "result": format!("asset-{night}-{number}") } }))
             };
             store.append(&run, (first..first + 50).map(item).collect(), Flush::Later).await.unwrap();
         }
@@ -97,6 +102,35 @@ async fn calls(url: &str, goes_on: impl AsyncFn(usize) -> bool) -> Vec<f64> {
     all
 }
 
+/// Appends events to a run from this process, as a worker beside `serve` does, until the work has ended. Returns the result
+/// of the work, and how long each append took until it was on disk, in milliseconds.
+async fn beside_appends<T>(cli: &Cli, work: impl Future<Output = T>) -> (T, Vec<f64>) {
+    let store = Store::open(&cli.data(), KeySource::File(cli.key_file())).unwrap();
+    let (run, now, ended) = (RunId::new(Timestamp::now()), Timestamp::now(), Arc::new(AtomicBool::new(false)));
+    let started = json!({ "event": "started", "flow": "beside", "version": "v2", "input": {}, "connections": {},
+        "at": now });
+    let flow = json!({ "name": "beside", "steps": [] });
+    store.accept(&run, "v2", &flow, event(started), Flush::Now).await.unwrap();
+    let until = ended.clone();
+    let appends = tokio::spawn(async move {
+        let mut all = Vec::new();
+        while !until.load(Relaxed) {
+            let item = json!({ "event": "item_finished", "step": "files", "key": all.len().to_string(),
+                "outcome": { "status": "done" }, "at": now });
+            let since = Instant::now();
+            store.append(&run, vec![event(item)], Flush::Now).await.unwrap();
+            all.push(since.elapsed().as_secs_f64() * 1e3);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let end = json!({ "event": "finished", "status": "succeeded", "error": null, "at": now });
+        store.append(&run, vec![event(end)], Flush::Now).await.unwrap();
+        all
+    });
+    let done = work.await;
+    ended.store(true, Relaxed);
+    (done, appends.await.unwrap())
+}
+
 #[tokio::main]
 async fn main() {
     let cli = Cli::default();
@@ -115,6 +149,9 @@ async fn main() {
         ("runs_of_flow", &["runs", "--flow", "nightly", "--status", "partial", "--since", "200d"]),
         ("runs_search", &["runs", "--search", "nothing"]),
         ("runs_show", &["runs", "show", run]),
+        ("runs_find_source", &["runs", "find", "1034"]),
+        ("runs_find_target", &["runs", "find", "asset-200-34"]),
+        ("runs_find_nothing", &["runs", "find", "asset-400-34"]),
         ("runs_items_failed", &["runs", "items", run, "--status", "failed"]),
         ("version", &["--version"]),
     ] {
@@ -126,20 +163,27 @@ async fn main() {
         ("runs_of_flow", "/rest/v1/runs?flow=nightly&status=partial&since=200d".to_owned()),
         ("runs_search", "/rest/v1/runs?search=nothing".to_owned()),
         ("runs_show", format!("/rest/v1/runs/{run}")),
+        ("runs_find_source", "/rest/v1/items?key=1034".to_owned()),
+        ("runs_find_target", "/rest/v1/items?key=asset-200-34".to_owned()),
     ] {
         figures["http_ms"][name] = median(async || assert_eq!(serve.get(&path).await.0, 200)).await.into();
     }
     let url = serve.url(&webhook);
     calls(&url, async |made| made < 500).await;
-    let before = calls(&url, async |made| made < 5_000).await;
+    let (before, appends_before) = beside_appends(&cli, calls(&url, async |made| made < 5_000)).await;
     cli.run(&["store", "retention", "182d"]).await.expect(0);
     let since = Instant::now();
     let oldest = async || serve.get("/rest/v1/runs?flow=nightly&until=183d&limit=1").await.1["items"][0].is_null();
-    let during = calls(&url, async |_| since.elapsed() < WATCHED && !oldest().await).await;
-    for (name, all) in [("before", before), ("during", during)] {
+    let during = calls(&url, async |_| since.elapsed() < WATCHED && !oldest().await);
+    let (during, appends_during) = beside_appends(&cli, during).await;
+    for (what, name, all) in [
+        ("webhook_ms", "before", before),
+        ("webhook_ms", "during", during),
+        ("append_ms", "before", appends_before),
+        ("append_ms", "during", appends_during),
+    ] {
         let of = |part| percentile(&all, part);
-        figures["webhook_ms"][name] =
-            json!({ "calls": all.len(), "p50": of(0.5), "p99": of(0.99), "longest": of(1.0) });
+        figures[what][name] = json!({ "count": all.len(), "p50": of(0.5), "p99": of(0.99), "longest": of(1.0) });
     }
     eprintln!("{figures:#}");
     while !oldest().await {

@@ -16,10 +16,10 @@ use crate::{
 };
 
 /// The most rows that one transaction removes, and about the most bytes of each table.
-const ROWS: i64 = 300;
+const ROWS: i64 = 40;
 const BYTES: i64 = 256 << 10;
 /// After each transaction, the removal waits for this many times as long as it took: other writers come first.
-const PAUSE: u32 = 4;
+const PAUSE: u32 = 8;
 
 /// The tables of a run's rows, with the rest of their keys and the sizes of their rows.
 const TABLES: [(&str, &str, &str); 3] = [
