@@ -246,7 +246,11 @@ impl RunIndex for FileJournal {
         let state = self.state();
         let ids: BTreeSet<_> =
             state.events.iter().map(|(run, _)| run).filter(|run| state.must_exist(run).is_ok()).collect();
-        Ok(RunPage::of(ids.into_iter().map(|run| state.summary(run)).collect(), filter, after, most))
+        let with_error = |run| {
+            let error = state.run(run).filter_map(RunEvent::end).last().flatten();
+            (state.summary(run), error.map(|error| error.message().to_owned()))
+        };
+        Ok(RunPage::of(ids.into_iter().map(with_error).collect(), filter, after, most))
     }
 
     async fn item(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<ItemOutcome>> {

@@ -40,7 +40,7 @@ async fn looked(runtime: &Runtime, flow: &str, through: u64) {
         .unwrap();
 }
 
-async fn through(runtime: &Runtime, flow: &str) -> Option<u64> {
+pub(super) async fn through(runtime: &Runtime, flow: &str) -> Option<u64> {
     runtime.flows().saved_flow(flow).await.unwrap().through.map(Timestamp::as_millis)
 }
 
@@ -105,7 +105,7 @@ fn minutely() -> Value {
 }
 
 /// Returns the names of the items that the runs of a polled list received.
-async fn got(serve: &Serve, flow: &str) -> Vec<String> {
+pub(super) async fn got(serve: &Serve, flow: &str) -> Vec<String> {
     let mut names = Vec::new();
     for run in of(&serve.runs().await, flow) {
         let (_, run) = serve.get(&format!("/rest/v1/runs/{}", run["id"].as_str().unwrap())).await;
@@ -116,7 +116,7 @@ async fn got(serve: &Serve, flow: &str) -> Vec<String> {
     names
 }
 
-fn watching(name: &str, overlap: &str, existing: &str) -> Value {
+pub(super) fn watching(name: &str, overlap: &str, existing: &str) -> Value {
     json!({
         "name": name, "connections": { "dam": "mediavalet" }, "overlap": overlap,
         "trigger": { "poll": {
@@ -128,7 +128,7 @@ fn watching(name: &str, overlap: &str, existing: &str) -> Value {
     })
 }
 
-async fn make(runtime: &Runtime, parent: &str, name: &str) {
+pub(super) async fn make(runtime: &Runtime, parent: &str, name: &str) {
     let input = json!({ "treeName": name, "parentId": parent });
     runtime.call("mediavalet.category.create", "mediavalet", input).await.unwrap();
 }

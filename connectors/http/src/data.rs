@@ -22,7 +22,7 @@ use trunkline_core::{
 };
 use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header, read_text_file};
 
-use crate::{Http, Settings, errors};
+use crate::{Http, Settings, errors, event_row::EventRow};
 
 /// The manifest of a connector, `connector.toml`.
 #[derive(Deserialize, JsonSchema)]
@@ -52,6 +52,9 @@ struct Manifest {
     /// preset choice (`authentication`, `flows`) is the only one that connections can make.
     #[serde(default)]
     settings: Map<String, Value>,
+    /// The events that flows can name in their trigger. The service sends them as CloudEvents 1.0 in JSON.
+    #[serde(default, rename = "event")]
+    events: Vec<EventRow>,
 }
 
 /// Returns the JSON Schema (draft 2020-12) of a `connector.toml`.
@@ -133,7 +136,7 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
         }
     }
     match operations {
-        Ok(table) if findings.is_empty() => assemble(parsed, connection, table, &file),
+        Ok(table) if findings.is_empty() => assemble(parsed, connection, table, (&file, &text)),
         Ok(_) => Err(findings),
         Err(more) => Err(findings.into_iter().chain(more).collect()),
     }
@@ -175,7 +178,7 @@ fn assemble(
     manifest: Manifest,
     connection: Value,
     table: Table,
-    file: &str,
+    (file, text): (&str, &str),
 ) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findings> {
     let table = Arc::new(table);
     if let Some(check) = &manifest.check
@@ -183,6 +186,13 @@ fn assemble(
     {
         let finding = Diagnostic::error("/check", error.message()).hint("name one of the connector's operations");
         return Err(vec![finding.at(SourceLocation { file: file.to_owned(), line: 1, column: 1 })]);
+    }
+    let mut events = Vec::new();
+    for (index, row) in manifest.events.iter().enumerate() {
+        events.push(row.spec(&events, &table).map_err(|message| {
+            let finding = Diagnostic::error(format!("/event/{index}"), message);
+            vec![finding.at(SourceLocation::of(file, text, text.find(&row.name).unwrap_or(0)))]
+        })?);
     }
     let mut actions = table.actions()?;
     actions.push(any_action::<generic::RequestAction<Http>>());
@@ -196,7 +206,7 @@ fn assemble(
             title: manifest.title,
             documentation: manifest.documentation,
             scopes: manifest.scopes,
-            events: Vec::new(),
+            events,
             connection,
         },
         table,

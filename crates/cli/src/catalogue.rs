@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Effect, Error, ErrorKind, ForeignText, Result},
+    core::{Effect, Error, ErrorKind, EventSpec, ForeignText, Result},
     operations::{
         Caller, Empty,
         catalogue::{
@@ -30,7 +30,8 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
             let title = ForeignText(&spec.title);
             let heading = format!("{title} ({})\n\nSettings of a connection:\n", spec.id());
             let table = table(&["Setting", "In JSON", "Required", "Meaning"], rows);
-            format!("{heading}\n{table}\n\n`trunkline actions {name}` lists its actions.")
+            let events = events(&spec.events);
+            format!("{heading}\n{table}\n{events}\n`trunkline actions {name}` lists its actions.")
         });
         return Ok(exit::DONE.into());
     }
@@ -41,6 +42,19 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
         table(&["Name", "System", "Connector", "Actions"], all.iter().map(row))
     });
     Ok(exit::DONE.into())
+}
+
+/// Returns the events that flows can name in their trigger; nothing if there are none.
+fn events(events: &[EventSpec]) -> String {
+    if events.is_empty() {
+        return String::new();
+    }
+    let about = |event: &EventSpec| match (&event.alias_of, &event.filter) {
+        (Some(of), Some(filter)) => format!("{}: {of} where {filter}", event.title),
+        _ => event.title.clone(),
+    };
+    let rows = events.iter().map(|event| vec![event.name.clone(), about(event)]);
+    format!("\nEvents that flows can name in their trigger:\n\n{}\n", table(&["Event", "Meaning"], rows))
 }
 
 /// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice

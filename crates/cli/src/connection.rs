@@ -209,6 +209,7 @@ async fn discover(runtime: &Runtime, query: DiscoveryQuery, output: &Output) -> 
 /// Writes what a login server publishes about itself into the settings of a connection.
 async fn discover_into(runtime: &Runtime, target: DiscoveryTarget, output: &Output) -> Result<()> {
     let changed = runtime.execute::<ApplyDiscovery>(&Caller::owner(), target).await?;
+    output.warnings(&changed.warnings);
     output.show(&changed, || {
         let rows = changed.settings.iter().map(|(setting, value)| {
             vec![setting.clone(), value.as_str().map_or_else(|| value.to_string(), str::to_owned)]

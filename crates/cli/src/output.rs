@@ -214,6 +214,17 @@ pub(crate) fn list(none: &str, heading: &[&str], rows: impl IntoIterator<Item = 
 }
 
 fn table_of(width: u16, heading: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    // A column in which no row has anything takes no room.
+    let rows: Vec<_> = rows.into_iter().collect();
+    let is_used = |column: usize| {
+        column == 0 || rows.is_empty() || rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()))
+    };
+    let used: Vec<_> = (0..heading.len()).map(is_used).collect();
+    fn in_use<T>(cells: impl IntoIterator<Item = T>, used: &[bool]) -> Vec<T> {
+        cells.into_iter().zip(used).filter(|(_, used)| **used).map(|(cell, _)| cell).collect()
+    }
+    let heading = &in_use(heading.iter().copied(), &used)[..];
+    let rows = rows.into_iter().map(|row| in_use(row, &used));
     let mut table = Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_header(heading);
     let lengths = |cell: &str| cell.split(' ').map(|word| word.chars().count()).collect::<Vec<_>>();
@@ -278,6 +289,8 @@ mod tests {
         let row = || [["a".to_owned(), long.clone()].to_vec()];
         assert!(table_of(200, &["Name", "What"], row()).contains(&long), "nothing is wrapped where there is room");
         assert_eq!(table_of(80, &["Name", "What"], []).trim_end(), " Name  What");
+        let row = ["a", "", "b"].map(str::to_owned).to_vec();
+        assert_eq!(table_of(80, &["Name", "Used by", "What"], [row]).trim_end(), " Name  What\n a     b");
     }
 
     #[test]

@@ -12,12 +12,12 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use trunkline::{
     Runtime,
     core::{Error, ErrorKind, Result, RunId, StepPath, Timestamp},
-    engine::{ListProgress, Rate, Run, RunNotification, RunState, Waiting},
+    engine::{ListProgress, QuotaUse, Rate, Run, RunNotification, RunState, Waiting},
 };
 
 use crate::{
     output::{Output, time},
-    run_text::{duration, wait_text},
+    run_text::{duration, quota_text, wait_text},
 };
 
 /// The time between two updates of a terminal.
@@ -25,6 +25,9 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 
 /// The time between two lines of progress where standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// The time between two looks at what a list takes of a quota.
+const QUOTA_EVERY: Duration = Duration::from_secs(5);
 
 /// The counts to display. Only outermost lists are counted: a list within an item is part of that item.
 #[derive(Default)]
@@ -40,6 +43,8 @@ struct DisplayState {
     bytes_rate: Rate,
     /// The steps that have started to wait since the last update.
     waiting: Vec<(StepPath, Waiting)>,
+    /// What the list takes of a quota, as the run has noted it.
+    quota: Option<QuotaUse>,
 }
 
 impl DisplayState {
@@ -108,10 +113,13 @@ impl DisplayState {
             }
         }
         let progress = ListProgress::new(self.listed, complete, self.ended(), &self.items_rate, at);
-        match progress.left.filter(|left| *left > 0) {
-            Some(left) if complete => parts.push(format!("about {} left", duration(left))),
-            Some(left) => parts.push(format!("at least {} left", duration(left))),
-            None => {}
+        let about = if complete { "about" } else { "at least" };
+        if let Some(left) = progress.left.filter(|left| *left > 0) {
+            parts.push(format!("{about} {} left", duration(left)));
+        }
+        let quota = self.quota.as_ref().filter(|quota| self.lists.contains_key(&quota.list));
+        if let Some(quota) = quota.and_then(|quota| quota.share(&progress)) {
+            parts.push(format!("{about} {}", quota_text(&quota)));
         }
         if self.bytes > 0 {
             let rate = self.bytes_rate.per_second(at).unwrap_or_default() / 1e6;
@@ -125,7 +133,8 @@ impl DisplayState {
 pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Result<Run> {
     let handle = runtime.take_handle(run);
     let handle = handle.ok_or_else(|| Error::new(ErrorKind::Internal, format!("run {run} was not started here")))?;
-    let (since, mut last_line, activity) = (Instant::now(), Instant::now(), handle.activity());
+    let (since, activity) = (Instant::now(), handle.activity());
+    let (mut last_line, mut last_quota) = (since, since);
     let state = Arc::<Mutex<DisplayState>>::default();
     // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.
     let mut counting = tokio::spawn(count(handle.notifications(), state.clone(), since));
@@ -136,6 +145,11 @@ pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Re
     let mut is_over = false;
     while !is_over {
         is_over = tokio::time::timeout(DRAW_EVERY, &mut counting).await.is_ok();
+        if last_quota.elapsed() >= QUOTA_EVERY {
+            last_quota = Instant::now();
+            let quota = runtime.engine().quota_of(run).await.unwrap_or_default();
+            state.lock().unwrap_or_else(PoisonError::into_inner).quota = quota;
+        }
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         for (step, wait) in std::mem::take(&mut state.waiting) {
             bar.suspend(|| output.info(&wait_text(handle.id(), &step, &wait)));
@@ -210,6 +224,11 @@ mod tests {
         let counts = "164 of 260 items, 1 skipped, 2 failed";
         assert_eq!(line(&state, 170_000), format!("{counts} | about 1 min 36 s left | 20.0 MB, 0.0 MB/s"));
         assert_eq!(state.bar(), (164, 260));
+        let (connection, list, until) = ("dam".to_owned(), "files".into(), at(86_400_000));
+        state.quota = Some(QuotaUse { list, per_item: 2.5, connection, limit: 2_000, left: 1_500, until });
+        let share = "about 12 % of the quota of dam until 1970-01-02 00:00:00 (UTC), of which 75 % is left";
+        assert!(line(&state, 170_000).contains(&format!("about 1 min 36 s left | {share} | 20.0 MB")), "{share}");
+        state.quota = None;
         let throttled = RunState::Throttled { until: at(270_000), connection: None };
         assert!(state.line(at(170_000), &throttled).starts_with("throttled until 00:04:30 (UTC) | 164 of 260 items"));
         // Half a minute later, without progress, the rate is not steady.

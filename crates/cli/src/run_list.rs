@@ -29,6 +29,7 @@ pub(crate) async fn list(runtime: &Runtime, mut query: RunQuery, output: &Output
         query.limit = Some(limit - page.items.len());
         let more = runtime.execute::<ListRuns>(owner, query.clone()).await?;
         page.items.extend(more.items);
+        page.damaged.extend(more.damaged);
         page.next = more.next;
     }
     output.show(&page, || {
@@ -47,7 +48,7 @@ pub(crate) async fn list(runtime: &Runtime, mut query: RunQuery, output: &Output
     if let (Some(next), false) = (&page.next, output.is_json()) {
         output.info(&format!("There are more runs: `--cursor {next}` goes on behind these."));
     }
-    Ok(exit::DONE.into())
+    Ok(output.damaged("runs", page.items.len() + page.damaged.len(), page.damaged.iter()))
 }
 
 pub(crate) async fn remove(runtime: &Runtime, runs: Vec<String>, output: &Output) -> Result<ExitCode> {

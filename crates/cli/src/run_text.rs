@@ -3,7 +3,7 @@
 use trunkline::{
     RunView,
     core::{ForeignText, RunId, StepPath},
-    engine::{Ledger, ListProgress, Resolution, Run, RunState, RunStatus, Verdict, Waiting},
+    engine::{Ledger, ListProgress, QuotaShare, Resolution, Run, RunState, RunStatus, Verdict, Waiting},
 };
 
 use crate::output::time;
@@ -174,16 +174,30 @@ pub(crate) fn lines(ledger: &Ledger) -> String {
 
 /// Formats the progress of a list.
 pub(crate) fn progress_text(progress: &ListProgress) -> String {
-    let ListProgress { listed, complete, ended, per_second, left } = progress;
+    let ListProgress { listed, complete, ended, per_second, left, quota } = progress;
     let (more, at_least) = if *complete { ("", "") } else { (" so far", "at least ") };
     let mut text = format!("{ended} of {listed} items{more}");
     if let Some(rate) = per_second {
         text += &format!(" | {rate:.1} a second");
     }
-    match left {
-        Some(left) => text + &format!(" | {at_least}{} left", duration(*left)),
+    if let Some(left) = left {
+        text += &format!(" | {at_least}{} left", duration(*left));
+    }
+    match quota {
+        Some(quota) => text + &format!(" | {at_least}{}", quota_text(quota)),
         None => text,
     }
+}
+
+/// Formats the share of a quota.
+pub(crate) fn quota_text(quota: &QuotaShare) -> String {
+    let QuotaShare { connection, share, left, until } = quota;
+    let percent = |share: f64| match share * 100.0 {
+        percent if percent < 10.0 => format!("{percent:.1} %"),
+        percent => format!("{percent:.0} %"),
+    };
+    let (share, left, connection, until) = (percent(*share), percent(*left), ForeignText(connection), time(*until));
+    format!("{share} of the quota of {connection} until {until} (UTC), of which {left} is left")
 }
 
 /// Formats a duration, given in milliseconds.

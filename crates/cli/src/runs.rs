@@ -78,7 +78,7 @@ async fn finish(runtime: &Runtime, started: &RunStarted, output: &Output) -> Res
     let id = &started.run;
     output.info(&format!("run {id}; if it is interrupted, `trunkline runs resume {id}` continues it"));
     let run = progress_display::watch(runtime, id, output).await?;
-    let view = RunView::new(run, None, runtime.now(), runtime.redactor());
+    let view = RunView::new(run, None, None, runtime.now(), runtime.redactor());
     output.show(&worded(&view), || summary(&view));
     if let (Some(error), false) = (&view.run.error, output.is_json()) {
         output.error(error);

@@ -79,7 +79,7 @@ pub use connector::connection_context::{ConnectionContext, ConnectionHost};
 pub use connector::connector::{
     AnyConnector, Authorization, Connector, ConnectorEntry, ConnectorSpec, SignInClient, any_connector,
 };
-pub use connector::context::{ByteProgress, Context, FileOpener, Recorder};
+pub use connector::context::{ByteProgress, Context, FileOpener, Quota, Recorder};
 pub use connector::event::EventSpec;
 pub use error::{
     ConnectStage, Diagnostic, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, Severity,

@@ -78,8 +78,8 @@ pub use journal::{
     RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
 };
 pub use run::{
-    Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits,
-    RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
+    Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, QuotaShare, QuotaUse, Rate, RerunOf, Run,
+    RunEvent, RunLimits, RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

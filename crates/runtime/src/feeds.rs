@@ -1,6 +1,7 @@
 //! What the trigger of a saved flow remembers of the list that it polls.
 //!
-//! A memory belongs to what is watched, its *feed*: the connection, the action, its input and the key of the items. A
+//! A memory belongs to what is watched, its *feed*: the connection and its [account](crate::accounts), the action, its
+//! input and the key of the items. A
 //! flow that watches something else begins with a first look, and if it watches the earlier list again, the earlier
 //! memory counts again. A memory is a set of deduplication keys. Two of them are not keys of items: [`LOOKED`] stands for
 //! the end of the first look, and [`TYPED`] says that keys in the form of early versions no longer count.
@@ -12,15 +13,19 @@ use std::{
 
 use data_encoding::HEXLOWER;
 use serde_json::json;
-use trunkline_core::{Diagnostic, ErrorKind, Result, Timestamp};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::{Journal, PolledItem, TriggerEvent};
 use trunkline_flow::{Flow, InitialItems, Trigger};
 use trunkline_store::SavedFlow;
 
-use crate::{runtime::Runtime, token::hash};
+use crate::{
+    accounts::{OwnFeed, other_account},
+    runtime::Runtime,
+    token::hash,
+};
 
 /// The key that is taken when the first look has ended. No item has the empty key.
-const LOOKED: &str = "";
+pub(crate) const LOOKED: &str = "";
 /// The key that is taken when every item of the list has been seen under its typed key. No item has this key.
 const TYPED: &str = "#";
 
@@ -29,7 +34,11 @@ pub struct FeedMemory {
     journal: Arc<dyn Journal>,
     flow: String,
     feed: String,
+    /// The keys that mark the memory as that of an account, if they are not recorded yet.
+    marks: Vec<String>,
     is_new: bool,
+    /// What a user has to know if another account has looked at the same list.
+    change: Option<Diagnostic>,
     /// Whether items whose keys an early version has recorded, without a feed, are known.
     reads_plain: bool,
     /// The keys of early versions for which an item was found.
@@ -40,6 +49,11 @@ impl FeedMemory {
     /// Returns whether no look at the list has ended yet.
     pub fn is_new(&self) -> bool {
         self.is_new
+    }
+
+    /// Returns what a user has to know if the first look is one only because the connection reaches another account.
+    pub fn change(&self) -> Option<&Diagnostic> {
+        self.change.as_ref().filter(|_| self.is_new)
     }
 
     /// Returns those items that are not known, in their order.
@@ -79,7 +93,8 @@ impl FeedMemory {
     }
 
     /// Returns the event that takes these keys. The other keys of the feed are kept.
-    pub fn taking(&self, keys: Vec<String>) -> TriggerEvent {
+    pub fn taking(&self, mut keys: Vec<String>) -> TriggerEvent {
+        keys.extend_from_slice(&self.marks);
         let (flow, feed) = (self.flow.clone(), self.feed.clone());
         TriggerEvent { flow, feed, keys, through: None, keep: true }
     }
@@ -127,29 +142,46 @@ fn without_outer_spaces(expression: &str) -> String {
 /// Returns the name of the feed of a flow that polls.
 fn feed_of(flow: &Flow, connections: &BTreeMap<String, String>) -> Option<String> {
     let polls = matches!(flow.trigger(), Some(Trigger::Poll(_)));
-    watched(flow, connections).filter(|_| polls).map(|watched| HEXLOWER.encode(&hash(&watched)[..12]))
+    watched(flow, connections).filter(|_| polls).map(|watched| digest(&watched))
+}
+
+/// Returns a short digest of a text.
+pub(crate) fn digest(text: &str) -> String {
+    HEXLOWER.encode(&hash(text)[..12])
+}
+
+/// Returns what a first look does with the items that it finds, and what to do if that is not wanted.
+pub(crate) fn first_look(existing: InitialItems) -> (&'static str, &'static str) {
+    match existing {
+        InitialItems::Skip => (
+            "the items that its first look finds do not count as new",
+            "to get them too, start a run with them as `items` of its input",
+        ),
+        InitialItems::Take => (
+            "all items that its first look finds count as new, because `existing` is `take`",
+            "to leave them out, set `existing` to `skip`",
+        ),
+    }
 }
 
 impl Runtime {
-    /// Returns what the trigger of a saved flow remembers of the list that it polls; nothing if it polls none. `flow`
-    /// is its document.
-    ///
-    /// # Errors
-    ///
-    /// `store` if the journal cannot be read or written.
-    pub async fn feed_memory(&self, saved: &SavedFlow, flow: &Flow) -> Result<Option<FeedMemory>> {
-        let Some(feed) = feed_of(flow, &saved.connections) else { return Ok(None) };
+    /// Returns what the trigger of a saved flow remembers of the list that it polls in this account.
+    pub(crate) async fn feed_memory(&self, saved: &SavedFlow, flow: &Flow, account: &[String]) -> Result<FeedMemory> {
+        let (Some(list), Some(Trigger::Poll(poll))) = (feed_of(flow, &saved.connections), flow.trigger()) else {
+            return Err(Error::new(ErrorKind::Internal, "the flow does not poll"));
+        };
         let journal = self.journal();
-        let marks = || journal.not_taken(&saved.name, &feed, vec![LOOKED.to_owned(), TYPED.to_owned()]);
-        let mut missing = marks().await?;
-        if missing.contains(LOOKED) {
+        if !journal.not_taken(&saved.name, &list, vec![LOOKED.to_owned()]).await?.is_empty() {
             self.adopt_keys(saved, flow).await?;
-            missing = marks().await?;
         }
+        let OwnFeed { name: feed, marks, has_other } = self.own_feed(&saved.name, list.clone(), account).await?;
+        let missing = journal.not_taken(&saved.name, &feed, vec![LOOKED.to_owned(), TYPED.to_owned()]).await?;
         let is_new = missing.contains(LOOKED);
-        let reads_plain = !is_new && missing.contains(TYPED);
+        let reads_plain = !is_new && missing.contains(TYPED) && feed == list;
+        let connection = saved.connections.get(&poll.action().binding).map_or("", String::as_str);
+        let change = has_other.then(|| other_account("the trigger", connection, poll.existing()));
         let (journal, flow) = (self.ports().journal.clone(), saved.name.clone());
-        Ok(Some(FeedMemory { journal, flow, feed, is_new, reads_plain, claimed: HashSet::new() }))
+        Ok(FeedMemory { journal, flow, feed, marks, is_new, change, reads_plain, claimed: HashSet::new() })
     }
 
     /// Assigns the keys that an early version has recorded for a saved flow, if it has, to what that flow watches. This
@@ -215,16 +247,7 @@ impl Runtime {
                 format!("flow {other} watches the same list; what it remembers does not count for this flow")
             }
         };
-        let (first, hint) = match poll.existing() {
-            InitialItems::Skip => (
-                "the items that its first look finds do not count as new",
-                "to get them too, start a run with them as `items` of its input",
-            ),
-            InitialItems::Take => (
-                "all items that its first look finds count as new, because `existing` is `take`",
-                "to leave them out, set `existing` to `skip`",
-            ),
-        };
+        let (first, hint) = first_look(poll.existing());
         let pointer = "/trigger/poll";
         Ok(Some(Diagnostic::warning(pointer, format!("{message}: {first}")).hint(hint)))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use trunkline_core::{ErrorKind, Result, RunId};
+use trunkline_core::{Error, ErrorKind, Result, RunId};
 use trunkline_engine::{RunFilter, RunStatus, RunSummary};
 use trunkline_flow::Retention;
 
@@ -45,11 +45,13 @@ impl Runtime {
     ///
     /// # Errors
     ///
-    /// `store` if the store fails. The runs that were removed before stay removed.
+    /// `store` if the store fails, or if a run is damaged: the others are removed then. The runs that were removed before
+    /// stay removed.
     pub async fn prune(&self, filter: &RunFilter, chosen: impl Fn(&RunSummary) -> bool + Send) -> Result<Pruned> {
-        let (mut pruned, mut after) = (Pruned::default(), None);
+        let (mut pruned, mut after, mut damaged) = (Pruned::default(), None, None);
         loop {
             let page = self.journal().run_page(filter, after.as_ref(), PAGE).await?;
+            damaged = damaged.or_else(|| page.damaged.first().cloned());
             for run in page.runs.iter().filter(|run| run.status != RunStatus::Running && chosen(run)) {
                 // Looked at first, because most of those that are kept are kept again each time.
                 let removed = match run.check_removal(None) {
@@ -64,9 +66,10 @@ impl Runtime {
                     Err(error) => return Err(error),
                 }
             }
-            match page.next {
-                None => return Ok(pruned),
-                next => after = next,
+            match (page.next, damaged) {
+                (None, None) => return Ok(pruned),
+                (None, Some(damaged)) => return Err(Error::new(ErrorKind::Store, damaged)),
+                (next, found) => (after, damaged) = (next, found),
             }
         }
     }

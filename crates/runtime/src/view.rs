@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use trunkline_core::{Redactor, StepPath, Timestamp};
-use trunkline_engine::{ListProgress, Run, RunState, RunStatus, RunSummary};
+use trunkline_engine::{ListProgress, QuotaUse, Run, RunState, RunStatus, RunSummary};
 
 /// A run, with the progress of its lists while it is running.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -35,10 +35,19 @@ pub struct ListedRun {
 impl RunView {
     /// Returns a run as it is shown at this time, with the secrets that the redactor knows redacted in its input and its
     /// output. All else of a run was redacted when it was recorded.
-    pub fn new(mut run: Run, state: Option<RunState>, now: Timestamp, redactor: &Redactor) -> RunView {
+    pub fn new(
+        mut run: Run,
+        state: Option<RunState>,
+        quota: Option<&QuotaUse>,
+        now: Timestamp,
+        redactor: &Redactor,
+    ) -> RunView {
         run.input = redactor.redact_json(&run.input);
         run.output = run.output.map(|output| redactor.redact_json(&output));
-        let progress = if run.status == RunStatus::Running { run.progress(now) } else { BTreeMap::new() };
+        let mut progress = if run.status == RunStatus::Running { run.progress(now) } else { BTreeMap::new() };
+        if let Some((quota, list)) = quota.and_then(|quota| Some((quota, progress.get_mut(&quota.list)?))) {
+            list.quota = quota.share(list);
+        }
         RunView { run, progress, state }
     }
 }

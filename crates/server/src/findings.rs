@@ -1,9 +1,9 @@
 //! What the user of a saved flow has to know about its trigger: collected in one check, and merged with what was found
 //! before.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use trunkline_core::{Error, ErrorKind, Redactor, Timestamp};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Redactor, Timestamp};
 use trunkline_store::TriggerFinding;
 
 /// The maximum number of findings; further ones are counted together.
@@ -12,6 +12,8 @@ const MAX_FINDINGS: usize = 20;
 const REFRESH: u64 = 60 * 60 * 1000;
 /// A finding of a part of a list that is not read any more is removed after this time, in milliseconds: 30 days.
 const KEEP: u64 = 30 * 24 * 60 * 60 * 1000;
+/// A change of what a trigger watches is shown for this time.
+const SHOWN: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
 /// The findings of one check of a trigger, by their message.
 #[derive(Debug, Default)]
@@ -26,6 +28,7 @@ struct Found {
     hint: Option<String>,
     place: Option<String>,
     items: Option<u64>,
+    until: Option<Timestamp>,
 }
 
 impl Findings {
@@ -33,7 +36,7 @@ impl Findings {
     pub(crate) fn of(error: &Error) -> Findings {
         let mut findings = Findings::default();
         let hint = error.advice().map(|hint| hint.to_string());
-        findings.all.insert(format!("the trigger failed: {error}"), Found { hint, place: None, items: None });
+        findings.all.insert(format!("the trigger failed: {error}"), Found { hint, ..Found::default() });
         findings
     }
 
@@ -45,7 +48,13 @@ impl Findings {
             true => ("the list may be incomplete, so this was not its first look", Some(hint.to_owned())),
             false => ("the list may be incomplete", None),
         };
-        self.all.insert(message.to_owned(), Found { hint, place: Some(reason), items: None });
+        self.all.insert(message.to_owned(), Found { hint, place: Some(reason), ..Found::default() });
+    }
+
+    /// Adds that the trigger watches something else since now.
+    pub(crate) fn changed(&mut self, change: &Diagnostic, now: Timestamp) {
+        let found = Found { hint: change.advice(), until: Some(now + SHOWN), ..Found::default() };
+        self.all.insert(change.message.clone(), found);
     }
 
     /// Adds the item of this number that is left out because of this error, on the page of this number.
@@ -82,7 +91,7 @@ impl Findings {
     fn item(&mut self, message: String, hint: Option<String>, place: String) {
         let full = self.all.len() >= MAX_FINDINGS && !self.all.contains_key(&message);
         let message = if full { "left out of the list for other reasons".to_owned() } else { message };
-        let found = self.all.entry(message).or_insert(Found { hint, place: Some(place), items: None });
+        let found = self.all.entry(message).or_insert(Found { hint, place: Some(place), ..Found::default() });
         *found.items.get_or_insert(0) += 1;
     }
 
@@ -102,15 +111,17 @@ impl Findings {
     ) -> Vec<TriggerFinding> {
         let redact = |text: String| redactor.redact(&text).into_owned();
         let mut all = Vec::new();
-        for (what, Found { hint, place, items }) in self.all {
+        for (what, Found { hint, place, items, until }) in self.all {
             let what = redact(what);
             let since = before.iter().find(|one| one.what == what).map_or(now, |one| one.since);
             let (hint, place) = (hint.map(redact), place.map(redact));
-            all.push(TriggerFinding { what, hint, place, items, since, seen: now });
+            all.push(TriggerFinding { what, hint, place, items, since, seen: now, until });
         }
         let is_kept = |one: &&TriggerFinding| {
             let found_again = all.iter().any(|now| now.what == one.what);
-            !to_the_end && one.items.is_some() && !found_again && now.since(one.seen).as_millis() < u128::from(KEEP)
+            let is_shown = one.until.is_some_and(|until| until > now);
+            let is_young = one.items.is_some() && now.since(one.seen).as_millis() < u128::from(KEEP);
+            !found_again && (is_shown || !to_the_end && is_young)
         };
         let kept: Vec<_> = before.iter().filter(is_kept).cloned().collect();
         all.extend(kept);

@@ -84,8 +84,7 @@ impl Look<'_> {
     /// interrupted, all items behind a known one are known, and the next look can stop reading there.
     pub(crate) async fn look(&self) -> Result<Looked> {
         let began = self.runtime.now();
-        let connected = self.runtime.connect(self.connection()?).await?;
-        let Some(mut memory) = self.runtime.feed_memory(self.saved, self.flow).await? else {
+        let Some((connected, mut memory)) = self.runtime.connect_feed(self.saved, self.flow).await? else {
             return Err(Error::new(ErrorKind::Internal, "the flow does not poll"));
         };
         let is_baseline = memory.is_new() && self.poll.existing() == InitialItems::Skip;
@@ -111,14 +110,6 @@ impl Look<'_> {
         let message = format!("the list that starts {} has more than {MAX_PAGES} pages", self.saved.name);
         let hint = "give its action an input that lists less, or let it list the newest first and set `newest_first`";
         Err(Error::new(ErrorKind::Limit, message).hint(hint))
-    }
-
-    fn connection(&self) -> Result<&str> {
-        let binding = &self.poll.action().binding;
-        self.saved.connections.get(binding).map(String::as_str).ok_or_else(|| {
-            let message = format!("the connection {binding} of flow {} is not bound", self.saved.name);
-            Error::new(ErrorKind::Config, message)
-        })
     }
 
     /// Takes the new items of a page. Returns whether the rest of the list is left for the next look.
@@ -168,6 +159,10 @@ impl Look<'_> {
         if is_baseline {
             let (flow, items) = (&self.saved.name, existing.len());
             tracing::info!(flow, items, "first look at its list: these items do not count as new");
+        }
+        if let Some(change) = memory.change() {
+            tracing::warn!(flow = self.saved.name, "{}", change.message);
+            findings.changed(change, self.runtime.now());
         }
         let to_the_end = to_the_end && everything_started;
         memory.looked(began, existing, to_the_end).await?;

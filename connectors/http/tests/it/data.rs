@@ -122,6 +122,84 @@ fn every_fault_has_its_source_location() {
     assert!(load(&empty.path().join("nowhere")).is_err_and(|error| error.contains("cannot be read")));
 }
 
+/// Rows and events that a service with webhooks has.
+const HOOKS: &str = r#"
+[[operation]]
+name = "hook.create"
+title = "Subscribe a URL"
+route = "POST /hooks"
+input.address = { type = "string", format = "uri", title = "URL", required = true }
+input.events = { type = "array", items = { type = "string" }, title = "Events", required = true }
+output = { type = "object", properties = { id = { type = "string" } } }
+
+[[operation]]
+name = "hook.delete"
+title = "End a subscription"
+route = "DELETE /hooks/{id}"
+input.id = { type = "string", title = "Subscription" }
+"#;
+const EVENT: &str = r#"
+[[event]]
+name = "Task.Done"
+title = "A task is done"
+subscribe = "hook.create"
+unsubscribe = "hook.delete"
+data = { type = "object", properties = { task = { type = "integer" } }, required = ["task"] }
+
+[[event]]
+name = "task.first_done"
+title = "The first task is done"
+of = "Task.Done"
+where = "{{ input.event.data.task == 1 }}"
+"#;
+
+/// Loads the example with these rows and events.
+fn with_events(events: &str) -> Result<Registry, String> {
+    let folder = broken("", "", "");
+    let add = |file: &str, more: &str| {
+        let path = folder.path().join("todo").join(file);
+        fs::write(&path, fs::read_to_string(&path).unwrap() + more).unwrap();
+    };
+    add("operations/tasks.toml", HOOKS);
+    add("connector.toml", events);
+    load(folder.path())
+}
+
+#[test]
+fn a_connector_declares_events_as_a_coded_one_does() {
+    let registry = with_events(EVENT).unwrap();
+    let todo = registry.connector("todo").unwrap();
+    let (done, alias) = (todo.event("Task.Done").unwrap(), todo.event("task.first_done").unwrap());
+    assert_eq!((&*done.subscribe, &*done.unsubscribe, done.at_vendor()), ("hook.create", "hook.delete", "Task.Done"));
+    assert_eq!((alias.at_vendor(), alias.filter.as_deref()), ("Task.Done", Some("{{ input.event.data.task == 1 }}")));
+    assert_eq!((&alias.schema, &alias.subscribe), (&done.schema, &done.subscribe));
+    let schema = trunkline_core::Schema::from(done.schema.clone());
+    let sent = |kind: &str, task: serde_json::Value| {
+        let event = json!({ "id": "1", "source": "s", "type": kind, "specversion": "1.0", "data": { "task": task } });
+        schema.accept("the event", &event).is_ok()
+    };
+    assert!(sent("Task.Done", json!(7)) && !sent("Task.Done", json!("7")) && !sent("Task.Made", json!(7)));
+    let message = todo.event("Task.Don").unwrap_err().to_string();
+    assert!(message.contains("Task.Don"), "{message}");
+}
+
+#[test]
+fn every_fault_of_an_event_has_its_source_location() {
+    for (from, to, message) in [
+        ("\"hook.create\"", "\"hook.make\"", "/event/0: Task.Done: there is no operation hook.make"),
+        ("unsubscribe = \"hook.delete\"", "", "/event/0: the event Task.Done has no `unsubscribe`"),
+        ("\"task.first_done\"", "\"Task.Done\"", "/event/1: the event Task.Done is declared twice"),
+        ("of = \"Task.Done\"", "of = \"Task.Made\"", "/event/1: task.first_done stands for Task.Made, which is not"),
+        ("of = \"Task.Done\"", "", "/event/1: the event task.first_done has a `where`"),
+        ("where =", "wehre =", "unknown field `wehre`"),
+        ("title = \"A task is done\"", "", "missing field `title`"),
+    ] {
+        assert!(EVENT.contains(from), "{from}");
+        let error = with_events(&EVENT.replace(from, to)).err().unwrap_or_else(|| panic!("{to} was accepted"));
+        assert!(error.contains(message) && error.contains("connector.toml:"), "wanted {message}\nfound {error}");
+    }
+}
+
 /// The connector of a stranger must not set the credentials, the host or the framing of a request.
 #[test]
 fn a_connector_sets_no_headers_of_the_client_or_of_http() {

@@ -147,7 +147,7 @@ pub(crate) struct RunListArgs {
     /// Only runs that this kind of trigger has started: schedule, webhook or poll
     #[arg(long, value_parser = named::<RunTrigger>, value_name = "TRIGGER")]
     trigger: Option<RunTrigger>,
-    /// Only runs whose id, flow or kind of error (such as rate_limited) contains this text
+    /// Only runs whose id, flow, or kind (such as rate_limited) or message of error contains this text
     #[arg(long, value_name = "TEXT")]
     search: Option<String>,
     /// The most runs to list, 1 to 500; 50 without it

@@ -25,6 +25,17 @@ pub struct ByteProgress {
     pub bytes: u64,
 }
 
+/// A quota as a service states it with a response: how many requests it allows in a window of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// The number of requests that the service allows in the window.
+    pub limit: u64,
+    /// How many of them are left.
+    pub left: u64,
+    /// The time until the window ends.
+    pub ends_in: Duration,
+}
+
 /// The receiver of what a running action reports: checkpoints, progress and warnings. The engine implements it.
 #[async_trait]
 pub trait Recorder: Send + Sync {
@@ -42,6 +53,11 @@ pub trait Recorder: Send + Sync {
     /// blocks.
     fn paused(&self, left: Duration) {
         let _ = left;
+    }
+
+    /// Records a request that a quota has counted. Never blocks.
+    fn quota(&self, quota: Quota) {
+        let _ = quota;
     }
 }
 
@@ -224,6 +240,11 @@ impl Context {
     /// Reports that the call waits, because its service has asked for a pause that is over after this time.
     pub fn paused(&self, left: Duration) {
         self.recorder.paused(left);
+    }
+
+    /// Reports a request that a quota has counted.
+    pub fn quota(&self, quota: Quota) {
+        self.recorder.quota(quota);
     }
 
     /// Returns the same context with the redactor and the memory budget of a connection's host.

@@ -35,9 +35,14 @@ impl EventSpec {
     /// Returns an event that has this name at its vendor, and data of the type `D`. `actions` are those that subscribe
     /// and unsubscribe.
     pub fn of<D: JsonSchema>(name: &str, title: &str, actions: [&str; 2]) -> EventSpec {
-        let text = json!({ "type": "string" });
         let mut data = schema_of::<D>();
         data.as_object_mut().into_iter().for_each(|data| drop(data.remove("$schema")));
+        EventSpec::with_data(name, title, actions, data)
+    }
+
+    /// As [`EventSpec::of`], with the JSON Schema of the data.
+    pub fn with_data(name: &str, title: &str, actions: [&str; 2], data: Value) -> EventSpec {
+        let text = json!({ "type": "string" });
         let schema = json!({
             "type": "object",
             "properties": {

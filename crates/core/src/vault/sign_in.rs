@@ -28,6 +28,9 @@ pub struct SignIn {
     /// The scopes of that token as the login server returned them, else those requested (RFC 6749 section 5.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<Vec<String>>,
+    /// The user that signed in, as the login server names it in the `sub` of its ID token; nothing if it named none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// The states of a sign-in.

@@ -10,9 +10,9 @@ use std::{
 };
 
 use tokio::time::Instant;
-use trunkline_core::Timestamp;
+use trunkline_core::{Quota, Timestamp};
 
-use crate::run::{RunState, time::Timer};
+use crate::run::{RunState, quota::CountedQuota, time::Timer};
 
 /// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
 /// on the same run.
@@ -29,6 +29,8 @@ struct Counts {
     next: u64,
     /// The end of the pause that a service has asked for, and the connection to it.
     paused: Option<(Timestamp, String)>,
+    /// The quotas that services have stated, by connection.
+    quotas: BTreeMap<String, CountedQuota>,
 }
 
 /// What a step waits for.
@@ -111,6 +113,27 @@ impl ActivityMonitor {
         if counts.paused.as_ref().is_none_or(|(before, _)| *before < until) {
             counts.paused = Some((until, connection.to_owned()));
         }
+    }
+
+    /// Counts a request on this connection, for which its service has stated a quota. Of several quotas, the one that ends
+    /// last counts.
+    pub(crate) fn count(&self, quota: Quota, now: Timestamp, connection: &str) {
+        let Quota { limit, left, ends_in } = quota;
+        let until = now + ends_in;
+        let mut counts = self.lock();
+        let Some(known) = counts.quotas.get_mut(connection) else {
+            counts.quotas.insert(connection.to_owned(), CountedQuota { limit, left, until, requests: 1 });
+            return;
+        };
+        known.requests += 1;
+        if known.limit == limit || known.until < until {
+            (known.limit, known.left, known.until) = (limit, left, until);
+        }
+    }
+
+    /// Returns the quotas that services have stated, by connection.
+    pub(crate) fn quotas(&self) -> BTreeMap<String, CountedQuota> {
+        self.lock().quotas.clone()
     }
 
     /// Counts a call of an action until the guard is dropped.

@@ -15,7 +15,7 @@ use trunkline_flow::{Over, Scope};
 use crate::{
     interpreter::{
         bounds::ends_more_than,
-        groups::{Group, GroupItem, PendingItem, fingerprint, group},
+        groups::{Fingerprint, Group, GroupItem, PendingItem, group},
         interpreter::{End, Interpreter},
         item_record::{FinishedItem, ListedItems},
         list::List,
@@ -277,7 +277,7 @@ impl<'a> Each<'a> {
             (None, None) => Ok(None),
         };
         let once = match once {
-            Ok(once) => once.map(|once| fingerprint(once, record.key_form())),
+            Ok(once) => once.map(|once| Fingerprint::of(once, record.key_form())),
             Err(error) => {
                 let step = path.join(&text).as_str().to_owned();
                 let outcome = ItemOutcome::Failed { error: error.with_detail(ErrorDetail::Step { step }) };
@@ -292,7 +292,7 @@ impl<'a> Each<'a> {
         match unchanged {
             Some(outcome) => selection.concluded.push(item.concluded(text, outcome)),
             None => {
-                let ListedItem { value, label, index, .. } = item;
+                let (ListedItem { value, label, index, .. }, once) = (item, once.map(|once| once.text));
                 selection.pending.push(PendingItem { id: GroupItem { key: text, once, label, index }, value });
             }
         }

@@ -4,7 +4,11 @@
 use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, StepPath};
 
 use crate::{
-    interpreter::{groups::TYPED, item_record::FinishedItem, record::RunRecord},
+    interpreter::{
+        groups::{Fingerprint, TYPED},
+        item_record::FinishedItem,
+        record::RunRecord,
+    },
     journal::PreviousOutcome,
     run::{ItemKey, ItemNote, ItemOutcome, key_form::NO_KEY},
 };
@@ -38,7 +42,7 @@ impl RunRecord {
         &self,
         each: &StepPath,
         key: &ItemKey,
-        fingerprint: &str,
+        fingerprint: &Fingerprint,
     ) -> Result<Option<ItemOutcome>> {
         let item = each.join(key.in_form(self.key_form()));
         let before = self.remembered(each, key).await?;
@@ -59,12 +63,20 @@ impl RunRecord {
         Ok(before.filter(|before| key.is_respelled() || !is_typed(before)))
     }
 
-    fn outcome_without_work(&self, before: PreviousOutcome, item: &StepPath, fingerprint: &str) -> Option<ItemOutcome> {
+    fn outcome_without_work(
+        &self,
+        before: PreviousOutcome,
+        item: &StepPath,
+        fingerprint: &Fingerprint,
+    ) -> Option<ItemOutcome> {
         let run = &before.run;
         if !before.unknown {
             let reason = format!("unchanged since run {run}");
-            let untyped = |fingerprint: &str| fingerprint.trim_start_matches(TYPED).to_owned();
-            return (untyped(&before.fingerprint) == untyped(fingerprint)).then_some(ItemOutcome::Skipped { reason });
+            fn untyped(fingerprint: &str) -> &str {
+                fingerprint.trim_start_matches(TYPED)
+            }
+            let known = [&fingerprint.text, &fingerprint.as_written].map(|text| untyped(text));
+            return known.contains(&untyped(&before.fingerprint)).then_some(ItemOutcome::Skipped { reason });
         }
         // A rerun of that run looks it up.
         if self.previous.as_ref().is_some_and(|previous| previous.runs().contains(run)) {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::{
     interpreter::{list::List, record::RunRecord},
-    run::KeyForm,
+    run::{KeyForm, key_form::write_numbers},
 };
 
 /// An item, or a batch of items, to work on.
@@ -71,16 +71,57 @@ pub(super) fn group(list: &List<'_>, record: &RunRecord, pending: Vec<PendingIte
     batches.into_iter().map(group).collect()
 }
 
-/// Returns the fingerprint of a value. Equal values have the same one, whatever the order of their members. It also
-/// says in which form the key of its item is remembered.
-pub(super) fn fingerprint(mut value: Value, form: KeyForm) -> String {
-    value.sort_all_objects();
-    let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes());
-    match form {
-        KeyForm::Plain => fingerprint.simple().to_string(),
-        KeyForm::Typed | KeyForm::Equal => format!("{TYPED}{}", fingerprint.simple()),
+/// The fingerprint of a value. Equal values have the same one, whatever the order of their members and however their
+/// numbers are written. It also says in which form the key of its item is remembered.
+pub(super) struct Fingerprint {
+    pub(super) text: String,
+    /// The text that earlier versions recorded: numbers as they were written.
+    pub(super) as_written: String,
+}
+
+impl Fingerprint {
+    pub(super) fn of(mut value: Value, form: KeyForm) -> Fingerprint {
+        value.sort_all_objects();
+        let text = |value: &Value| {
+            let fingerprint = Uuid::new_v5(&Uuid::NAMESPACE_OID, value.to_string().as_bytes());
+            match form {
+                KeyForm::Plain => fingerprint.simple().to_string(),
+                KeyForm::Typed | KeyForm::Equal => format!("{TYPED}{}", fingerprint.simple()),
+            }
+        };
+        let as_written = text(&value);
+        let respelled = form == KeyForm::Equal && write_numbers(&mut value);
+        Fingerprint { text: if respelled { text(&value) } else { as_written.clone() }, as_written }
     }
 }
 
 /// What a fingerprint begins with if the key of its item has the typed form.
 pub(super) const TYPED: &str = "typed:";
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_differ_only_in_how_a_number_is_written_have_one_fingerprint() {
+        let of = |text: &str, form| Fingerprint::of(serde_json::from_str(text).unwrap(), form);
+        let same = [
+            ("1", "1.0"),
+            ("[1e2]", "[100]"),
+            (r#"{ "a": { "b": [2.0] }, "c": 0 }"#, r#"{ "c": 0.0, "a": { "b": [2] } }"#),
+        ];
+        for (one, other) in same {
+            let (first, second) = (of(one, KeyForm::Equal), of(other, KeyForm::Equal));
+            assert_eq!(first.text, second.text, "{one} {other}");
+            assert!(first.text.starts_with(TYPED));
+            // The sabotage twin: the form that writes numbers as the service did.
+            assert_ne!(of(one, KeyForm::Typed).text, of(other, KeyForm::Typed).text, "{one} {other}");
+            // What an earlier version has recorded is still known.
+            assert_eq!(second.as_written, of(other, KeyForm::Typed).text);
+        }
+        for (one, other) in [("1", "\"1\""), ("1", "1.5"), ("[1]", "1"), ("1", "true")] {
+            assert_ne!(of(one, KeyForm::Equal).text, of(other, KeyForm::Equal).text, "{one} {other}");
+        }
+    }
+}

@@ -6,13 +6,11 @@ use trunkline_flow::{Scope, Template};
 
 use crate::{
     interpreter::{groups::GroupItem, interpreter::Interpreter, list::List},
-    run::{Collected, ItemNote, MAX_COLLECTED_BYTES, json_size},
+    run::{Collected, ItemNote, MAX_COLLECTED_BYTES, MAX_RESULT, json_size},
 };
 
 /// The longest label, in characters; a longer one is cut, and ends with `…`.
 const MAX_LABEL: usize = 200;
-/// The largest result, in bytes of JSON.
-const MAX_RESULT: usize = 1024;
 
 impl Interpreter {
     /// Returns what people call an item.

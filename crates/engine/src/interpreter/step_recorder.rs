@@ -8,7 +8,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
-use trunkline_core::{ByteProgress, Clock, Recorder, Result, StepPath};
+use trunkline_core::{ByteProgress, Clock, Quota, Recorder, Result, StepPath};
 
 use crate::{
     interpreter::{ActivityMonitor, interpreter::Interpreter},
@@ -71,5 +71,9 @@ impl Recorder for StepRecorder {
 
     fn paused(&self, left: Duration) {
         self.activity.pause(self.clock.now() + left, &self.connection);
+    }
+
+    fn quota(&self, quota: Quota) {
+        self.activity.count(quota, self.clock.now(), &self.connection);
     }
 }

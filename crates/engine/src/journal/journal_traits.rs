@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use trunkline_core::{Result, RunId, StepPath};
+use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
 use trunkline_flow::Retention;
 
 use crate::{
@@ -179,11 +179,14 @@ pub trait RunIndex: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`run_page`](RunIndex::run_page).
+    /// As [`run_page`](RunIndex::run_page), and `store` if a run is damaged: the caller needs all of them.
     async fn runs_in(&self, filter: &RunFilter) -> Result<Vec<RunSummary>> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = self.run_page(filter, after.as_ref(), RUNS).await?;
+            if let Some(damaged) = page.damaged.into_iter().next() {
+                return Err(Error::new(ErrorKind::Store, damaged));
+            }
             all.extend(page.runs);
             match page.next {
                 None => return Ok(all),

@@ -210,7 +210,9 @@ impl RunIndex for MemoryJournal {
         let memory = self.lock();
         let mut runs = Vec::new();
         for (id, events) in &memory.events {
-            runs.push(memory.summary(id, events)?);
+            let ends = events.iter().rev().map(|event| parse::<RunEvent>(&event.text));
+            let message = ends.filter_map(Result::ok).find_map(|event| event.end().map(|error| error.cloned()));
+            runs.push((memory.summary(id, events)?, message.flatten().map(|error| error.message().to_owned())));
         }
         Ok(RunPage::of(runs, filter, after, most))
     }

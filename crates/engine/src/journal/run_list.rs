@@ -19,17 +19,19 @@ pub struct RunFilter {
     pub ended_before: Option<Timestamp>,
     /// Only runs that this kind of trigger has started, such as `webhook`.
     pub trigger: Option<String>,
-    /// Only runs whose id, flow or kind of error contains this text, without regard to upper and lower case.
+    /// Only runs whose id, flow, or kind or message of error contains this text, without regard to upper and lower case.
     pub search: Option<String>,
 }
 
 impl RunFilter {
-    /// Returns whether a run belongs to the list.
-    pub fn matches(&self, run: &RunSummary) -> bool {
+    /// Returns whether a run belongs to the list. `message` returns the message of its error, and is called only if that
+    /// decides.
+    pub fn matches(&self, run: &RunSummary, message: impl FnOnce() -> Option<String>) -> bool {
         let has = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
         let is_found = |part: &String| {
-            let error = run.error.is_some_and(|kind| has(kind.as_str(), part));
-            error || has(&run.flow, part) || has(run.id.as_str(), part)
+            let kind = run.error.is_some_and(|kind| has(kind.as_str(), part));
+            let named = kind || has(&run.flow, part) || has(run.id.as_str(), part);
+            named || run.error.is_some() && message().is_some_and(|message| has(&message, part))
         };
         self.flow.as_ref().is_none_or(|flow| *flow == run.flow)
             && self.status.is_none_or(|status| status == run.status)
@@ -51,17 +53,27 @@ pub struct RunPage {
     pub runs: Vec<RunSummary>,
     /// The place after which the next page begins; `None` after the last page.
     pub next: Option<RunPlace>,
+    /// Runs that are damaged where the page lies: what is damaged of each, with what to do. They hide no other run.
+    pub damaged: Vec<String>,
 }
 
 impl RunPage {
-    /// Returns a page of a list, of all runs in any order: for a journal that holds them in memory.
-    pub fn of(mut all: Vec<RunSummary>, filter: &RunFilter, after: Option<&RunPlace>, most: usize) -> RunPage {
+    /// Returns a page of a list, of all runs in any order, each with the message of its error: for a journal that holds them
+    /// in memory.
+    pub fn of(
+        mut all: Vec<(RunSummary, Option<String>)>,
+        filter: &RunFilter,
+        after: Option<&RunPlace>,
+        most: usize,
+    ) -> RunPage {
         let place = |run: &RunSummary| (run.started_at, run.id.clone());
-        all.retain(|run| filter.matches(run) && after.is_none_or(|after| place(run) < *after));
+        all.retain(|(run, _)| after.is_none_or(|after| place(run) < *after));
+        let fitting = all.into_iter().filter(|(run, message)| filter.matches(run, || message.clone()));
+        let mut all: Vec<_> = fitting.map(|(run, _)| run).collect();
         all.sort_by_key(|run| std::cmp::Reverse(place(run)));
         let has_more = all.len() > most;
         all.truncate(most);
         let next = all.last().filter(|_| has_more).map(place);
-        RunPage { runs: all, next }
+        RunPage { runs: all, next, damaged: Vec::new() }
     }
 }

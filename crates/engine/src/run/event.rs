@@ -288,6 +288,14 @@ fn is_first(attempt: &u32) -> bool {
 }
 
 impl RunEvent {
+    /// Returns the error of an end of the run, if it has one; nothing for an event that is not an end.
+    pub fn end(&self) -> Option<Option<&Error>> {
+        match self {
+            RunEvent::Finished { error, .. } => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+
     /// Returns the name of the event as it is written in JSON, such as `step_finished`.
     pub fn name(&self) -> &'static str {
         match self {

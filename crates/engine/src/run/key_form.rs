@@ -107,6 +107,24 @@ pub(crate) fn repeated(key: &str, number: u64) -> String {
     format!("{key}#{number}")
 }
 
+/// Writes all numbers in a value as keys are written, so that equal numbers are equal. Returns whether one is written in
+/// another way now.
+pub(crate) fn write_numbers(value: &mut Value) -> bool {
+    match value {
+        Value::Number(number) => {
+            let text = number_text(number);
+            let respelled = text != number.to_string();
+            if let (true, Ok(other)) = (respelled, text.parse()) {
+                *number = other;
+            }
+            respelled
+        }
+        Value::Array(values) => values.iter_mut().fold(false, |found, value| write_numbers(value) | found),
+        Value::Object(members) => members.values_mut().fold(false, |found, value| write_numbers(value) | found),
+        _ => false,
+    }
+}
+
 /// Returns the text of a number: that of an integer, if an integer is equal to it.
 fn number_text(number: &Number) -> String {
     const INTEGERS: Range<f64> = i64::MIN as f64..u64::MAX as f64;

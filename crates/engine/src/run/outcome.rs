@@ -62,6 +62,9 @@ impl ItemOutcome {
     }
 }
 
+/// The largest `result` of an item, in bytes of JSON.
+pub(crate) const MAX_RESULT: usize = 1024;
+
 /// What a run keeps of an item beside its outcome: what the `label`, `result` and `collect` of its list yield.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ItemNote {

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use trunkline_core::Timestamp;
 
-use crate::run::time::milliseconds;
+use crate::run::{QuotaShare, time::milliseconds};
 
 /// The length of one interval of a [`Rate`], in milliseconds.
 const INTERVAL: u64 = 5_000;
@@ -95,6 +95,9 @@ pub struct ListProgress {
     /// not `complete`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub left: Option<u64>,
+    /// The share of a quota that the other items take, if the service states a quota.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaShare>,
 }
 
 impl ListProgress {
@@ -106,7 +109,7 @@ impl ListProgress {
             (left, _) => rate.time_for(left, now),
         };
         let per_second = rate.per_second(now).map(|rate| (rate * 1e3).round() / 1e3);
-        ListProgress { listed, complete, ended, per_second, left }
+        ListProgress { listed, complete, ended, per_second, left, quota: None }
     }
 }
 

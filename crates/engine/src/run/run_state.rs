@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use trunkline_core::{RunId, Timestamp};
 
+use crate::run::QuotaUse;
+
 /// What a run that has not ended does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -50,12 +52,15 @@ pub enum RunState {
 }
 
 /// The state of a run, as a process has noted it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunNote {
     /// The id that the process has claimed for as long as it lives.
     pub by: RunId,
     /// The state.
     pub state: RunState,
+    /// What the list that it works on takes of a quota, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaUse>,
 }
 
 impl RunState {

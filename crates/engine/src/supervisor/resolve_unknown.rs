@@ -11,7 +11,9 @@ use trunkline_flow::{Flow, Step, StepKind};
 
 use crate::{
     journal::{Flush, Item},
-    run::{ItemNote, ItemOutcome, Run, RunEvent, RunStatus, Verdict, failure::resolved_as_failed},
+    run::{
+        ItemNote, ItemOutcome, MAX_RESULT, Run, RunEvent, RunStatus, Verdict, failure::resolved_as_failed, json_size,
+    },
     supervisor::Engine,
 };
 
@@ -35,7 +37,8 @@ impl Engine {
     /// Resolves a step whose outcome is unknown, as an operator has decided.
     ///
     /// `step` is the path of the step or of its item. `output` is the output that later steps refer to; it has to be
-    /// null unless the verdict is [`Verdict::Done`].
+    /// null unless the verdict is [`Verdict::Done`]. If one item is done by it, and the output has at most 1024 bytes of
+    /// JSON, it is also what the item has become.
     ///
     /// # Errors
     ///
@@ -68,10 +71,14 @@ impl Engine {
         }
         let flow = self.flow_of(&run).await?;
         let mut events = vec![resolved(&of)];
+        let given = Some(&output).filter(|_| found.len() == 1 && !output.is_null() && json_size(&output) <= MAX_RESULT);
         let mut items = Vec::new();
-        for item in found {
+        for mut item in found {
             let outcome = outcome(&flow, &item, &of, verdict, id);
             let (step, key, before) = (item.step.clone(), item.key.clone(), item.outcome.clone());
+            if let (ItemOutcome::Done { .. }, Some(output)) = (&outcome, given) {
+                item.result = Some(output.clone());
+            }
             let note = ItemNote { label: item.label.clone(), result: item.result.clone(), collected: None };
             events.push(RunEvent::ItemResolved { step, key, verdict, before, outcome: outcome.clone(), note, at });
             items.push(Item { outcome, at, ..item });

@@ -3,14 +3,31 @@
 
 use std::time::Duration;
 
-use trunkline_core::{Result, RunId};
+use trunkline_core::{Result, RunId, Timestamp};
 
 use crate::{
     interpreter::ActivityMonitor,
-    run::{Run, RunNote, RunState, RunStatus},
+    journal::journaled_run::JournaledRun,
+    run::{QuotaUse, Run, RunNote, RunState, RunStatus, quota::QuotaMeter},
     supervisor::Engine,
 };
 
+/// What the poll of a run has noted.
+pub(super) struct Noted {
+    state: RunState,
+    quota: Option<QuotaUse>,
+    quota_at: Option<Timestamp>,
+    meter: QuotaMeter,
+}
+
+impl Default for Noted {
+    fn default() -> Noted {
+        Noted { state: RunState::Running, quota: None, quota_at: None, meter: QuotaMeter::default() }
+    }
+}
+
+/// The time between two looks at what a list takes of a quota.
+const QUOTA_EVERY: Duration = Duration::from_secs(5);
 /// A wait or a pause that is shorter is not noted.
 const SHORTEST: Duration = Duration::from_secs(5);
 
@@ -47,10 +64,14 @@ impl Engine {
     /// Notes what a run does that this process works on, or keeps to work on it later; `None` if it does neither. A
     /// note that cannot be written changes nothing but displays.
     pub async fn note(&self, run: &RunId, state: Option<RunState>) {
+        self.note_all(run, state, None).await;
+    }
+
+    async fn note_all(&self, run: &RunId, state: Option<RunState>, quota: Option<QuotaUse>) {
         let noted = async {
             let Some(state) = state else { return self.journal().note(run, None).await };
             let (by, _claim) = self.process.get_or_try_init(|| self.claim_process()).await?;
-            self.journal().note(run, Some(&RunNote { by: by.clone(), state })).await
+            self.journal().note(run, Some(&RunNote { by: by.clone(), state, quota })).await
         };
         if let Err(error) = noted.await {
             tracing::debug!(%run, "what the run does cannot be noted: {error}");
@@ -64,19 +85,32 @@ impl Engine {
         Ok((id, claim))
     }
 
-    /// Notes what a run does if that differs from what was noted.
-    pub(super) async fn note_activity(&self, run: &RunId, activity: &ActivityMonitor, noted: &mut RunState) {
+    /// Returns what the list that a run works on takes of a quota, as the process has noted it that works on the run.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the journal cannot be read.
+    pub async fn quota_of(&self, run: &RunId) -> Result<Option<QuotaUse>> {
+        Ok(self.journal().noted(run).await?.and_then(|note| note.quota).filter(|quota| quota.until > self.now()))
+    }
+
+    /// Notes what a run does, and what it takes of a quota, if that differs from what was noted.
+    pub(super) async fn note_activity(&self, run: &JournaledRun, activity: &ActivityMonitor, noted: &mut Noted) {
         let now = self.now();
         let mut state = activity.state(now);
-        if state == *noted {
-            return;
-        }
-        if state.until().is_some_and(|until| until.since(now) < SHORTEST) {
+        if state != noted.state && state.until().is_some_and(|until| until.since(now) < SHORTEST) {
             state = RunState::Running;
         }
-        if state != *noted {
-            self.note(run, Some(state.clone()).filter(|state| *state != RunState::Running)).await;
-            *noted = state;
+        let quotas = activity.quotas();
+        let mut quota = noted.quota.clone();
+        if !quotas.is_empty() && noted.quota_at.is_none_or(|at| now.since(at) >= QUOTA_EVERY) {
+            let lists = run.read(|run| run.progress(now));
+            (quota, noted.quota_at) = (noted.meter.measure(&lists, &quotas, now), Some(now));
+        }
+        if state != noted.state || quota != noted.quota {
+            (noted.state, noted.quota) = (state.clone(), quota.clone());
+            let is_shown = state != RunState::Running || quota.is_some();
+            self.note_all(run.id(), Some(state).filter(|_| is_shown), quota).await;
         }
     }
 

@@ -18,8 +18,8 @@ use crate::{
         record::{COPIES, RunRecord},
     },
     journal::journaled_run::JournaledRun,
-    run::{RunEvent, RunState, notification::Subscribers},
-    supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude},
+    run::{RunEvent, notification::Subscribers},
+    supervisor::{AcceptedRun, Engine, RunHandle, run_end::conclude, run_notes::Noted},
 };
 
 /// How often a run checks whether another process has asked it to stop, or has sent a signal that it waits for.
@@ -95,7 +95,7 @@ impl Engine {
         let engine = self.clone();
         tokio::spawn(async move {
             tokio::time::sleep(FIRST_MARK).await;
-            let (mut last_seen, mut records, mut noted) = (0, 0, RunState::Running);
+            let (mut last_seen, mut records, mut noted) = (0, 0, Noted::default());
             loop {
                 if !activity.is_idle() {
                     records = run.mark(records).await;
@@ -103,7 +103,7 @@ impl Engine {
                 tokio::time::sleep(POLL).await;
                 // A server has noted a run that it suspends.
                 if !stop.is_requested() {
-                    engine.note_activity(run.id(), &activity, &mut noted).await;
+                    engine.note_activity(&run, &activity, &mut noted).await;
                 }
                 if let Ok(true) = run.journal().cancel_requested(run.id()).await {
                     // The other process has recorded it; here it is only applied.

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::support::{call, flow, lab::Lab, slots, world};
 use serde_json::{Value, json};
 use trunkline_core::{ErrorKind, NextStep, RunId, StepPath};
-use trunkline_engine::{Engine, EventLog, Item, Journal, MemoryJournal, Run, RunEvent, RunStatus, Verdict};
+use trunkline_engine::{Engine, EventLog, Item, Journal, MemoryJournal, Run, RunEvent, RunIndex, RunStatus, Verdict};
 use trunkline_flow::Flow;
 use trunkline_testkit::fake::FakeSystem;
 
@@ -149,9 +149,11 @@ async fn of_500_creates_with_lost_responses_none_is_repeated_blindly_and_none_ex
         let path = item.step.join(&item.key).join("make");
         let resolved = engine.resolve_unknown(&second.id, &path, Verdict::Done, json!({ "name": "x" })).await.unwrap();
         assert_eq!((resolved.items.len(), resolved.items[0].outcome.status()), (1, "done"));
+        assert_eq!(resolved.items[0].result, Some(json!({ "name": "x" })), "what the operator has found");
     }
     let resolved = engine.run(&second.id).await.unwrap();
     assert_eq!(counts(&resolved, "all"), [20, 0, 0, 480]);
+    assert_eq!(journal.find_items(&["x".into()], false, 100).await.unwrap().len(), 20, "the items are found by it");
     assert_eq!(counts(&run(&engine, &blind, place).await, "all"), [0, 20, 0, 480], "a resolution is remembered");
     assert_eq!(written(&world(place)), (1, 500, 500));
 }
@@ -328,6 +330,7 @@ async fn an_operator_can_resolve_unknown_outcomes_and_no_others() {
     let done = engine.resolve_unknown(&first.id, &"all/a/make".into(), Verdict::Done, made).await.unwrap();
     let outcome = &done.items[0].outcome;
     assert_eq!((outcome.status(), outcome.reason().unwrap().contains("have not run yet")), ("failed", true));
+    assert_eq!(done.items[0].result, None, "it has become nothing yet");
     // The path of the item works, too.
     assert_eq!(resolve("all/b", Verdict::Retry).await.unwrap().step.as_str(), "all/b/make");
     resolve("all/c", Verdict::Fail).await.unwrap();

@@ -318,6 +318,11 @@ impl Client {
                 ..failure
             }
         })?;
+        if raw.status != StatusCode::TOO_MANY_REQUESTS
+            && let Some(quota) = transport::stated_quota(&raw.headers)
+        {
+            call.cx.quota(quota);
+        }
         // While a list is read, it and what it grows into are in memory.
         let memory = memory_of_json(&raw.body);
         let mut held = None;

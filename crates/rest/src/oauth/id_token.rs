@@ -23,9 +23,13 @@ pub(crate) struct ExpectedClaims {
     pub(crate) nonce: Option<Secret>,
 }
 
+/// The claims of an ID token that are read.
 #[derive(Deserialize)]
-struct Claims {
-    iss: String,
+pub(crate) struct Claims {
+    pub(crate) iss: String,
+    /// The user, as the issuer names it.
+    #[serde(default)]
+    pub(crate) sub: Option<String>,
     aud: Audience,
     #[serde(default)]
     azp: Option<String>,
@@ -43,13 +47,13 @@ enum Audience {
 }
 
 impl ExpectedClaims {
-    /// Validates an ID token and returns its issuer.
+    /// Validates an ID token and returns its claims.
     ///
     /// # Errors
     ///
     /// `auth` if the token cannot be read or was not issued for this sign-in. The caller adds the login server to the
     /// error.
-    pub(crate) fn issuer_of(&self, token: &Value, now: Timestamp) -> Result<String, Error> {
+    pub(crate) fn claims_of(&self, token: &Value, now: Timestamp) -> Result<Claims, Error> {
         let Some(claims) = token.as_str().and_then(read) else {
             return Err(rejected("it cannot be read").hint(
                 "remove openid from the scopes if the API does not need it, or ask the vendor for a plain ID token",
@@ -78,7 +82,7 @@ impl ExpectedClaims {
             return Err(rejected("it belongs to another sign-in")
                 .hint("sign in again, and use the same browser for the whole sign-in"));
         }
-        Ok(claims.iss)
+        Ok(claims)
     }
 }
 
@@ -128,14 +132,14 @@ mod tests {
         let mut several = good();
         (several["aud"], several["azp"], several["exp"]) = (json!(["other", "me"]), json!("me"), json!(2_000.5));
         for claims in [good(), several] {
-            let issuer = expected().issuer_of(&token(&claims), at(1_999_000)).unwrap();
+            let Claims { iss: issuer, .. } = expected().claims_of(&token(&claims), at(1_999_000)).unwrap();
             assert_eq!(issuer, "https://login.example.com");
         }
         let any_issuer = ExpectedClaims { issuer: None, ..expected() };
-        assert!(any_issuer.issuer_of(&token(&good()), at(1_999_000)).is_ok());
+        assert!(any_issuer.claims_of(&token(&good()), at(1_999_000)).is_ok());
         // The clocks may differ by up to five minutes.
-        assert!(expected().issuer_of(&token(&good()), at(2_299_000)).is_ok());
-        assert!(expected().issuer_of(&token(&good()), at(2_300_000)).is_err());
+        assert!(expected().claims_of(&token(&good()), at(2_299_000)).is_ok());
+        assert!(expected().claims_of(&token(&good()), at(2_300_000)).is_err());
     }
 
     #[test]
@@ -156,14 +160,14 @@ mod tests {
         ] {
             let mut claims = good();
             claims[claim] = value.clone();
-            let error = expected().issuer_of(&token(&claims), at(1_999_000)).unwrap_err();
+            let error = expected().claims_of(&token(&claims), at(1_999_000)).err().unwrap();
             assert!(error.message().contains(why), "{claim} {value}: {error:?}");
             assert_eq!(error.kind(), ErrorKind::Auth);
             assert!(error.advice().is_some());
         }
         let encrypted = format!("{}.a.b", token(&good()).as_str().unwrap());
         for text in [json!("junk"), json!("a.b.c"), json!(".."), json!(encrypted), json!(7), json!({})] {
-            assert!(expected().issuer_of(&text, at(0)).is_err(), "{text}");
+            assert!(expected().claims_of(&text, at(0)).is_err(), "{text}");
         }
     }
 }

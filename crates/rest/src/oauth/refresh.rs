@@ -235,6 +235,7 @@ impl Tokens {
         old: Option<TokenRecord>,
     ) -> TokenRecord {
         let lifetime = granted.expires_in().unwrap_or_default();
+        let (issuer, account) = old.map(|old| (old.issuer, old.account)).unwrap_or_default();
         let used = match request {
             TokenRequest::Refresh(token) => Some(token.expose().to_owned()),
             TokenRequest::Settings | TokenRequest::Code { .. } => None,
@@ -247,7 +248,8 @@ impl Tokens {
             expires_at: obtained_at + lifetime,
             settings_fingerprint: self.0.settings_fingerprint.clone(),
             request_fingerprint: Some(self.0.endpoint.oauth.request_fingerprint()),
-            issuer: old.and_then(|old| old.issuer),
+            issuer,
+            account,
             scope: granted.scope(),
             ..TokenRecord::default()
         }
@@ -398,8 +400,10 @@ impl Tokens {
         granted: &GrantedTokens,
         obtained_at: Timestamp,
         issuer: Option<String>,
+        account: Option<String>,
     ) -> Result<Token> {
-        let record = TokenRecord { issuer, ..self.record(granted, obtained_at, &TokenRequest::Settings, None) };
+        let record =
+            TokenRecord { issuer, account, ..self.record(granted, obtained_at, &TokenRequest::Settings, None) };
         self.count_refresh();
         let stored = self.store(NewTokens { record, attempt: None }).await?;
         stored.ok_or_else(|| Error::new(ErrorKind::Internal, "the tokens of the sign-in were not stored"))

@@ -45,6 +45,9 @@ pub(crate) struct TokenRecord {
     /// The issuer that signed the user in, if the callback or the ID token named it (RFC 9207).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) issuer: Option<String>,
+    /// The user that signed in, as the ID token names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) account: Option<String>,
     /// The granted scopes, if the login server named them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<String>,
@@ -163,6 +166,7 @@ impl TokenRecord {
             last_success: has_token.then_some(self.obtained_at),
             expires_at: has_token.then_some(self.expires_at),
             renewable: !interactive || self.refresh_token.is_some(),
+            account: self.account.clone(),
             scopes: self.scope.as_ref().map(|scope| scope.split_whitespace().map(str::to_owned).collect()),
         }
     }

@@ -235,13 +235,15 @@ impl Tokens {
             let obtained_at = tokens.now();
             let granted = tokens.0.login.request_tokens(request).await?;
             // The ID token is optional: some login servers leave it out.
-            let issuer = match granted.id_token().filter(|_| endpoint.oauth.requests_scope("openid")) {
+            let (issuer, account) = match granted.id_token().filter(|_| endpoint.oauth.requests_scope("openid")) {
                 Some(token) => {
-                    Some(expected.issuer_of(token, tokens.now()).map_err(|error| endpoint.with_login_server(error))?)
+                    let claims = expected.claims_of(token, tokens.now());
+                    let claims = claims.map_err(|error| endpoint.with_login_server(error))?;
+                    (Some(claims.iss), claims.sub)
                 }
-                None => expected.issuer,
+                None => (expected.issuer, None),
             };
-            let token = tokens.store_sign_in(&granted, obtained_at, issuer).await?;
+            let token = tokens.store_sign_in(&granted, obtained_at, issuer, account).await?;
             let mut state = tokens.state();
             (state.current, state.backoff) = (Some(token), None);
             Ok(())

@@ -28,7 +28,11 @@ pub(crate) fn page_identity(items: &[Value]) -> String {
 
 /// Returns 64 bits of the SHA-256 of these values, in hexadecimal.
 pub(crate) fn fingerprint<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
-    let digest = values.into_iter().fold(Sha256::new(), |digest, value| digest.chain_update(value.to_string()));
+    hash_of(values.into_iter().map(Value::to_string))
+}
+
+fn hash_of(texts: impl IntoIterator<Item = impl AsRef<[u8]>>) -> String {
+    let digest = texts.into_iter().fold(Sha256::new(), |digest, text| digest.chain_update(text));
     HEXLOWER.encode(&digest.finalize()[..8])
 }
 
@@ -48,17 +52,24 @@ pub(super) struct Prints {
 
 impl Prints {
     pub(super) fn of(items: &[Value]) -> Prints {
-        let ids: BTreeSet<_> = items.iter().map(item_identity).collect();
+        // Each item is written once and hashed twice: by itself, and in the content of the page. The content could be made
+        // of the hashes of the items, but then the pages of positions that are stored would not be recognized.
+        let (mut content, mut prints, mut ids) = (Sha256::new(), Vec::with_capacity(items.len()), BTreeSet::new());
+        for item in items {
+            let text = item.to_string();
+            content.update(&text);
+            let print = hash_of([text]);
+            ids.insert(if has_id(item) { item_identity(item) } else { print.clone() });
+            prints.push(print);
+        }
+        prints.sort_unstable();
         let differ = ids.len() == items.len();
-        let ids = differ.then(|| fingerprint(&ids.into_iter().map(Value::from).collect::<Vec<_>>()));
-        let mut prints: Vec<_> = items.iter().map(|item| Value::from(fingerprint([item]))).collect();
-        prints.sort_unstable_by(|a, b| a.as_str().cmp(&b.as_str()));
-        let any_order = fingerprint(&prints);
+        let quoted = |print: String| Value::from(print).to_string();
         Prints {
             length: items.len() as u64,
-            content: fingerprint(items),
-            ids,
-            any_order,
+            content: HEXLOWER.encode(&content.finalize()[..8]),
+            ids: differ.then(|| hash_of(ids.into_iter().map(quoted))),
+            any_order: hash_of(prints.into_iter().map(quoted)),
             named: items.iter().all(has_id),
         }
     }
@@ -137,6 +148,19 @@ mod tests {
         let mut moved = items(&[1, 2, 3, 4]);
         assert!(remove_overlap(&mut moved, &last, &tail(&before, 2)).is_some(), "only two items were missing");
         assert_eq!(tail(&[json!(1), json!(1)], 9), [""; 0], "equal values are not the same item");
+    }
+
+    /// Stored positions hold these hashes, so they stay as they are.
+    #[test]
+    fn the_hashes_of_a_page_are_those_of_its_items_one_by_one() {
+        let items = [json!({ "id": 7, "name": "a" }), json!({ "name": "b" }), json!("c")];
+        let prints = Prints::of(&items);
+        let sorted = |texts: Vec<String>| texts.into_iter().collect::<std::collections::BTreeSet<_>>();
+        let hash = |texts: Vec<String>| fingerprint(&sorted(texts).into_iter().map(Value::from).collect::<Vec<_>>());
+        assert_eq!(prints.content, fingerprint(&items));
+        assert_eq!(prints.any_order, hash(items.iter().map(|item| fingerprint([item])).collect()));
+        assert_eq!(prints.ids, Some(hash(items.iter().map(item_identity).collect())));
+        assert!(!prints.named);
     }
 
     #[test]

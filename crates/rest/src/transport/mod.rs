@@ -48,5 +48,5 @@ pub use network_policy::NetworkPolicy;
 pub(crate) use parameters::{parameter, split_unquoted};
 pub(crate) use payload::{Body, Payload, lock, size_mismatch};
 pub(crate) use retry::Waits;
-pub(crate) use retry_after::{names_wait, retry_after};
+pub(crate) use retry_after::{names_wait, retry_after, stated_quota};
 pub(crate) use ssrf::SsrfPolicy;

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, StatusCode, header};
 use jiff::{SpanRelativeTo, fmt::rfc2822};
 use serde_json::Value;
+use trunkline_core::Quota;
 
 /// The longest wait that is believed. A larger value is a mistake that would block the connection for years, or a
 /// monthly quota: then the service is asked again once a day.
@@ -40,6 +41,9 @@ const RESETS: [&str; 7] = [
     "x-ratelimit-reset-tokens",
     "x-ratelimit-limit-reset",
 ];
+
+/// The number of requests of a quota.
+const LIMITS: [&str; 3] = ["ratelimit-limit", "x-ratelimit-limit", "x-rate-limit-limit"];
 
 /// What is left of a quota.
 const REMAINING: [&str; 3] = ["ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining"];
@@ -136,6 +140,38 @@ fn quota(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let reset = reset.into_iter().chain(parameter(&["ratelimit"], "t")).chain(parameter(&["ratelimit"], "reset")).max();
     // Without an end of the window, its length.
     reset.or_else(|| parameter(&["ratelimit-policy"], "w").max())
+}
+
+/// Returns the quota that a response states: of several, the one that ends last. A quota without its size, its rest or
+/// its end is none.
+pub(crate) fn stated_quota(headers: &HeaderMap) -> Option<Quota> {
+    let now = date_of(headers);
+    let number = |text: &str| text.split([',', ';']).next()?.trim().parse::<u64>().ok();
+    let mut found = Vec::new();
+    let named = |names| texts(headers, names).find_map(number);
+    found.push((named(&LIMITS), named(&REMAINING), longest(headers, &RESETS, Unit::Seconds, now)));
+    // `"daily";r=50;t=30` with the policy `"daily";q=100;w=86400`, or `limit=100, remaining=50, reset=30`.
+    let stated: Vec<_> = texts(headers, &["ratelimit"]).collect();
+    let policies: Vec<_> = texts(headers, &["ratelimit-policy"]).flat_map(|text| text.split(',')).collect();
+    let member = |text: &str, key: &str| {
+        let mut pairs = text.split([';', ',']).filter_map(|one| one.split_once('='));
+        pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case(key)).map(|(_, value)| value.trim().to_owned())
+    };
+    let count = |text: &str, key: &str| member(text, key)?.parse::<u64>().ok();
+    let span = |text: &str, key: &str| wait(&member(text, key)?, Unit::Seconds, now);
+    for text in &stated {
+        found.push((count(text, "limit"), count(text, "remaining"), span(text, "reset")));
+    }
+    let name = |text: &str| text.split(';').next().unwrap_or_default().trim().to_owned();
+    for one in stated.iter().flat_map(|text| text.split(',')) {
+        let policy = policies.iter().find(|policy| name(policy) == name(one)).copied().unwrap_or_default();
+        found.push((count(policy, "q"), count(one, "r"), span(one, "t").or_else(|| span(policy, "w"))));
+    }
+    let quotas = found.into_iter().filter_map(|(limit, left, ends_in)| {
+        let (limit, left, ends_in) = (limit?, left?, ends_in?);
+        (limit > 0 && left <= limit && !ends_in.is_zero()).then_some(Quota { limit, left, ends_in })
+    });
+    quotas.max_by_key(|quota| quota.ends_in)
 }
 
 /// Returns the wait in the body of a throttle.

@@ -169,6 +169,42 @@ fn headers_of_other_names_are_read() {
 }
 
 #[test]
+fn a_stated_quota_has_a_size_a_rest_and_an_end() {
+    let hour = (DATED + 3600).to_string();
+    let quota = |limit, left, ends_in| Some(Quota { limit, left, ends_in: Duration::from_secs(ends_in) });
+    for (pairs, expected) in [
+        (
+            &[("ratelimit-limit", "100"), ("ratelimit-remaining", "40"), ("ratelimit-reset", "50")][..],
+            quota(100, 40, 50),
+        ),
+        (
+            &[("x-ratelimit-limit", "100, 100;w=3600"), ("x-ratelimit-remaining", "40"), ("x-ratelimit-reset", &*hour)],
+            quota(100, 40, 3600),
+        ),
+        (&[("ratelimit", "limit=100, remaining=40, reset=50")], quota(100, 40, 50)),
+        (
+            &[
+                ("ratelimit", "\"burst\";r=3;t=1, \"daily\";r=40;t=300"),
+                ("ratelimit-policy", "\"burst\";q=5;w=1, \"daily\";q=100;w=86400"),
+            ],
+            quota(100, 40, 300),
+        ),
+        (&[("ratelimit", "\"daily\";r=40"), ("ratelimit-policy", "\"daily\";q=100;w=86400")], quota(100, 40, 86_400)),
+        (&[("ratelimit", "\"daily\";r=40;t=300")], None),
+        (&[("x-ratelimit-limit", "100"), ("x-ratelimit-remaining", "40")], None),
+        (&[("x-ratelimit-remaining", "40"), ("x-ratelimit-reset", "50")], None),
+        (&[("x-ratelimit-limit", "9"), ("x-ratelimit-remaining", "40"), ("x-ratelimit-reset", "50")], None),
+        (&[("x-ratelimit-limit", "0"), ("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "50")], None),
+        (&[("x-ratelimit-limit", "many"), ("x-ratelimit-remaining", "few"), ("x-ratelimit-reset", "soon")], None),
+        (&[], None),
+    ] {
+        let mut headers = headers(pairs);
+        headers.insert("date", DATE.parse().unwrap());
+        assert_eq!(stated_quota(&headers), expected, "{pairs:?}");
+    }
+}
+
+#[test]
 fn words_in_a_body_are_read() {
     for (body, expected) in [
         ("Rate limit is exceeded. Try again in 25 seconds.", 25_000),

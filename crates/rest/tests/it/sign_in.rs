@@ -224,3 +224,24 @@ async fn an_id_token_of_another_sign_in_is_refused() {
     // Without the scope openid, the ID token is ignored.
     attempt("sub", json!("ada"), &["api"]).await.0.unwrap();
 }
+
+#[tokio::test]
+async fn the_user_that_the_id_token_names_is_kept_when_the_tokens_are_renewed() {
+    let (login, server) = login().await;
+    let vault = Arc::<MemoryVault>::default();
+    let client = with(&server, oauth(&server, Grant::AuthorizationCode), &vault);
+    let begun = client.begin_authorization(CALLBACK).unwrap();
+    let nonce = begun.nonce.as_ref().unwrap().expose();
+    let claims = json!({ "iss": "https://login.example.com", "aud": "client", "exp": 4_000_000_000u64, "nonce": nonce,
+        "sub": "ada" });
+    let answer = json!({ "access_token": "first", "token_type": "bearer", "refresh_token": "r", "expires_in": 1,
+        "id_token": id_token(&claims) });
+    login.instead(ResponseTemplate::new(200).set_body_json(answer));
+    *login.0.refresh.lock().unwrap() = "r".to_owned();
+    client.finish_authorization(&begun, &back(&begun)).await.unwrap();
+    assert_eq!(record(&vault).await["account"], "ada");
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    get(&client).await.unwrap();
+    let renewed = record(&vault).await;
+    assert_eq!((&renewed["account"], renewed["accessToken"] == "first"), (&json!("ada"), false));
+}

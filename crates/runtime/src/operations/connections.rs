@@ -105,8 +105,10 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
         true => Replacement::AsSeen(consent::no_sign_in_for_others(runtime, &documents).await?),
         false => Replacement::Never,
     };
-    let warnings = documents.iter().flat_map(|document| consent::other_hosts(runtime.registry(), document)).collect();
-    let mut names = runtime.save_connections(documents, replace).await?;
+    let other_hosts = |document| consent::other_hosts(runtime.registry(), document);
+    let mut warnings: Vec<_> = documents.iter().flat_map(other_hosts).collect();
+    let (mut names, found) = runtime.save_connections(documents, replace).await?;
+    warnings.extend(found);
     let added = match (is_list, names.pop()) {
         (false, Some(name)) => AddedNames::One(name),
         (_, last) => {

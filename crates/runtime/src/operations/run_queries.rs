@@ -44,7 +44,8 @@ pub struct RunQuery {
     /// Only runs that this kind of trigger has started: `schedule`, `webhook`, `poll` or `event`.
     #[serde(default)]
     pub trigger: Option<RunTrigger>,
-    /// Only runs whose id, flow or kind of error (such as `rate_limited`) contains this text, in upper or lower case.
+    /// Only runs whose id, flow, kind of error (such as `rate_limited`) or message of error contains this text, in upper or
+    /// lower case.
     #[serde(default)]
     pub search: Option<String>,
     /// The most runs to return, 1 to 500; without it, 50.
@@ -76,6 +77,9 @@ pub struct RunList {
     pub items: Vec<ListedRun>,
     /// Where the next page starts; null after the last page.
     pub next: Option<String>,
+    /// What is damaged of runs that cannot be read, with what to do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub damaged: Vec<String>,
 }
 
 /// The longest text that is searched for, in characters.
@@ -94,7 +98,9 @@ async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
     if let Some(length) = search.as_ref().map(|text| text.chars().count()).filter(|n| !(1..=LONGEST_SEARCH).contains(n))
     {
         let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
-        return Err(invalid(message).hint("give a part of a run's id, of its flow, or of its kind of error"));
+        return Err(
+            invalid(message).hint("give a part of a run's id, of its flow, or of the kind or message of its error")
+        );
     }
     let now = runtime.now();
     let time = |name: &str, text: Option<String>| {
@@ -118,7 +124,7 @@ async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
         let state = runtime.engine().state_of(&run.id, run.status).await?;
         items.push(ListedRun { run, state });
     }
-    Ok(RunList { items, next })
+    Ok(RunList { items, next, damaged: page.damaged })
 }
 
 fn place(cursor: &str) -> Result<RunPlace> {
@@ -135,7 +141,11 @@ async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
     let run = runtime.engine().run(&run).await?;
     learn_secrets(runtime, run.connections.values()).await;
     let state = runtime.engine().state_of(&run.id, run.status).await?;
-    Ok(RunView::new(run, state, runtime.now(), runtime.redactor()))
+    let quota = match state {
+        Some(_) => runtime.engine().quota_of(&run.id).await?,
+        None => None,
+    };
+    Ok(RunView::new(run, state, quota.as_ref(), runtime.now(), runtime.redactor()))
 }
 
 /// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.

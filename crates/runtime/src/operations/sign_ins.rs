@@ -5,7 +5,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::Result;
+use trunkline_core::{Diagnostic, Result};
 use trunkline_rest::Url;
 use trunkline_store::SignInEvent;
 
@@ -118,10 +118,17 @@ pub struct ChangedSettings {
     pub changed: String,
     /// The settings that changed, with their new values.
     pub settings: Map<String, Value>,
+    /// What the user has to know of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Diagnostic>,
 }
 
 async fn apply_discovery(runtime: &Runtime, input: DiscoveryTarget) -> Result<ChangedSettings> {
     let found = runtime.discover(&input.issuer, input.allow_private_network).await?;
-    let settings = runtime.apply_discovery(&input.name, &found).await?;
-    Ok(ChangedSettings { changed: input.name, settings })
+    let names = [input.name];
+    let before = runtime.remembering(&names).await?;
+    let settings = runtime.apply_discovery(&names[0], &found).await?;
+    let warnings = runtime.forgotten(&names, before).await?;
+    let [changed] = names;
+    Ok(ChangedSettings { changed, settings, warnings })
 }

@@ -39,7 +39,7 @@ pub struct Runtime {
     registry: Arc<Registry>,
     ports: Ports,
     /// What connections get of the ports.
-    host: ConnectionHost,
+    pub(crate) host: ConnectionHost,
     engine: Engine,
     launcher: Arc<dyn RunLauncher>,
     /// The URL at which other services reach the server of this runtime, without a slash at its end.
@@ -196,17 +196,24 @@ impl Runtime {
     ///
     /// As [`Runtime::add_connection`].
     pub async fn add_connections(&self, documents: Vec<Value>) -> Result<Vec<String>> {
-        self.save_connections(documents, Replacement::Always).await
+        Ok(self.save_connections(documents, Replacement::Always).await?.0)
     }
 
-    /// Like [`Runtime::add_connections`]. The error is `conflict` if there is a connection of one of the names that is not
-    /// to be replaced.
-    pub(crate) async fn save_connections(&self, documents: Vec<Value>, replace: Replacement) -> Result<Vec<String>> {
+    /// Like [`Runtime::add_connections`], with what the user has to know. The error is `conflict` if there is a connection
+    /// of one of the names that is not to be replaced.
+    pub(crate) async fn save_connections(
+        &self,
+        documents: Vec<Value>,
+        replace: Replacement,
+    ) -> Result<(Vec<String>, Vec<Diagnostic>)> {
         let checked = self.checked(documents)?;
         let with_settings = |connection| Ok((connection, self.settings_of(connection)?));
         let all = checked.iter().map(with_settings).collect::<Result<Vec<_>>>()?;
+        let names = checked.iter().map(|connection| connection.name.clone()).collect::<Vec<_>>();
+        let before = self.remembering(&names).await?;
         self.connections().save_connections(&all, replace).await?;
-        Ok(checked.into_iter().map(|connection| connection.name).collect())
+        let warnings = self.forgotten(&names, before).await?;
+        Ok((names, warnings))
     }
 
     /// Reads and checks connection documents.
@@ -258,19 +265,10 @@ impl Runtime {
     ///
     /// `not_found` if there is no such connection, `config` if a setting is wrong or a referenced secret is missing.
     pub async fn connect(&self, name: &str) -> Result<Connected> {
-        let connection = self.connections().connection(name).await?;
-        let resolved = self.registry.resolved(&connection, &|source| self.ports.secrets.secret(source))?;
-        let is_same = |of: &Secret| of.expose() == resolved.expose();
-        let known = self.clients().get(name).filter(|(of, _)| is_same(of)).map(|(_, connected)| connected.clone());
-        if let Some(connected) = known {
-            return Ok(connected);
-        }
-        let connected = self.registry.connect(&connection, &self.host, &|source| self.ports.secrets.secret(source))?;
-        self.clients().put(name.to_owned(), (resolved, connected.clone()));
-        Ok(connected)
+        self.client_of(&self.connections().connection(name).await?)
     }
 
-    fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
+    pub(crate) fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

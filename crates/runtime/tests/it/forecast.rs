@@ -13,6 +13,7 @@ use trunkline::{
     Ports,
     core::async_trait,
     flow::Flow,
+    operations::{Caller, run_queries::GetRun},
     rest::{HttpRequest, HttpResponse, HttpTransport, TransportFailure, TransportOptions},
 };
 use trunkline_testkit::clock::TestClock;
@@ -29,6 +30,10 @@ struct HiddenLimit {
     began: Instant,
     /// The number of the window, and the requests in it.
     used: Mutex<(u64, u64)>,
+    /// The number of requests that it allows in a day, if it states that.
+    daily: Option<u64>,
+    /// The requests that it has accepted.
+    accepted: Mutex<u64>,
 }
 
 #[async_trait]
@@ -43,7 +48,14 @@ impl HttpTransport for HiddenLimit {
         }
         if used.1 < self.allowed {
             used.1 += 1;
-            return Ok(HttpResponse::of(200, "{}"));
+            let (mut accepted, mut response) = (self.accepted.lock().unwrap(), HttpResponse::of(200, "{}"));
+            *accepted += 1;
+            if let Some(daily) = self.daily {
+                response.headers.insert("x-ratelimit-limit", daily.into());
+                response.headers.insert("x-ratelimit-remaining", (daily - *accepted).into());
+                response.headers.insert("x-ratelimit-reset", (24 * 3600 - since.as_secs()).into());
+            }
+            return Ok(response);
         }
         let mut response = HttpResponse::of(429, "{}");
         if self.says_when {
@@ -115,6 +127,8 @@ async fn a_forecast_is_right_within_fifteen_percent_although_the_limits_are_hidd
                 latency: Duration::from_millis(random.between(20, 400)),
                 began: Instant::now(),
                 used: Mutex::default(),
+                daily: None,
+                accepted: Mutex::default(),
             };
             let (errors, looks) = forecasts(Arc::new(service), items).await;
             let worst = errors.iter().copied().fold(0.0, f64::max);
@@ -128,4 +142,67 @@ async fn a_forecast_is_right_within_fifteen_percent_although_the_limits_are_hidd
             assert!(worst <= 0.15, "{worst}");
         }
     }
+}
+
+/// Works on a list with a look-up of its own for every second item, and returns the shares of the quota that the run
+/// shows meanwhile, each with what the service counted until then. The first list of the flow is another one.
+async fn shares(service: &Arc<HiddenLimit>, items: u64) -> Vec<(f64, u64)> {
+    let ports = Ports { clock: Arc::new(TestClock::default()), ..ports(service.clone()) };
+    let runtime = runtime(&ports);
+    runtime.add_connection(shop("a token")).await.unwrap();
+    let call = |id: &str| {
+        json!({ "id": id, "action": "request", "connection": "shop",
+            "input": { "method": "GET", "path": "/orders/{{ item }}" } })
+    };
+    let each = |id: &str, steps: Vec<serde_json::Value>| json!({ "id": id, "each": "{{ input.ids }}", "key": "{{ item }}", "concurrency": 8, "steps": steps });
+    let more = json!({ "id": "odd", "if": "{{ item % 2 == 1 }}", "then": [call("more")] });
+    let steps = [each("before", vec![call("a"), call("b"), call("c")]), each("all", vec![call("one"), more])];
+    let flow = json!({
+        "name": "many", "connections": { "shop": "http" },
+        "input": { "type": "object", "properties": { "ids": { "type": "array", "items": { "type": "integer" } } } },
+        "steps": steps
+    });
+    let flow = Flow::from_value(flow).unwrap();
+    let input = json!({ "ids": (0..items).collect::<Vec<_>>() });
+    let handle = runtime.start(&flow, input, BTreeMap::from([("shop".into(), "shop".into())])).await.unwrap();
+    let (id, mut seen) = (handle.id().clone(), Vec::new());
+    while !handle.is_finished() {
+        sleep(Duration::from_secs(15)).await;
+        let query = serde_json::from_value(json!({ "run": id })).unwrap();
+        let view = runtime.execute::<GetRun>(&Caller::owner(), query).await.unwrap();
+        let quota = view.progress.get(&"all".into()).and_then(|list| list.quota.clone());
+        seen.extend(quota.map(|quota| (quota.share, *service.accepted.lock().unwrap())));
+    }
+    handle.wait().await.unwrap();
+    seen
+}
+
+fn with_quota(daily: Option<u64>, latency: u64) -> Arc<HiddenLimit> {
+    let (window, began) = (Duration::from_secs(10), Instant::now());
+    let latency = Duration::from_millis(latency);
+    let (used, accepted) = (Mutex::default(), Mutex::default());
+    Arc::new(HiddenLimit { allowed: 40, window, says_when: true, latency, began, used, daily, accepted })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forecast_names_the_share_of_a_stated_quota_within_fifteen_percent() {
+    let seed = std::env::var("SEED").map_or(7, |seed| seed.parse().unwrap());
+    let mut random = Random(seed);
+    for _ in 0..3 {
+        let (daily, items) = (random.between(3_000, 50_000), random.between(400, 600));
+        let service = with_quota(Some(daily), random.between(20, 400));
+        let shares = shares(&service, items).await;
+        let (all, whole) = (*service.accepted.lock().unwrap(), items as f64 * 1.5 / daily as f64);
+        let right = |until: u64| (all - until) as f64 / daily as f64;
+        let worst = shares.iter().map(|(share, until)| (share - right(*until)).abs() / whole).fold(0.0, f64::max);
+        let (count, percent) = (shares.len(), 100.0 * worst);
+        println!("seed {seed}, {items} items, a quota of {daily}: {count} shares, the largest error is {percent:.1} %");
+        assert!(count >= 5 && worst <= 0.15, "{count} {worst}");
+    }
+}
+
+/// The twin: a service that states no quota has none, and the run shows none.
+#[tokio::test(start_paused = true)]
+async fn without_a_stated_quota_no_share_is_shown() {
+    assert_eq!(shares(&with_quota(None, 100), 200).await, []);
 }

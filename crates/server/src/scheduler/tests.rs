@@ -42,8 +42,12 @@ pub(super) fn listing<T>(name: &str, access: impl FnOnce(&mut Listing) -> T) -> 
 struct Feed;
 
 #[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 struct Settings {
     feed: String,
+    #[serde(default)]
+    #[allow(dead_code, reason = "it says which service the feed belongs to")]
+    endpoint_url: String,
 }
 
 #[async_trait]
@@ -205,6 +209,7 @@ impl Room {
     }
 }
 
+mod account_tests;
 mod first_look_tests;
 mod item_tests;
 mod memory_tests;

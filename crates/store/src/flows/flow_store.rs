@@ -75,6 +75,9 @@ pub struct TriggerFinding {
     pub since: Timestamp,
     /// About when it was seen last.
     pub seen: Timestamp,
+    /// Until when a change is shown that nothing has to be done about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// What a trigger has started, and could not start.

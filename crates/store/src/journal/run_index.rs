@@ -6,14 +6,14 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::from_str;
 use trunkline_core::{Result, RunId, StepPath, Timestamp, async_trait};
 use trunkline_engine::{
-    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunFilter, RunIndex, RunPage, RunPlace, RunStatus,
-    RunSummary,
+    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunEvent, RunFilter, RunIndex, RunPage, RunPlace,
+    RunStatus, RunSummary,
 };
 
 use crate::{
     database::{Store, StoredOutcome, parse},
     journal::{STATUSES, named},
-    sqlite::{column, completeness, text, time},
+    sqlite::{authentication, column, completeness, text, time},
 };
 
 /// The most runs that one page looks at.
@@ -230,7 +230,7 @@ fn list(filter: &RunFilter) -> String {
         _ => "?1 IS NULL",
     };
     format!(
-        "SELECT {COLUMNS} FROM good_runs WHERE {of} AND started_at >= ?2 AND (started_at, id) < (?3, ?4)
+        "SELECT {COLUMNS}, intact FROM all_runs WHERE {of} AND started_at >= ?2 AND (started_at, id) < (?3, ?4)
          ORDER BY started_at DESC, id DESC"
     )
 }
@@ -258,13 +258,37 @@ fn page(
             found.next = place;
             break;
         }
+        if row.get::<_, Option<bool>>(INTACT)? != Some(true) {
+            let run = authentication::text_of(&row.get(0)?);
+            found.damaged.push(authentication::note(&authentication::damaged_row("runs", &run)));
+            continue;
+        }
         let run = summary(row)?;
         place = Some((run.started_at, run.id.clone()));
-        if filter.matches(&run) {
+        let mut message = Ok(None);
+        let fits = filter.matches(&run, || {
+            message = error_message(store, &run.id);
+            message.as_ref().ok().cloned().flatten()
+        });
+        message?;
+        if fits {
             found.runs.push(run);
         }
     }
     Ok(found)
+}
+
+/// Returns the message of the error that has stopped a run: that of its last end. Only a search reads it. There is no index
+/// on it: it is one look-up for each run with an error that the search looks at.
+fn error_message(store: &Connection, run: &RunId) -> rusqlite::Result<Option<String>> {
+    let mut statement = store.prepare_cached(
+        "SELECT event, intact FROM all_events WHERE run = ?1 AND kind = 'finished' ORDER BY seq DESC LIMIT 1",
+    )?;
+    let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, Option<bool>>(1)?));
+    let end = statement.query_row([run.as_str()], read).optional()?.filter(|(_, intact)| *intact == Some(true));
+    // What is damaged is not searched; a reader of the run gets the error.
+    let event = end.and_then(|(event, _)| from_str::<RunEvent>(&event).ok());
+    Ok(event.and_then(|event| Some(event.end()??.message().to_owned())))
 }
 
 /// Returns the row of one run.
@@ -276,6 +300,9 @@ pub(super) fn summary_of(store: &Connection, run: &RunId) -> rusqlite::Result<Op
 /// The columns of [`summary`].
 const COLUMNS: &str =
     "id, flow, version, status, started_at, finished_at, trigger, error, done, skipped, failed, unknown";
+
+/// The column behind them.
+const INTACT: usize = 12;
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<RunSummary> {
     let mut items = BTreeMap::new();

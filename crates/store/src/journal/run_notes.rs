@@ -1,6 +1,6 @@
 //! The notes about what runs do, see [`RunClaims::note`](trunkline_engine::RunClaims): a file for each run that has
 //! one, beside the claims. It is not flushed, because it counts only as long as its process lives. It holds no key of an
-//! item and nothing of a service.
+//! item, and of a service nothing but the size and the rest of a quota.
 
 use std::{
     fs,
@@ -74,7 +74,7 @@ mod tests {
         let file = home.path().join("runs/a1.note");
         assert_eq!(read(home.path(), &run).unwrap(), None);
         for state in [RunState::Running, RunState::Queued { behind: Some("a2".into()), limit: None }] {
-            let note = RunNote { by: "a3".into(), state };
+            let note = RunNote { by: "a3".into(), state, quota: None };
             write(home.path(), &run, Some(&note)).unwrap();
             assert_eq!(read(home.path(), &run).unwrap(), Some(note));
         }

@@ -148,6 +148,7 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
         items,
         since: Timestamp::from_millis(7),
         seen: Timestamp::from_millis(8),
+        until: items.map(|_| Timestamp::from_millis(9)),
     };
     let found = async |name: &str| flows.saved_flow(name).await.unwrap().findings;
     let updated = flows.saved_flow("copy").await.unwrap().updated_at;

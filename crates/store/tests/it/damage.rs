@@ -7,8 +7,8 @@ use crate::support::{Home, accepted, connection, item, logged, settings, started
 use serde_json::json;
 use trunkline_core::{Error, ErrorKind, Result, RunId, Secret, SignIn, StepPath, Timestamp, Vault};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunIndex, RunStatus, TriggerDeduplication,
-    TriggerEvent,
+    EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunFilter, RunIndex, RunStatus,
+    TriggerDeduplication, TriggerEvent,
 };
 use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store, TriggerFinding};
 
@@ -264,6 +264,7 @@ async fn a_damaged_row_is_named_and_hides_no_others() {
         items: None,
         since: Timestamp::from_millis(1),
         seen: Timestamp::from_millis(1),
+        until: None,
     };
     home.open().unwrap().set_findings("copy", vec![finding]).await.unwrap();
     let mark = home.data().join("commits/last");
@@ -284,6 +285,11 @@ async fn a_damaged_row_is_named_and_hides_no_others() {
         let names: Vec<_> = connections.iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["dam", "other", "third"], "{table}");
         assert_eq!(flows.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["copy", "other"], "{table}");
+        // The other runs are listed, and the list names the damaged one.
+        let (page, all) = (store.run_page(&RunFilter::default(), None, 100).await.unwrap(), RUNS.len() + 1);
+        let missing = usize::from(table == "runs");
+        assert_eq!((page.damaged.len(), page.runs.len()), (missing, all - missing), "{table}: {page:?}");
+        assert!(page.damaged.iter().all(|one| one.contains(&said)), "{page:?}");
         let damaged = connections.iter().filter(|one| one.damaged.is_some()).count()
             + flows.iter().filter(|one| one.damaged.is_some() && !one.active).count();
         let is_listed = ["connections", "vault", "kept_flows", "webhooks", "findings"].contains(&table);

@@ -258,3 +258,26 @@ async fn of_many_concurrent_claims_of_a_run_one_succeeds() {
     let expected: &[&str] = if cfg!(target_os = "linux") { &["claims.lock"] } else { &[] };
     assert_eq!(left.collect::<Vec<_>>(), expected, "runs leave no files behind");
 }
+
+/// The twin of the refusal to forget while a run of the flow is active: what is removed then comes back with the items
+/// that the run ends.
+#[tokio::test]
+async fn what_is_forgotten_below_an_active_run_is_remembered_again() {
+    let (home, step) = (Home::new(), StepPath::from("files"));
+    let done_once = |key: &str| match item(key) {
+        RunEvent::ItemFinished { step, key, outcome, note, at, .. } => {
+            RunEvent::ItemFinished { step, key, outcome, once: Some("v1".into()), note, at }
+        }
+        other => other,
+    };
+    let store = home.open().unwrap();
+    let run = accepted(&store, "a1").await;
+    store.append(&run, vec![done_once("a")], Flush::Now).await.unwrap();
+    assert_eq!(store.forget("copy", &[]).await.unwrap_err().kind(), ErrorKind::Conflict);
+    drop(store);
+    assert_eq!(home.sqlite().execute("DELETE FROM done_once", []).unwrap(), 1);
+    let store = home.open().unwrap();
+    assert_eq!(store.before(&run, &step, "a").await.unwrap(), None);
+    store.append(&run, vec![done_once("a")], Flush::Now).await.unwrap();
+    assert!(store.before(&run, &step, "a").await.unwrap().is_some());
+}

@@ -118,6 +118,8 @@ pub(super) async fn a_list_is_filtered_and_paged(journal: &impl Journal) {
         (RunFilter { search: text("sYn"), ..all.clone() }, "r5 r2"),
         (RunFilter { search: text("rate"), ..all.clone() }, "r2"),
         (RunFilter { search: text("R4"), ..all.clone() }, "r4"),
+        (RunFilter { search: text("Slow D"), ..all.clone() }, "r2"),
+        (RunFilter { search: text("slow d"), flow: text("copy"), ..all.clone() }, ""),
         (RunFilter { search: text("%"), ..all.clone() }, ""),
     ] {
         for most in [1, 2, 3, 9] {

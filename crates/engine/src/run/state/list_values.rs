@@ -79,3 +79,27 @@ impl Run {
         failures.map(|(_, failure)| failure.clone()).take(MAX_FAILURES).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use trunkline_core::RunId;
+
+    use super::*;
+
+    /// The twin of the limit: a run keeps all that its items collect, so only the check bounds it.
+    #[test]
+    fn without_the_check_a_run_keeps_whatever_its_items_collect() {
+        let (mut run, each) = (Run::new(RunId::from("r")), StepPath::from("all"));
+        let mut collect = |index: u64, value: Value| {
+            let collected = Some(Collected { index, value });
+            let note = ItemNote { collected, ..ItemNote::default() };
+            run.keep(&each, &index.to_string(), &ItemOutcome::Done { reason: None }, note);
+            (run.collected(&each).len(), run.check_collected(&each).is_ok())
+        };
+        for index in 0..MAX_COLLECTED as u64 {
+            collect(index, Value::Null);
+        }
+        assert_eq!(collect(MAX_COLLECTED as u64 - 1, json!(1)), (MAX_COLLECTED, true));
+        assert_eq!(collect(MAX_COLLECTED as u64, json!(1)), (MAX_COLLECTED + 1, false));
+    }
+}

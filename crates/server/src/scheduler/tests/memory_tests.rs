@@ -305,7 +305,7 @@ async fn numbers_that_are_written_in_another_way_are_not_new_items() {
     let runtime = &room.scheduler.runtime;
     let saved = runtime.flows().saved_flow("watch").await.unwrap();
     let flow = runtime.flow_of(&saved).await.unwrap();
-    let memory = runtime.feed_memory(&saved, &flow).await.unwrap().unwrap();
+    let (_, memory) = runtime.connect_feed(&saved, &flow).await.unwrap().unwrap();
     runtime.journal().remember_trigger(memory.taking(vec!["7.0".into()])).await.unwrap();
     for end in [".0", "", ".00"] {
         listing("respelled", |list| list.items = written(6..9, end));
