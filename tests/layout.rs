@@ -97,7 +97,7 @@ fn may_name(krate: &str) -> &'static [&'static str] {
 /// The crates that may depend on these libraries.
 const RESERVED: &[(&str, &[&str])] = &[
     ("reqwest", &["trunkline-rest"]),
-    ("axum", &["trunkline-server", "trunkline-sandbox"]),
+    ("axum", &["trunkline-server", "trunkline-sandbox", "trunkline-tests"]),
     ("clap", &["trunkline-cli"]),
     ("comfy-table", &["trunkline-cli"]),
     ("indicatif", &["trunkline-cli"]),
