@@ -22,7 +22,7 @@ use trunkline_core::{
 };
 use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header, read_text_file};
 
-use crate::{Http, Settings, errors, event_row::EventRow};
+use crate::{Http, Settings, errors, events::EventRow};
 
 /// The manifest of a connector, `connector.toml`.
 #[derive(Deserialize, JsonSchema)]

@@ -8,7 +8,7 @@
 mod actions;
 mod data;
 mod errors;
-mod event_row;
+mod events;
 mod settings;
 
 use serde_json::Value;

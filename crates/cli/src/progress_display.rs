@@ -26,9 +26,6 @@ const DRAW_EVERY: Duration = Duration::from_millis(100);
 /// The time between two lines of progress where standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// The time between two looks at what a list takes of a quota.
-const QUOTA_EVERY: Duration = Duration::from_secs(5);
-
 /// The counts to display. Only outermost lists are counted: a list within an item is part of that item.
 #[derive(Default)]
 struct DisplayState {
@@ -43,7 +40,7 @@ struct DisplayState {
     bytes_rate: Rate,
     /// The steps that have started to wait since the last update.
     waiting: Vec<(StepPath, Waiting)>,
-    /// What the list takes of a quota, as the run has noted it.
+    /// What the list takes of a quota, as measured last.
     quota: Option<QuotaUse>,
 }
 
@@ -133,8 +130,7 @@ impl DisplayState {
 pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Result<Run> {
     let handle = runtime.take_handle(run);
     let handle = handle.ok_or_else(|| Error::new(ErrorKind::Internal, format!("run {run} was not started here")))?;
-    let (since, activity) = (Instant::now(), handle.activity());
-    let (mut last_line, mut last_quota) = (since, since);
+    let (since, mut last_line, activity) = (Instant::now(), Instant::now(), handle.activity());
     let state = Arc::<Mutex<DisplayState>>::default();
     // A task of its own: there are thousands of notifications a second, and the display is updated ten times a second.
     let mut counting = tokio::spawn(count(handle.notifications(), state.clone(), since));
@@ -145,12 +141,8 @@ pub(crate) async fn watch(runtime: &Runtime, run: &RunId, output: &Output) -> Re
     let mut is_over = false;
     while !is_over {
         is_over = tokio::time::timeout(DRAW_EVERY, &mut counting).await.is_ok();
-        if last_quota.elapsed() >= QUOTA_EVERY {
-            last_quota = Instant::now();
-            let quota = runtime.engine().quota_of(run).await.unwrap_or_default();
-            state.lock().unwrap_or_else(PoisonError::into_inner).quota = quota;
-        }
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.quota = activity.quota();
         for (step, wait) in std::mem::take(&mut state.waiting) {
             bar.suspend(|| output.info(&wait_text(handle.id(), &step, &wait)));
         }

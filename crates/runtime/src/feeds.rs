@@ -1,10 +1,10 @@
 //! What the trigger of a saved flow remembers of the list that it polls.
 //!
-//! A memory belongs to what is watched, its *feed*: the connection and its [account](crate::accounts), the action, its
-//! input and the key of the items. A
-//! flow that watches something else begins with a first look, and if it watches the earlier list again, the earlier
-//! memory counts again. A memory is a set of deduplication keys. Two of them are not keys of items: [`LOOKED`] stands for
-//! the end of the first look, and [`TYPED`] says that keys in the form of early versions no longer count.
+//! A memory belongs to what is watched, its *feed*: the connection and the account that it reaches, the action, its input
+//! and the key of the items. A flow that watches something else begins with a first look, and if it watches the earlier
+//! list again, the earlier memory counts again. A memory is a set of deduplication keys. Two of them are not keys of
+//! items: [`LOOKED`] stands for the end of the first look, and [`TYPED`] says that keys in the form of early versions no
+//! longer count.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -18,14 +18,14 @@ use trunkline_engine::{Journal, PolledItem, TriggerEvent};
 use trunkline_flow::{Flow, InitialItems, Trigger};
 use trunkline_store::SavedFlow;
 
-use crate::{
-    accounts::{OwnFeed, other_account},
-    runtime::Runtime,
-    token::hash,
-};
+use accounts::{OwnFeed, other_account};
+
+use crate::{runtime::Runtime, token::hash};
+
+mod accounts;
 
 /// The key that is taken when the first look has ended. No item has the empty key.
-pub(crate) const LOOKED: &str = "";
+const LOOKED: &str = "";
 /// The key that is taken when every item of the list has been seen under its typed key. No item has this key.
 const TYPED: &str = "#";
 
@@ -146,12 +146,12 @@ fn feed_of(flow: &Flow, connections: &BTreeMap<String, String>) -> Option<String
 }
 
 /// Returns a short digest of a text.
-pub(crate) fn digest(text: &str) -> String {
+fn digest(text: &str) -> String {
     HEXLOWER.encode(&hash(text)[..12])
 }
 
 /// Returns what a first look does with the items that it finds, and what to do if that is not wanted.
-pub(crate) fn first_look(existing: InitialItems) -> (&'static str, &'static str) {
+fn first_look(existing: InitialItems) -> (&'static str, &'static str) {
     match existing {
         InitialItems::Skip => (
             "the items that its first look finds do not count as new",

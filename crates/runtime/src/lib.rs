@@ -3,7 +3,6 @@
 //! A flow builder embeds it: `examples/embed.rs` shows how in under 100 lines. The server (`trunkline-server`) and the command line
 //! (`trunkline-cli`) are built on it too. Each connector is behind a feature of its name, and all of them are on by default.
 
-mod accounts;
 mod connectors;
 mod environment;
 mod export;

@@ -12,7 +12,7 @@ use std::{
 use tokio::time::Instant;
 use trunkline_core::{Quota, Timestamp};
 
-use crate::run::{RunState, quota::CountedQuota, time::Timer};
+use crate::run::{QuotaUse, RunState, quota::CountedQuota, time::Timer};
 
 /// Reports whether a run calls actions or only waits: for a time, for a signal, for its next attempt. A clone reports
 /// on the same run.
@@ -31,6 +31,8 @@ struct Counts {
     paused: Option<(Timestamp, String)>,
     /// The quotas that services have stated, by connection.
     quotas: BTreeMap<String, CountedQuota>,
+    /// What the list that the run works on takes of one of them.
+    quota: Option<QuotaUse>,
 }
 
 /// What a step waits for.
@@ -129,6 +131,15 @@ impl ActivityMonitor {
         if known.limit == limit || known.until < until {
             (known.limit, known.left, known.until) = (limit, left, until);
         }
+    }
+
+    /// Returns what the list that the run works on takes of a quota, as measured last.
+    pub fn quota(&self) -> Option<QuotaUse> {
+        self.lock().quota.clone()
+    }
+
+    pub(crate) fn set_quota(&self, quota: Option<QuotaUse>) {
+        self.lock().quota = quota;
     }
 
     /// Returns the quotas that services have stated, by connection.

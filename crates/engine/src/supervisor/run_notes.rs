@@ -106,6 +106,7 @@ impl Engine {
         if !quotas.is_empty() && noted.quota_at.is_none_or(|at| now.since(at) >= QUOTA_EVERY) {
             let lists = run.read(|run| run.progress(now));
             (quota, noted.quota_at) = (noted.meter.measure(&lists, &quotas, now), Some(now));
+            activity.set_quota(quota.clone());
         }
         if state != noted.state || quota != noted.quota {
             (noted.state, noted.quota) = (state.clone(), quota.clone());

@@ -13,10 +13,8 @@ use trunkline_flow::{Flow, InitialItems, Trigger};
 use trunkline_rest::Url;
 use trunkline_store::{ConnectionSummary, SavedFlow};
 
-use crate::{
-    Runtime,
-    feeds::{FeedMemory, LOOKED, digest, first_look},
-};
+use super::{FeedMemory, LOOKED, digest, first_look};
+use crate::Runtime;
 
 /// The settings that say which account of which service a connection reaches. A new secret or another pace are still the
 /// same account.
