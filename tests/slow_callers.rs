@@ -161,6 +161,7 @@ async fn watcher(serve: &Serve, path: &str) -> (TcpStream, u16) {
 
 /// A thousand watchers of one run, and then a thousand of all runs, while other callers use the server.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: it opens two thousand streams"]
 async fn a_thousand_watchers_take_little_memory_and_keep_no_caller_out() {
     let own = std::process::id().to_string();
     let raised = Command::new("prlimit").args(["--pid", &own, "--nofile=8192:"]).status().unwrap();

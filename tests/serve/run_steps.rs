@@ -111,6 +111,7 @@ async fn a_verb_for_many_runs_goes_on_although_one_is_refused() {
     assert_eq!((&done["matched"], &done["done"], &done["runs"]), (&json!(3), &json!(1), &json!([runs[0]])), "{done}");
     let refused: Vec<_> = done["refused"].as_array().unwrap().iter().map(|one| (&one["run"], &one["kind"])).collect();
     assert_eq!(refused, [(&json!("gone"), &json!("not_found")), (&json!(ended), &json!("conflict"))], "{done}");
+    serve.ended(&runs[0]).await;
     let (_, page) = bulk(json!({ "verb": "cancel", "filter": { "flow": "waits", "limit": 2 } })).await;
     assert!(page["next"].is_string() && page["matched"] == 2, "{page}");
     serve.ended(&runs[1]).await;
@@ -168,7 +169,7 @@ async fn the_trigger_of_a_flow_says_when_it_starts_runs() {
 #[tokio::test]
 async fn deliveries_to_a_webhook_are_listed_with_what_they_have_led_to() {
     let cli = Cli::default();
-    let trigger = json!({ "webhook": { "delivery": { "header": "x-delivery" } } });
+    let trigger = json!({ "webhook": { "delivery": "X-Delivery" } });
     let flow = json!({ "name": "called", "steps": [{ "id": "one", "set": {} }], "trigger": trigger });
     let added = save(&cli, &flow).await;
     let path = added["webhook"].as_str().unwrap();

@@ -48,7 +48,7 @@ impl Tickets {
         Ok(ticket.expose().to_owned())
     }
 
-    /// Returns the caller who got a ticket, if it is for this stream and can be used. It cannot be used again then.
+    /// Returns the caller that a ticket was issued to, if it is for this stream and can be used. It cannot be used again then.
     pub(crate) fn redeem(&self, ticket: &str, run: Option<&str>) -> Option<Caller> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let found = all.remove(&hash(ticket))?;

@@ -1,4 +1,4 @@
-//! The events of all runs and the changes of sign-ins, for those who watch a whole data directory.
+//! The events of all runs and the changes of sign-ins, for watchers of a whole data directory.
 //!
 //! Most watchers have seen everything, and wait for the same next page. So the latest pages are shared: each is read, and
 //! written as JSON, once for all watchers. A watcher holds its place and no events.
@@ -52,7 +52,7 @@ impl FromStr for WatchPlace {
     }
 }
 
-/// An event as it is shown to those who watch all runs.
+/// An event as it is shown to watchers of all runs.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "WatchedEvent")]
 struct Shown {

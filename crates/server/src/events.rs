@@ -138,3 +138,24 @@ pub(crate) fn take_ticket(request: &mut Request) -> Option<(String, Option<Strin
     *request.uri_mut() = uri.parse::<Uri>().ok()?;
     Some((ticket, run))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use crate::{brake::Brake, test_app::TestApp};
+
+    /// The sabotage twin: when the first stream is closed, there is room for the second one.
+    #[tokio::test]
+    async fn the_number_of_streams_is_limited_and_leaving_frees_a_place() {
+        // It has room for one stream.
+        let app = TestApp::new(Brake::default());
+        let open = async || app.call(TestApp::request(super::Method::GET, super::EVENTS, &Value::Null)).await;
+        let first = open().await;
+        let refused = open().await;
+        let has_header = refused.headers().contains_key("retry-after");
+        assert_eq!((first.status().as_u16(), refused.status().as_u16(), has_header), (200, 429, true));
+        drop(first);
+        assert_eq!(open().await.status(), 200);
+    }
+}

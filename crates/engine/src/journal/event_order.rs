@@ -1,4 +1,4 @@
-//! The order of the events of all runs, for those who watch more than one run.
+//! The order of the events of all runs, for callers that watch more than one run.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! The events of all runs, as they are sent to those who watch more than one.
+//! The events of all runs, as they are sent to subscribers of more than one.
 
 use std::collections::VecDeque;
 

@@ -86,7 +86,9 @@ fn outline(flow: &Flow, steps: &[Step], before: &str, found: &mut Vec<StepOutlin
         match &step.kind {
             StepKind::Each { steps, .. } => outline(flow, steps, &format!("{path}/*/"), found),
             StepKind::If { then, otherwise, .. } => {
-                outline(flow, then, before, found);
+                // The `skip` or `fail` of an `if` is the same step.
+                let is_own = then.first().is_some_and(|inner| inner.pointer == step.pointer);
+                outline(flow, if is_own { &[] } else { &then[..] }, before, found);
                 outline(flow, otherwise, before, found);
             }
             StepKind::Parallel(branches) => {
@@ -173,7 +175,7 @@ mod tests {
                     "b": [{ "id": "parts", "each": [1], "steps": [{ "id": "put", "set": {} }] }] },
                   "on_error": [{ "id": "repair", "each": [1], "steps": [{ "id": "by", "set": {} }] }] }
             ] }] },
-            { "id": "sub", "call": "sub" }
+            { "id": "sub", "call": "sub" }, { "id": "odd", "if": "{{ true }}", "skip": "odd" }
         ] }));
         let flow = flow.unwrap().link(&|_| Some(called.clone())).unwrap();
         for (path, step, item) in [
@@ -206,6 +208,7 @@ mod tests {
             "sub",
             "sub/all",
             "sub/all/*/one",
+            "odd",
         ];
         assert_eq!(paths, all);
         assert_eq!((outline[0].kind, outline[1].kind, outline[8].kind), ("if", "each", "call"));

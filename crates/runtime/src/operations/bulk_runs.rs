@@ -50,7 +50,7 @@ pub enum BulkVerb {
 
 /// What was done with many runs.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct BulkOutcome {
+pub struct BulkReport {
     /// The number of runs that were chosen.
     pub matched: usize,
     /// The number of runs with which it was done, or would be.
@@ -93,19 +93,19 @@ pub struct BulkRuns;
 #[async_trait]
 impl Operation for BulkRuns {
     type Input = BulkRequest;
-    type Output = BulkOutcome;
+    type Output = BulkReport;
     const NAME: &'static str = "runs.bulk";
     const ABOUT: &'static str = "Cancels, resumes, reruns or removes many runs, and says which were refused.";
     const ROLE: Role = Role::Operator;
     const EFFECT: Effect = Effect::Create;
 
-    async fn run(runtime: &Runtime, caller: &Caller, input: BulkRequest) -> Result<BulkOutcome> {
+    async fn run(runtime: &Runtime, caller: &Caller, input: BulkRequest) -> Result<BulkReport> {
         let BulkRequest { verb, filter, ids, dry_run } = input;
         if verb == BulkVerb::Remove {
             check_role(caller, RemoveRuns::NAME, RemoveRuns::ROLE)?;
         }
         let mut outcome =
-            BulkOutcome { matched: 0, done: 0, runs: Vec::new(), started: Vec::new(), refused: Vec::new(), next: None };
+            BulkReport { matched: 0, done: 0, runs: Vec::new(), started: Vec::new(), refused: Vec::new(), next: None };
         for run in chosen(runtime, filter, ids, &mut outcome).await? {
             let done = match dry_run {
                 true => refusal(verb, &run).map_or(Ok(None), Err),
@@ -135,7 +135,7 @@ async fn chosen(
     runtime: &Runtime,
     filter: Option<RunQuery>,
     ids: Vec<String>,
-    outcome: &mut BulkOutcome,
+    outcome: &mut BulkReport,
 ) -> Result<Vec<RunSummary>> {
     let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
     let Some(query) = filter else {

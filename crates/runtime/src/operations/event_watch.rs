@@ -121,7 +121,7 @@ pub(super) fn table() -> Vec<(&'static str, Box<dyn AnyOperation>)> {
 }
 
 impl Runtime {
-    /// Returns the caller who got a ticket for the events of a run, or without one for those of all runs. Returns `None` if
+    /// Returns the caller that a ticket was issued to for the events of a run, or without one for those of all runs. Returns `None` if
     /// there is no such ticket, or if it was used, is a minute old, or is for another stream. It cannot be used again.
     pub fn redeem_ticket(&self, ticket: &str, run: Option<&str>) -> Option<Caller> {
         self.tickets().redeem(ticket, run)

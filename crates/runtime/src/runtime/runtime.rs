@@ -52,7 +52,7 @@ pub struct Runtime {
     pub(super) sign_ins: Arc<SignIns>,
     /// The saved flows used last, by version.
     pub(crate) flow_cache: Arc<Mutex<LruCache<String, Flow>>>,
-    /// What those who watch all runs share, and the tickets with which they come.
+    /// What watchers of all runs share, and the tickets for streams of events.
     watching: Arc<(Pages, Tickets)>,
 }
 

@@ -140,7 +140,7 @@ impl FlowStore for Store {
 
     async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()> {
         self.change_flow(name, move |store, name| {
-            // What a disk has changed is replaced: it is no reason to record nothing more.
+            // A row that a disk has changed is replaced, and does not keep later deliveries from being recorded.
             let sql = "SELECT deliveries FROM all_deliveries WHERE flow = ?1 AND intact";
             let known: Option<String> = store.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
             let mut all: Vec<TriggerDelivery> =

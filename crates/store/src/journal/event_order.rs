@@ -12,7 +12,7 @@ use crate::{
 
 /// The number of rows that are kept, at least.
 const KEPT: i64 = 200_000;
-/// Rows that are not kept are removed so many at a time.
+/// Rows that are not kept are removed after this number of writes.
 const REMOVED: i64 = 1024;
 /// The most events in a page.
 const PAGE_EVENTS: usize = 256;
