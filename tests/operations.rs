@@ -17,12 +17,14 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 15] = [
+const READING: [&str; 20] = [
     "check",
+    "deliveries",
     "discover",
     "events",
     "export",
     "find",
+    "flow",
     "get",
     "get_retention",
     "items",
@@ -30,7 +32,10 @@ const READING: [&str; 15] = [
     "list_items",
     "log",
     "outputs",
+    "step",
+    "steps",
     "timeline",
+    "trigger",
     "validate",
     "watch",
 ];
@@ -129,10 +134,11 @@ fn plain_routes(source: &str) -> Vec<String> {
 }
 
 /// The operations that only read, but whose requests have a body, with the reason.
-const READ_BY_POST: [(&str, &str); 6] = [
+const READ_BY_POST: [(&str, &str); 7] = [
     ("actions.list_items", "the input of the action is an object of any depth"),
     ("connections.check", "each request calls the service"),
     ("connections.discover", "each request calls a login server that it names"),
+    ("event_tickets.get", "each request makes another ticket"),
     ("flows.outputs", "it takes a flow"),
     ("flows.validate", "it takes a flow"),
     ("remembered_items.list", "where a page starts is an object"),

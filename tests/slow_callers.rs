@@ -15,7 +15,11 @@ use tokio::{
     net::TcpStream,
     task::JoinSet,
 };
-use trunkline_tests::{Cli, memory, serve::Serve, until};
+use trunkline_tests::{
+    Cli, memory,
+    serve::{Serve, save},
+    until,
+};
 
 /// Callers that behave well, and how long they call.
 const HEALTHY: usize = 20;
@@ -132,4 +136,72 @@ async fn a_server_without_file_descriptors_waits_and_continues() {
     assert_eq!(serve.get("/rest/v1/flows").await.0, 200);
     let log = fs::read_to_string(&log).unwrap();
     assert_eq!(log.matches("no connection can be accepted").count(), 1, "{log}");
+}
+
+/// The bytes of memory that a thousand watchers may add.
+const WATCHERS: usize = 1000;
+const WATCHERS_MIB: f64 = 40.0;
+
+/// Opens a stream and waits for its first event. Returns the connection and the status.
+async fn watcher(serve: &Serve, path: &str) -> (TcpStream, u16) {
+    let host = serve.address.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}\r\n\r\n", serve.token);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    loop {
+        let read = stream.read(&mut buffer).await.unwrap();
+        text += &String::from_utf8_lossy(&buffer[..read]);
+        let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or_default();
+        if read == 0 || text.contains("data:") || status >= 400 {
+            return (stream, status);
+        }
+    }
+}
+
+/// A thousand watchers of one run, and then a thousand of all runs, while other callers use the server.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: it opens two thousand streams"]
+async fn a_thousand_watchers_take_little_memory_and_keep_no_caller_out() {
+    let own = std::process::id().to_string();
+    let raised = Command::new("prlimit").args(["--pid", &own, "--nofile=8192:"]).status().unwrap();
+    assert!(raised.success(), "this test opens more than a thousand connections");
+    for of_one in [true, false] {
+        let cli = Cli::default();
+        let flow = serde_json::json!({ "name": "waits", "steps": [{ "id": "ok", "wait": { "signal": "go" } }] });
+        save(&cli, &flow).await;
+        let serve = Serve::start(&cli).await;
+        let process = serve.process.id().unwrap();
+        let run = serve.run("waits", &serde_json::json!({})).await;
+        let path = if of_one { format!("/rest/v1/runs/{run}/events") } else { "/rest/v1/events".to_owned() };
+        // The first ones warm up what all share.
+        let mut open = join_all((0..20).map(|_| watcher(&serve, &path))).await;
+        let before = memory::status(process, "VmRSS").unwrap();
+        for _ in 0..WATCHERS / 50 {
+            open.extend(join_all((0..50).map(|_| watcher(&serve, &path))).await);
+        }
+        let after = memory::status(process, "VmRSS").unwrap();
+        assert!(open.iter().all(|(_, status)| *status == 200), "{path}");
+        let (added, used) = ((after - before) as f64 / 1024.0, ticks(process));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let busy = (ticks(process) - used) as f64 / 3.0;
+        let mut times = Vec::new();
+        for _ in 0..100 {
+            let sent = Instant::now();
+            assert_eq!(serve.get("/rest/v1/flows").await.0, 200);
+            times.push(sent.elapsed());
+        }
+        times.sort();
+        println!(
+            "{WATCHERS} watchers of {path} add {added:.1} MiB and take {busy:.0} % of a processor; a list of flows: p50 {:?}",
+            times[50]
+        );
+        assert!(added <= WATCHERS_MIB, "{added} MiB");
+        assert!(times[50] < Duration::from_millis(20), "{:?}", times[50]);
+        // The number of streams is limited, and leaving frees a place.
+        open.extend(join_all((0..1024 - 20 - WATCHERS).map(|_| watcher(&serve, &path))).await);
+        assert_eq!(watcher(&serve, &path).await.1, 429);
+        open.truncate(900);
+        until("room for another", async || (watcher(&serve, &path).await.1 == 200).then_some(())).await;
+    }
 }

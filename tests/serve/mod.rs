@@ -14,10 +14,12 @@ mod events;
 mod fairness;
 mod replays;
 mod resumption;
+mod run_steps;
 mod runs;
 mod sign_in;
 mod states;
 mod triggers;
+mod watching;
 mod webhooks;
 
 pub(crate) use trunkline_tests::serve::{Serve, add, save};

@@ -20,7 +20,7 @@ use trunkline::{
 use crate::output::Output;
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
-pub(crate) use runs::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunListArgs, RunsCommand};
+pub(crate) use runs::{BulkArgs, RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunListArgs, RunsCommand};
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -423,6 +423,17 @@ pub(crate) enum FlowCommand {
     List,
     /// Show a saved flow
     Show(FlowArgument),
+    /// Show the trigger of a flow: when it starts runs next, and what it has started
+    Trigger {
+        /// The flow
+        name: String,
+        /// The most due times of a schedule to list; 5 without it
+        #[arg(long, value_name = "NUMBER")]
+        limit: Option<usize>,
+        /// Show the latest deliveries instead, newest first
+        #[arg(long, conflicts_with = "limit")]
+        deliveries: bool,
+    },
     /// Let a flow's trigger start runs
     Activate(FlowArgument),
     /// Stop a flow's trigger from starting runs; running runs continue

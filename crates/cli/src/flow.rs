@@ -12,6 +12,7 @@ use trunkline::{
             ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowDraft, FlowName, GetFlow, ListFlows,
             ListOutputs, NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
+        triggers::{GetTrigger, ListDeliveries, TriggerQuery},
     },
     store::{FailedStart, SavedFlow, TriggerFinding},
 };
@@ -87,6 +88,12 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         FlowCommand::List => return list_all(runtime, output).await,
         FlowCommand::Show(FlowArgument { name }) => {
             output.json(&runtime.execute::<GetFlow>(owner, FlowName { name }).await?)
+        }
+        FlowCommand::Trigger { name, deliveries: true, .. } => {
+            output.json(&runtime.execute::<ListDeliveries>(owner, FlowName { name }).await?);
+        }
+        FlowCommand::Trigger { name, limit, .. } => {
+            output.json(&runtime.execute::<GetTrigger>(owner, TriggerQuery { name, limit }).await?);
         }
         FlowCommand::Activate(FlowArgument { name }) => {
             let done = runtime.execute::<ActivateFlow>(owner, FlowName { name }).await?;

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use futures::TryStreamExt;
 use serde::Serialize;
 use trunkline::{
-    Redacted, Runtime,
+    Redacted, Runtime, WatchedEvent,
     core::{ForeignText, Result, Timestamp},
     engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
     operations::{
         Caller,
+        event_watch::{WatchAllRuns, WatchQuery},
         run_queries::{GetRun, GetTimeline, ReadRunLog, RunPosition, WatchRun},
         runs::RunName,
     },
@@ -32,6 +33,28 @@ pub(crate) async fn tail(runtime: &Runtime, run: String, after: u64, output: &Ou
     }
     let ended = runtime.execute::<GetRun>(&owner, RunName { run }).await?;
     Ok(exit_code(ended.run.status))
+}
+
+/// Prints the events of all runs, or of those of a flow, one a line, from now on until the command is stopped.
+pub(crate) async fn tail_all(runtime: &Runtime, flow: Option<String>, output: &Output) -> Result<ExitCode> {
+    let query = WatchQuery { flow, after: None };
+    let mut events = runtime.stream::<WatchAllRuns>(&Caller::owner(), query).await?;
+    while let Some(event) = events.try_next().await? {
+        output.line(&event, || ForeignText(&watched_line(&event)).to_string())?;
+    }
+    Ok(exit::DONE.into())
+}
+
+/// Formats an event of any run, or the change of a sign-in, as one line.
+fn watched_line(event: &WatchedEvent) -> String {
+    let event = serde_json::to_value(event).unwrap_or_default();
+    let shown = ["at", "run", "flow", "connection", "step", "item", "event", "state", "status", "message", "reason"];
+    let words: Vec<_> = shown.iter().filter_map(|name| event[name].as_str()).collect();
+    match event["of"].as_str() {
+        Some("missed") => "events are missing here; `trunkline runs list` shows what has happened".to_owned(),
+        Some("start") => "watching all runs until Ctrl-C".to_owned(),
+        _ => words.join("  "),
+    }
 }
 
 /// Formats an event as one line. `at` is its time, or that of the previous event if it has none.

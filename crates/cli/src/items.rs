@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, io::IsTerminal, process::ExitCode};
 
-use csv_core::{QuoteStyle, Terminator, Writer, WriterBuilder};
 use trunkline::{
-    Redacted, Runtime,
+    CsvRecords, ITEM_COLUMNS, Redacted, Runtime,
     core::{ForeignText, Result},
     engine::{FoundItem, Item},
+    item_cells, item_result,
     operations::{
         Caller,
         run_queries::{FindItems, ItemQuery, ItemSearch, ListItems},
@@ -19,8 +19,6 @@ use crate::{
     stdout,
 };
 
-const COLUMNS: [&str; 10] = ["step", "key", "status", "reason", "kind", "hint", "failed_step", "at", "label", "result"];
-
 /// Returns the query for the first page of a run's items.
 pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -> ItemQuery {
     ItemQuery { run, status, step, from: None }
@@ -28,9 +26,9 @@ pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -
 
 /// Prints the items of all pages from the one of this query on.
 pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, output: &Output) -> Result<ExitCode> {
-    let mut records = CsvRecords::new();
+    let mut records = CsvRecords::new(std::io::stdout().is_terminal());
     if csv {
-        records.print(COLUMNS.map(Cow::Borrowed))?;
+        stdout::print(records.record(ITEM_COLUMNS.map(Cow::Borrowed)))?;
     }
     let mut count = 0u64;
     loop {
@@ -39,7 +37,11 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
         let redactor = runtime.redactor();
         for item in &page.get().items {
             match csv {
-                true => records.print(cells(item).map(|cell| redactor.redact(&cell).into_owned().into()))?,
+                true => {
+                    let hint = item.outcome.error().and_then(|error| error.advice_in(word));
+                    let cells = item_cells(item, time(item.at), hint);
+                    stdout::print(records.record(cells.map(|cell| redactor.redact(&cell).into_owned().into())))?;
+                }
                 false => {
                     let item = Redacted::new(item, redactor);
                     output.line(&worded(&item), || item.text(|item| line(item)))?;
@@ -74,17 +76,12 @@ pub(crate) async fn find(runtime: &Runtime, key: String, prefix: bool, output: &
     Ok(exit::DONE.into())
 }
 
-/// Returns what an item has become as text: a text as it is, anything else as JSON.
-fn result(item: &Item) -> Option<String> {
-    item.result.as_ref().map(|result| result.as_str().map_or_else(|| result.to_string(), str::to_owned))
-}
-
 /// Formats an item as text.
 fn line(item: &Item) -> String {
     let outcome = &item.outcome;
     let mut text = format!("{}  {:<7}  {}", time(item.at), outcome.status(), item.step.join(&item.key));
     text += &item.label.as_ref().map(|label| format!(" ({label})")).unwrap_or_default();
-    text += &result(item).map(|result| format!(" -> {result}")).unwrap_or_default();
+    text += &item_result(item).map(|result| format!(" -> {result}")).unwrap_or_default();
     text += &outcome.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
     text = ForeignText(&text).to_string();
     if let Some(error) = outcome.error() {
@@ -93,93 +90,4 @@ fn line(item: &Item) -> String {
         text += &advice.unwrap_or_default();
     }
     text
-}
-
-fn cells(item: &Item) -> [Cow<'_, str>; 10] {
-    let error = item.outcome.error();
-    [
-        item.step.as_str().into(),
-        item.key.as_str().into(),
-        item.outcome.status().into(),
-        item.outcome.reason().unwrap_or_default().into(),
-        error.map(|error| error.kind().as_str()).unwrap_or_default().into(),
-        error.and_then(|error| error.advice_in(word)).unwrap_or_default().into(),
-        error.and_then(|error| error.step()).unwrap_or_default().into(),
-        time(item.at).into(),
-        item.label.as_deref().unwrap_or_default().into(),
-        result(item).unwrap_or_default().into(),
-    ]
-}
-
-/// Writes records of CSV (RFC 4180). Keys and reasons come from other systems, so each cell is a
-/// [`ForeignText::csv_cell`], and one line on a terminal.
-struct CsvRecords {
-    /// Quotes a cell only where that is necessary.
-    bare: Writer,
-    quoted: Writer,
-    record: Vec<u8>,
-    is_terminal: bool,
-}
-
-impl CsvRecords {
-    fn new() -> CsvRecords {
-        let writer = |style| WriterBuilder::new().quote_style(style).terminator(Terminator::CRLF).build();
-        let (bare, quoted) = (writer(QuoteStyle::Necessary), writer(QuoteStyle::Always));
-        CsvRecords { bare, quoted, record: Vec::new(), is_terminal: std::io::stdout().is_terminal() }
-    }
-
-    /// Returns a record with its line break.
-    fn record<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) -> &[u8] {
-        let cells = cells.map(|cell| {
-            let cell = ForeignText(&cell).csv_cell();
-            if self.is_terminal { ForeignText(&cell).to_string() } else { cell }
-        });
-        // Each cell at most doubles, and has two quotes and the two bytes after it.
-        self.record.resize(cells.iter().map(|cell| 2 * cell.len() + 4).sum(), 0);
-        let mut end = 0;
-        for (number, cell) in cells.iter().enumerate() {
-            let is_guarded = cell.starts_with('\'') || cell.contains('\t');
-            let writer = if is_guarded { &mut self.quoted } else { &mut self.bare };
-            end += writer.field(cell.as_bytes(), &mut self.record[end..]).2;
-            let rest = &mut self.record[end..];
-            let (_, ending) = if number + 1 < N { writer.delimiter(rest) } else { writer.terminator(rest) };
-            end += ending;
-        }
-        &self.record[..end]
-    }
-
-    fn print<const N: usize>(&mut self, cells: [Cow<'_, str>; N]) -> Result<()> {
-        stdout::print(self.record(cells))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_and_are_not_formulas() {
-        for (cell, written) in [
-            ("plain", "plain"),
-            ("", ""),
-            ("a,b", "\"a,b\""),
-            ("say \"x\"", "\"say \"\"x\"\"\""),
-            ("a\nb", "\"a\nb\""),
-            ("=1+1", "\"'=1+1\""),
-            ("+1", "\"'+1\""),
-            ("-1", "\"'-1\""),
-            ("@x", "\"'@x\""),
-            ("\t=1", "\"'\t=1\""),
-            ("\r=1", "\"'\n=1\""),
-            (" =1", "\"' =1\""),
-            ("＝1", "\"'＝1\""),
-            ("a\u{1b}[2J\u{202e}", "a\u{fffd}[2J\u{fffd}"),
-            ("a=1", "a=1"),
-        ] {
-            let record = CsvRecords::new().record([cell.into(), "end".into()]).to_vec();
-            assert_eq!(String::from_utf8(record).unwrap(), format!("{written},end\r\n"));
-        }
-        let record = CsvRecords::new().record(["a,\"".into(), "=".into(), "".into()]).to_vec();
-        assert_eq!(record, b"\"a,\"\"\",\"'=\",\r\n");
-    }
 }

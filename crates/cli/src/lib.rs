@@ -30,6 +30,7 @@ mod private_process;
 mod progress_display;
 mod redacting_stderr;
 mod run_list;
+mod run_steps;
 mod run_text;
 mod runs;
 #[cfg(feature = "demo")]

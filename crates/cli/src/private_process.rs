@@ -1,4 +1,4 @@
-//! What the operating system may keep of the process. Secrets are in its memory and in its environment; neither may end in
+//! What the operating system lets the process do and may keep of it. Secrets are in its memory and in its environment; neither may end in
 //! a file, or be read by other processes of the same user.
 
 use trunkline::core::{Error, ErrorKind, Result};
@@ -21,6 +21,20 @@ pub(crate) fn keep_private() -> Result<()> {
         },
     )
 }
+
+/// Lets the process open as many files as the system allows it: a server has one for each connection.
+#[cfg(target_os = "linux")]
+pub(crate) fn allow_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // Where the system refuses, the server makes room when it runs out of files.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// As on Linux, for systems where the shell that starts the process sets the limit.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn allow_files() {}
 
 /// As on Linux, for systems without a way to do so: core dumps are limited by the shell that starts the process.
 #[cfg(not(target_os = "linux"))]

@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use trunkline::{
     ListedRun, Runtime,
-    core::Result,
+    core::{ForeignText, Result},
     flow::Retention,
     operations::{
         Caller, Empty,
+        bulk_runs::{BulkRequest, BulkRuns, BulkVerb},
         run_queries::{ListRuns, RunQuery},
         run_removal::{GetRetention, PruneRequest, PruneRuns, RemoveRuns, RetentionRequest, RunNames, SetRetention},
     },
@@ -58,6 +59,32 @@ pub(crate) async fn remove(runtime: &Runtime, runs: Vec<String>, output: &Output
         format!("Removed {}.", removed.join(", "))
     });
     Ok(exit::DONE.into())
+}
+
+/// Does something with many runs, and lists those with which it was not done.
+pub(crate) async fn bulk(runtime: &Runtime, request: BulkRequest, output: &Output) -> Result<ExitCode> {
+    let (verb, dry_run) = (request.verb, request.dry_run);
+    let done = runtime.execute::<BulkRuns>(&Caller::owner(), request).await?;
+    output.show(&done, || {
+        let verb = match verb {
+            BulkVerb::Cancel => "cancelled",
+            BulkVerb::Resume => "resumed",
+            BulkVerb::Rerun => "rerun",
+            BulkVerb::Remove => "removed",
+        };
+        let would = if dry_run { "would be " } else { "" };
+        let first = format!("{} of {} runs {would}{verb}.", done.done, done.matched);
+        let runs = done.runs.iter().map(|run| format!("  {run}"));
+        let refused = done
+            .refused
+            .iter()
+            .map(|one| format!("  {}  not {verb}: {}", ForeignText(&one.run), ForeignText(&one.reason)));
+        [first].into_iter().chain(runs).chain(refused).collect::<Vec<_>>().join("\n")
+    });
+    if let (Some(next), false) = (&done.next, output.is_json()) {
+        output.info(&format!("There are more runs: `--cursor {next}` goes on behind these."));
+    }
+    Ok(if done.refused.is_empty() { exit::DONE } else { exit::PARTIAL }.into())
 }
 
 pub(crate) async fn prune(runtime: &Runtime, request: PruneRequest, output: &Output) -> Result<ExitCode> {

@@ -9,9 +9,11 @@ use trunkline::{
     engine::Verdict,
     operations::{
         Caller, FlowChoice,
+        bulk_runs::BulkVerb,
         flows::{FlowName, GetFlow},
         run_queries::GetRun,
         run_removal::PruneRequest,
+        run_steps::{GetRunFlow, StepName},
         runs::{
             CancelRun, RerunRequest, RerunRun, ResolveRequest, ResolveStep, ResumeRun, RunName, RunRequest, RunStarted,
             SignalRequest, SignalRun, StartRun,
@@ -22,12 +24,12 @@ use trunkline::{
 #[cfg(feature = "demo")]
 use crate::demo;
 use crate::{
-    args::{RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand},
+    args::{BulkArgs, RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunsCommand},
     input::json as json_argument,
     inspect, items,
     next_step::worded,
     output::{Output, exit, exit_code},
-    progress_display, run_list,
+    progress_display, run_list, run_steps,
     run_text::{resolution_text, summary},
     sibling_flows::{flow_name, read_flow},
 };
@@ -91,12 +93,16 @@ pub(crate) async fn runs(runtime: &Runtime, data: &Path, command: RunsCommand, o
     let owner = &Caller::owner();
     match command {
         RunsCommand::List(arguments) => run_list::list(runtime, (*arguments).into(), output).await,
-        RunsCommand::Remove { ids } => run_list::remove(runtime, ids, output).await,
+        RunsCommand::Remove(args) => match *args {
+            BulkArgs { ids, dry_run: false, .. } if !ids.is_empty() => run_list::remove(runtime, ids, output).await,
+            args => run_list::bulk(runtime, args.request(BulkVerb::Remove), output).await,
+        },
         RunsCommand::Prune { older, flow, status } => {
             run_list::prune(runtime, PruneRequest { older, flow, status }, output).await
         }
         RunsCommand::Show(RunArgument { id }) => show(runtime, id, output).await,
-        RunsCommand::Tail { id, after } => inspect::tail(runtime, id, after, output).await,
+        RunsCommand::Tail { id: Some(id), after, .. } => inspect::tail(runtime, id, after, output).await,
+        RunsCommand::Tail { id: None, flow, .. } => inspect::tail_all(runtime, flow, output).await,
         RunsCommand::Timeline(RunArgument { id }) => inspect::timeline(runtime, id, output).await,
         RunsCommand::Log { id, step } => inspect::log(runtime, id, step.as_deref(), output).await,
         RunsCommand::Resume(RunArgument { id }) => resume(runtime, data, id, output).await,
@@ -114,8 +120,20 @@ pub(crate) async fn runs(runtime: &Runtime, data: &Path, command: RunsCommand, o
             output.info("`trunkline runs settle` is now `trunkline runs resolve`.");
             resolve(runtime, args, output).await
         }
-        RunsCommand::Cancel(RunArgument { id }) => {
-            let done = runtime.execute::<CancelRun>(owner, RunName { run: id }).await?;
+        RunsCommand::Steps { id, step: None, .. } => run_steps::list(runtime, id, output).await,
+        RunsCommand::Steps { id, step: Some(path), item } => {
+            run_steps::show(runtime, StepName { run: id, path, item }, output).await
+        }
+        RunsCommand::Flow(RunArgument { id }) => {
+            output.json(&runtime.execute::<GetRunFlow>(owner, RunName { run: id }).await?);
+            Ok(exit::DONE.into())
+        }
+        RunsCommand::Cancel(args) if args.ids.len() != 1 || args.dry_run => {
+            run_list::bulk(runtime, args.request(BulkVerb::Cancel), output).await
+        }
+        RunsCommand::Cancel(args) => {
+            let run = args.ids.concat();
+            let done = runtime.execute::<CancelRun>(owner, RunName { run }).await?;
             output.show(&done, || format!("Run {} is being cancelled.", done.cancelled));
             Ok(exit::DONE.into())
         }

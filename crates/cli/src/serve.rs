@@ -13,6 +13,7 @@ use trunkline_server::{ApiToken, ServeOptions, Server};
 use crate::{
     args,
     output::{Output, exit},
+    private_process::allow_files,
     signals::Signals,
 };
 
@@ -30,6 +31,7 @@ pub(crate) async fn serve(
     (arguments, public_url): (args::Serve, Option<Url>),
     output: &Output,
 ) -> Result<ExitCode> {
+    allow_files();
     let ApiToken { token, file } = ApiToken::of(data)?;
     // Before the server starts, so that no signal is missed.
     let mut signals = Signals::new()?;

@@ -73,13 +73,14 @@ pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_pag
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
-    EventLog, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE,
-    LogEntry, LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter,
-    RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
+    EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES,
+    LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal, PlacedEvent, PreviousOutcome, ProcessLog,
+    RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
+    TriggerDeduplication, TriggerEvent, shown_value,
 };
 pub use run::{
     Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, QuotaShare, QuotaUse, Rate, RerunOf, Run,
     RunEvent, RunLimits, RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
 pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
-pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};
+pub use watch::{AllRuns, AnyRunEvent, DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch, WatchedPage};

@@ -30,7 +30,7 @@ mod typing;
 mod values;
 
 pub use check::{GrantedScopes, StepYield, YieldedValue};
-pub use document::{EnclosingItem, Flow, Logging, Retention, StepPosition, age};
+pub use document::{EnclosingItem, Flow, Logging, Retention, StepOutline, StepPosition, age};
 pub use expression::{Scope, Template};
 pub use filters::{Argument, Example, Filter, filters};
 pub use steps::{

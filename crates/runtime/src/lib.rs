@@ -3,7 +3,9 @@
 //! A flow builder embeds it: `examples/embed.rs` shows how in under 100 lines. The server (`trunkline-server`) and the command line
 //! (`trunkline-cli`) are built on it too. Each connector is behind a feature of its name, and all of them are on by default.
 
+mod caller;
 mod connectors;
+mod csv;
 mod environment;
 mod export;
 mod feeds;
@@ -17,8 +19,10 @@ mod removal;
 mod runs;
 mod runtime;
 mod subscriptions;
+mod tickets;
 pub mod token;
 mod view;
+mod watching;
 
 pub use trunkline_core as core;
 pub use trunkline_engine as engine;
@@ -29,6 +33,7 @@ pub use trunkline_store as store;
 #[cfg(feature = "http")]
 pub use connectors::connector_schema;
 pub use connectors::{registry, with_folder};
+pub use csv::{CsvRecords, ITEM_COLUMNS, item_cells, item_result};
 pub use environment::environment_variable;
 pub use export::{Exported, Provide};
 pub use feeds::FeedMemory;
@@ -42,3 +47,4 @@ pub use runtime::{
     StartOutcome, StartedSignIn,
 };
 pub use view::{ListedRun, Redacted, RunView};
+pub use watching::WatchedEvent;

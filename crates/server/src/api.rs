@@ -15,7 +15,12 @@ use axum::{
 };
 use futures::StreamExt;
 use serde_json::Value;
-use trunkline::operations::{Caller, OperationOutput, OutputStream, StreamOperation, read, run_queries::WatchRun};
+use trunkline::operations::{
+    Caller, Operation, OperationOutput, OutputStream, StreamOperation,
+    event_watch::WatchAllRuns,
+    read,
+    run_queries::{ListItems, WatchRun},
+};
 use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
 
 use crate::{
@@ -24,7 +29,8 @@ use crate::{
     app::App,
     callback,
     detached::detached,
-    events::events,
+    events::{all_events, events},
+    items_csv::{items_csv, wants_csv},
     request::Body,
     response::{ApiResult, ErrorResponse, problem, response_json},
 };
@@ -76,6 +82,12 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     let input = read_input(row, &operation.spec().input, &head, body, || callback::url(&app))?;
     if row.operation == WatchRun::NAME {
         return events(app, caller, read(operation.spec(), input)?, head.headers).await;
+    }
+    if row.operation == WatchAllRuns::NAME {
+        return all_events(app, caller, read(operation.spec(), input)?, head.headers).await;
+    }
+    if row.operation == ListItems::NAME && wants_csv(&head.headers) {
+        return items_csv(app, caller, read(operation.spec(), input)?).await;
     }
     let effect = operation.spec().effect;
     let executed = async move {

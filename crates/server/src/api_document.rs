@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use aide::openapi::{
-    Components, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData, ParameterSchemaOrContent,
-    PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome, Responses, SchemaObject,
-    SecurityScheme, Server, StatusCode, Tag,
+    ApiKeyLocation, Components, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData,
+    ParameterSchemaOrContent, PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome,
+    Responses, SchemaObject, SecurityScheme, Server, StatusCode, Tag,
 };
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
@@ -28,10 +28,11 @@ const ERRORS: [(u16, &str); 10] = [
 ];
 
 /// The groups of operations, by the first part of their names.
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("actions", "What connectors can do"),
     ("connections", "Accounts at services, with their sign-ins"),
     ("connectors", "The services that this host knows"),
+    ("event_tickets", "Tickets for streams of events"),
     ("filters", "The functions of expressions"),
     ("flows", "Saved flows and their triggers"),
     ("remembered_items", "What flows remember of items across runs"),
@@ -62,6 +63,12 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
         description: Some("The API token. The server prints at its start where it is stored.".to_owned()),
         extensions: Default::default(),
     };
+    let ticket = SecurityScheme::ApiKey {
+        location: ApiKeyLocation::Query,
+        name: "ticket".to_owned(),
+        description: Some("A ticket for one stream of events, in place of the token.".to_owned()),
+        extensions: Default::default(),
+    };
     let all = OpenApi {
         info: Info {
             title: "Trunkline".to_owned(),
@@ -73,7 +80,11 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
         servers: vec![Server { url: "/".to_owned(), ..Server::default() }],
         paths: Some(paths),
         components: Some(Components {
-            security_schemes: [("token".to_owned(), ReferenceOr::Item(scheme))].into(),
+            security_schemes: [
+                ("ticket".to_owned(), ReferenceOr::Item(ticket)),
+                ("token".to_owned(), ReferenceOr::Item(scheme)),
+            ]
+            .into(),
             responses: ERRORS
                 .iter()
                 .map(|(status, about)| (format!("Error{status}"), error_of(about, &error)))
@@ -126,6 +137,11 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
         request_body: body.map(ReferenceOr::Item),
         responses: Some(responses),
         deprecated: row.is_deprecated(),
+        security: if is_event_stream(spec) {
+            ["token", "ticket"].map(|one| [(one.to_owned(), Vec::new())].into()).into()
+        } else {
+            Vec::new()
+        },
         extensions: [
             ("x-trunkline-operation".to_owned(), spec.name.into()),
             ("x-trunkline-role".to_owned(), spec.role.as_str().into()),
@@ -212,17 +228,25 @@ fn request_body(row: &ApiRoute, members: BTreeMap<String, Member>) -> Option<Req
     Some(RequestBody { content, required: is_required, ..RequestBody::default() })
 }
 
+/// Returns whether the output is sent as server-sent events.
+fn is_event_stream(spec: &OperationSpec) -> bool {
+    ["runs.events", "runs.watch"].contains(&spec.name)
+}
+
 fn success(spec: &OperationSpec, output: Value) -> Outcome {
-    let (kind, description) = match (spec.streams, spec.name) {
-        (true, "runs.events") => ("text/event-stream", "The events, each with its number as its id."),
-        (true, _) => {
-            ("application/jsonl", "One element per line. After a failure, the last line has the member `error`.")
-        }
-        (false, _) => ("application/json", "The output."),
+    let (kind, description) = match spec.streams {
+        _ if is_event_stream(spec) => ("text/event-stream", "The events, each with its id."),
+        true => ("application/jsonl", "One element per line. After a failure, the last line has the member `error`."),
+        false => ("application/json", "The output."),
     };
-    let schema = if kind == "text/event-stream" { event(output) } else { output };
+    let schema = if is_event_stream(spec) { event(output) } else { output };
     let content = [(kind.to_owned(), media(schema))].into();
-    Outcome { description: description.to_owned(), content, ..Outcome::default() }
+    let mut outcome = Outcome { description: description.to_owned(), content, ..Outcome::default() };
+    if spec.name == "runs.items" {
+        let text = Map::from_iter([("type".to_owned(), "string".into())]);
+        outcome.content.insert("text/csv".to_owned(), media(text.into()));
+    }
+    outcome
 }
 
 /// Returns the schema of a server-sent event whose data is JSON of this schema.

@@ -12,7 +12,7 @@ use axum::{
 use trunkline::operations::{Caller, Role};
 use trunkline_core::{Error, ErrorKind, NextStep};
 
-use crate::{app::App, brake::caller_address, response::ErrorResponse};
+use crate::{app::App, brake::caller_address, events::take_ticket, response::ErrorResponse};
 
 /// The time limit of a request, until its response starts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
@@ -45,17 +45,30 @@ pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: 
     ErrorResponse::from(error).into_response()
 }
 
-/// Middleware for the API: rejects requests without the token, and names the caller of all others.
+/// Middleware for the API: rejects requests without the token, or without a ticket for a stream of events, and names the
+/// caller of all others.
 pub(crate) async fn token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
     if app.guard.has_token(request.headers()) {
         request.extensions_mut().insert(Caller::new("api-token", Role::Owner));
         return next.run(request).await;
     }
+    let ticket = take_ticket(&mut request);
+    if let Some((ticket, run)) = &ticket
+        && let Some(caller) = app.runtime.redeem_ticket(ticket, run.as_deref())
+    {
+        request.extensions_mut().insert(caller);
+        return next.run(request).await;
+    }
     // A request without any token guesses none.
-    if request.headers().contains_key(header::AUTHORIZATION)
+    if (ticket.is_some() || request.headers().contains_key(header::AUTHORIZATION))
         && let Err(braked) = app.brake.count(caller_address(&request))
     {
         return braked.into_response();
+    }
+    if ticket.is_some() {
+        let message = "the ticket of the stream was used, is older than a minute, or is for another stream";
+        let error = Error::new(ErrorKind::Auth, message).hint("get a new one: POST /rest/v1/event-tickets");
+        return ErrorResponse::new(StatusCode::UNAUTHORIZED, error).into_response();
     }
     let error = Error::new(ErrorKind::Auth, "the API token is missing or wrong")
         .hint("send it as `Authorization: Bearer TOKEN`; the server prints at its start where it is stored");

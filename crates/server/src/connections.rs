@@ -19,7 +19,8 @@ use trunkline_core::CancellationToken;
 /// The limits of connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The maximum number of connections, without the reserve.
+    /// The maximum number of connections, without the reserve and without streams of events, which have a maximum of
+    /// their own.
     pub(crate) connections: usize,
     /// The number of further connections, which serve `/health` only.
     pub(crate) reserve: usize,
@@ -122,6 +123,8 @@ struct ConnectionState {
     unread: Option<Meter>,
     /// Whether bytes arrived after the whole request: the next head has begun.
     has_early_bytes: bool,
+    /// Whether the response is a stream of events, which may be open for days.
+    is_stream: bool,
     /// Why the server closes the connection.
     cause: Option<CloseCause>,
 }
@@ -136,6 +139,11 @@ enum Priority {
 impl ConnectionState {
     fn enter(&mut self, phase: Phase) {
         (self.phase, self.since) = (phase, Instant::now());
+    }
+
+    /// Returns whether the connection takes a place of those that are limited.
+    fn counts(&self) -> bool {
+        !self.is_stream && (self.cause.is_none() || self.phase == Phase::Request)
     }
 
     /// Returns whether the connection is between two requests, and the response of the last one is written.
@@ -197,9 +205,16 @@ pub(crate) struct CallerConnection {
 impl CallerConnection {
     fn new(address: SocketAddr, is_reserve: bool) -> CallerConnection {
         let now = Instant::now();
-        let (body, unread, has_early_bytes, cause) = (None, None, false, None);
-        let state =
-            ConnectionState { phase: Phase::Head, since: now, last_request: now, body, unread, has_early_bytes, cause };
+        let state = ConnectionState {
+            phase: Phase::Head,
+            since: now,
+            last_request: now,
+            body: None,
+            unread: None,
+            has_early_bytes: false,
+            is_stream: false,
+            cause: None,
+        };
         let (ending, closing) = (CancellationToken::new(), CancellationToken::new());
         CallerConnection { address, is_reserve, state: Mutex::new(state), ending, closing }
     }
@@ -253,8 +268,14 @@ impl CallerConnection {
         self.state().body = None;
     }
 
+    /// Notes that the response is a stream of events.
+    pub(crate) fn streams(&self) {
+        self.state().is_stream = true;
+    }
+
     pub(crate) fn request_ends(&self) {
         let mut state = self.state();
+        state.is_stream = false;
         state.last_request = Instant::now();
         state.body = None;
         let next = if state.has_early_bytes { Phase::Head } else { Phase::Idle };
@@ -305,10 +326,10 @@ struct Open {
 }
 
 impl Open {
-    /// Returns the number of connections of one kind. One that is closed and has no request does not count.
+    /// Returns the number of connections of one kind. One that is closed and has no request does not count, nor does a
+    /// stream of events.
     fn count(&self, is_reserve: bool) -> usize {
-        let counts =
-            |one: &&Arc<CallerConnection>| one.is_reserve == is_reserve && (!one.is_closing() || one.has_request());
+        let counts = |one: &&Arc<CallerConnection>| one.is_reserve == is_reserve && one.state().counts();
         self.all.values().filter(counts).count()
     }
 

@@ -27,6 +27,8 @@ use trunkline_engine::{
 };
 use trunkline_flow::Overlap;
 
+use trunkline_store::{DeliveryOutcome, TriggerDelivery};
+
 use crate::{health::Health, resumption::Resumption, starts::Starts};
 
 /// The maximum number of queued runs.
@@ -346,6 +348,12 @@ impl Dispatcher {
             this.run_stopped.notify_waiters();
             this.advance();
         });
+    }
+
+    /// Records what a delivery to the trigger of a flow has led to now.
+    pub(crate) fn delivered(&self, flow: &str, trigger: &str, outcome: DeliveryOutcome) {
+        let delivery = TriggerDelivery { at: self.runtime.now(), trigger: trigger.to_owned(), outcome };
+        self.starts.delivered(flow, delivery);
     }
 
     /// Starts no further runs, and waits until all active runs have stopped at a safe point.

@@ -26,6 +26,7 @@ mod findings;
 pub mod fuzz;
 mod guard;
 mod health;
+mod items_csv;
 mod listener;
 mod look;
 mod loopback;

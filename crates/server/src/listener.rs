@@ -28,6 +28,7 @@ use trunkline_core::{CancellationToken, Error, ErrorKind, Redactor};
 use crate::{
     caller_stream::CallerStream,
     connections::{CallerConnection, Connections, OpenConnection},
+    events::EventStream,
     request::MAX_HEAD,
     response::{ErrorResponse, with_error},
 };
@@ -132,6 +133,9 @@ async fn respond(
         true => busy(),
         false => router.call(request).await?,
     };
+    if response.extensions().get::<EventStream>().is_some() {
+        connection.streams();
+    }
     if connection.is_reserve {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

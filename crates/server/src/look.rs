@@ -14,7 +14,7 @@ use trunkline::{Cause, FeedMemory, NewRun, Runtime, StartOutcome};
 use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Timestamp, memory_of};
 use trunkline_engine::{PolledItem, PolledPage, poll_page};
 use trunkline_flow::{Flow, InitialItems, Poll};
-use trunkline_store::SavedFlow;
+use trunkline_store::{DeliveryOutcome, SavedFlow};
 
 use crate::{dispatcher::Dispatcher, findings::Findings};
 
@@ -205,6 +205,7 @@ impl Look<'_> {
             StartOutcome::Run(run) => {
                 tracing::info!(flow = self.saved.name, %run, items = count, "started by new items");
                 self.dispatcher.starts.succeeded(&self.saved.name, Some(self.runtime.now()));
+                self.dispatcher.delivered(&self.saved.name, "poll", DeliveryOutcome::Started { run });
                 Ok(true)
             }
             StartOutcome::Skipped | StartOutcome::Duplicate(_) => Ok(false),

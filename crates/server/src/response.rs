@@ -42,6 +42,11 @@ impl ErrorResponse {
 }
 
 impl ErrorResponse {
+    /// Returns the status of the response and the message of its error.
+    pub(crate) fn said(&self) -> (u16, &str) {
+        (self.status.as_u16(), self.error.message())
+    }
+
     /// Returns the status that an error has unless its place gives it another one.
     pub(crate) fn status_of(error: &Error) -> StatusCode {
         match error.kind() {

@@ -15,7 +15,7 @@ use trunkline::{Cause, NewRun, Runtime, StartOutcome};
 use trunkline_core::{CancellationToken, Error, ErrorKind, Result, Timestamp};
 use trunkline_engine::TriggerEvent;
 use trunkline_flow::{Flow, Poll, Schedule, Trigger};
-use trunkline_store::{SavedFlow, TriggerFinding};
+use trunkline_store::{DeliveryOutcome, SavedFlow, TriggerFinding};
 
 use crate::{
     dispatcher::Dispatcher,
@@ -233,6 +233,7 @@ impl Scheduler {
                 StartOutcome::Run(run) => {
                     tracing::info!(flow = saved.name, %run, %at, "started by its schedule");
                     self.dispatcher.starts.succeeded(&saved.name, Some(now));
+                    self.dispatcher.delivered(&saved.name, "schedule", DeliveryOutcome::Started { run });
                 }
                 // Started by another process, or skipped.
                 StartOutcome::Duplicate(_) | StartOutcome::Skipped => {

@@ -12,7 +12,7 @@ use std::{
 
 use trunkline::Runtime;
 use trunkline_core::{ErrorKind, Result, Timestamp};
-use trunkline_store::{FailedStart, SavedFlow, TriggerStarts};
+use trunkline_store::{FailedStart, SavedFlow, TriggerDelivery, TriggerStarts};
 
 /// What is not yet in the store.
 #[derive(Default)]
@@ -23,6 +23,8 @@ struct New {
     /// Whether a start has succeeded. The failures before it do not count any more.
     succeeded: bool,
     starts: TriggerStarts,
+    /// The latest deliveries, oldest first.
+    deliveries: Vec<TriggerDelivery>,
 }
 
 impl New {
@@ -58,6 +60,15 @@ impl Starts {
         new.starts.last = at.or(new.starts.last);
     }
 
+    /// Records what a delivery to the trigger of a flow has led to.
+    pub(crate) fn delivered(&self, flow: &str, delivery: TriggerDelivery) {
+        let mut new = self.lock();
+        let deliveries = &mut new.entry(flow.to_owned()).or_default().deliveries;
+        deliveries.push(delivery);
+        let excess = deliveries.len().saturating_sub(TriggerDelivery::MOST);
+        deliveries.drain(..excess);
+    }
+
     /// Records a failed start of a flow. Returns whether it is news, of which the failure handler has to know.
     pub(crate) fn failed(&self, saved: &SavedFlow, failed: FailedStart) -> bool {
         let mut new = self.lock();
@@ -84,7 +95,13 @@ impl Starts {
             let stored = async {
                 let stored = runtime.flows().saved_flow(&flow).await?.starts;
                 let now = new.onto(stored.clone());
-                if now == stored { Ok(()) } else { runtime.flows().set_starts(&flow, now).await }
+                if now != stored {
+                    runtime.flows().set_starts(&flow, now).await?;
+                }
+                match new.deliveries.is_empty() {
+                    true => Ok(()),
+                    false => runtime.flows().add_deliveries(&flow, new.deliveries.clone()).await,
+                }
             };
             match stored.await {
                 // The flow was removed meanwhile.

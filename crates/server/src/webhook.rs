@@ -23,7 +23,7 @@ use trunkline::{Cause, NewRun, StartOutcome, token::hash};
 use trunkline_core::{Error, ErrorKind, HeldMemory, Result, Retry, RunId};
 use trunkline_engine::{Flush, Run, RunStatus, TriggerEvent};
 use trunkline_flow::{DeliveryPlace, EventTrigger, Flow, Signature, Trigger, Webhook, WebhookResponseMode};
-use trunkline_store::SavedFlow;
+use trunkline_store::{DeliveryOutcome, SavedFlow};
 
 use crate::{
     app::App,
@@ -63,13 +63,36 @@ impl<S: Send + Sync> FromRequest<S> for Call {
     }
 }
 
-/// Handles a call of a webhook.
+/// Handles a call of a webhook, and records what it has led to. Calls that are no deliveries are not recorded.
 pub(crate) async fn call(
     State(app): State<Arc<App>>,
     Path((name, token)): Path<(String, String)>,
     call: Call,
 ) -> ApiResult {
-    let (saved, flow) = flow_at(&app, &name, &token, call.address).await?;
+    let mut delivery = None;
+    let answer = answer(&app, &name, &token, call, &mut delivery).await;
+    if let Some((trigger, outcome)) = delivery {
+        let outcome = match &answer {
+            Err(refused) if outcome == DeliveryOutcome::Skipped => {
+                let (status, reason) = refused.said();
+                DeliveryOutcome::Refused { status, reason: app.runtime.redactor().redact(reason).into_owned() }
+            }
+            _ => outcome,
+        };
+        app.dispatcher.delivered(&name, trigger, outcome);
+    }
+    answer
+}
+
+/// Answers a call. Once it is known to be a delivery, `delivery` is the kind of the trigger and what has happened so far.
+async fn answer(
+    app: &Arc<App>,
+    name: &str,
+    token: &str,
+    call: Call,
+    delivery: &mut Option<(&'static str, DeliveryOutcome)>,
+) -> ApiResult {
+    let (saved, flow) = flow_at(app, name, token, call.address).await?;
     let Some(webhook) = webhook_of(&flow) else { return Err(no_webhook()) };
     let method = call.method.clone();
     match &method {
@@ -81,9 +104,11 @@ pub(crate) async fn call(
         }
         _ => {}
     }
-    let Delivery { mut input, keys, memory } = receive(&app, &name, webhook, call).await?;
+    let trigger = flow.trigger().map_or("webhook", Trigger::kind);
+    *delivery = Some((trigger, DeliveryOutcome::Skipped));
+    let Delivery { mut input, keys, memory } = receive(app, name, webhook, call).await?;
     if let Some(Trigger::Event(event)) = flow.trigger() {
-        match event_input(&app, (&saved, &flow), event, input).await? {
+        match event_input(app, (&saved, &flow), event, input).await? {
             Some(of_event) => input = of_event,
             None => {
                 let body = json!({ "skipped": "the filter of the flow leaves this event out" });
@@ -95,11 +120,11 @@ pub(crate) async fn call(
         members.retain(|name, _| !trigger.may_omit(name) || flow.input_may_have(name));
     }
     let (answer, patience, keep) = (webhook.answer, webhook.patience, webhook.remembers_all());
-    let event = TriggerEvent { flow: name.clone(), keys, keep, ..TriggerEvent::default() };
+    let event = TriggerEvent { flow: name.to_owned(), keys, keep, ..TriggerEvent::default() };
     let started = detached(start(app.dispatcher.clone(), (saved, flow), (event, answer), input)).await;
     // The run has an account of its own.
     drop(memory);
-    let (run, is_repeated) = match started.map_err(|error| for_sender(&name, error))? {
+    let (run, is_repeated) = match started.map_err(|error| for_sender(name, error))? {
         StartOutcome::Run(run) => (run, false),
         StartOutcome::Duplicate(run) => (run, true),
         StartOutcome::Skipped => {
@@ -107,15 +132,20 @@ pub(crate) async fn call(
             return Ok(response_json(StatusCode::ACCEPTED, &body));
         }
     };
+    let outcome = match is_repeated {
+        true => DeliveryOutcome::Duplicate { run: run.clone() },
+        false => DeliveryOutcome::Started { run: run.clone() },
+    };
+    *delivery = Some((trigger, outcome));
     // The run of an earlier delivery may have been removed since.
     let is_gone = is_repeated
         && app.runtime.journal().wait_stored(&run).await.is_err_and(|error| error.kind() == ErrorKind::NotFound);
     if answer != WebhookResponseMode::Run && !is_gone {
         tokio::select! {
-            result = wait_for_end(&app, &run) => {
-                let ended = result.map_err(|error| for_sender(&name, error))?;
+            result = wait_for_end(app, &run) => {
+                let ended = result.map_err(|error| for_sender(name, error))?;
                 return match answer {
-                    WebhookResponseMode::Response => response_of(&app, &name, &ended),
+                    WebhookResponseMode::Response => response_of(app, name, &ended),
                     _ => Ok(response_json(StatusCode::OK, &app.runtime.redactor().redact_json(&result_body(&ended)))),
                 };
             }
@@ -123,7 +153,7 @@ pub(crate) async fn call(
             () = tokio::time::sleep(patience) => {}
         }
         // The run continues, and its id is returned: from now on it has to be on disk.
-        app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(&name, error))?;
+        app.runtime.journal().wait_stored(&run).await.map_err(|error| for_sender(name, error))?;
     }
     let body = if is_repeated { json!({ "run": run, "again": true }) } else { json!({ "run": run }) };
     Ok(response_json(StatusCode::ACCEPTED, &body))

@@ -64,7 +64,9 @@ pub use database::Store;
 pub use encryption::KeySource;
 #[cfg(feature = "sqlite")]
 pub use files::{create_private_file, make_private_directory, read_private_file, write_private_file};
-pub use flows::flow_store::{FailedStart, FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts};
+pub use flows::flow_store::{
+    DeliveryOutcome, FailedStart, FlowStore, FlowToSave, SavedFlow, TriggerDelivery, TriggerFinding, TriggerStarts,
+};
 pub use health::StoreHealth;
 #[cfg(feature = "sqlite")]
 pub use maintenance::compact::Compaction;

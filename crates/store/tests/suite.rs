@@ -8,7 +8,7 @@ use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, 
 use trunkline_engine::journal_suite;
 use trunkline_store::{
     ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, Replacement, SavedFlow, SignInEvent,
-    TriggerFinding, TriggerStarts,
+    TriggerDelivery, TriggerFinding, TriggerStarts,
     store_suite::{TestedStore, run},
 };
 
@@ -183,6 +183,14 @@ impl FlowStore for LooksFirst {
     async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
         self.0.set_starts(name, starts).await
     }
+    async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()> {
+        self.0.add_deliveries(name, deliveries).await
+    }
+
+    async fn deliveries(&self, name: &str) -> Result<Vec<TriggerDelivery>> {
+        self.0.deliveries(name).await
+    }
+
     async fn set_findings(&self, name: &str, findings: Vec<TriggerFinding>) -> Result<()> {
         self.0.set_findings(name, findings).await
     }

@@ -4,7 +4,10 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::de::DeserializeOwned;
 use trunkline::{
     engine::RunStatus,
-    operations::run_queries::{RunQuery, RunTrigger},
+    operations::{
+        bulk_runs::{BulkRequest, BulkVerb},
+        run_queries::{RunQuery, RunTrigger},
+    },
 };
 
 #[derive(Subcommand)]
@@ -19,16 +22,33 @@ pub(crate) enum RunsCommand {
     /// Follow the events of a run, one a line, from its start and in whichever process it runs
     ///
     /// Ends with the run, with the exit code of `run`. Ctrl-C ends the command, not the run. With --json, each line is an
-    /// event as JSON, without the outputs of steps.
+    /// event as JSON, without the outputs of steps. Without a run, the events of all runs and the changes of sign-ins follow,
+    /// from now on.
     Tail {
         /// The run; its first digits are enough
-        id: String,
+        id: Option<String>,
         /// Only events after the one with this number (`seq`)
-        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        #[arg(long, value_name = "SEQ", default_value_t = 0, requires = "id")]
         after: u64,
+        /// Of all runs, only those of this flow
+        #[arg(long, value_name = "NAME", conflicts_with = "id")]
+        flow: Option<String>,
     },
     /// Show where the time of a run went: by step, and for lists the fastest, the median and the slowest item
     Timeline(RunArgument),
+    /// Show the steps of a run in the order of its flow, with what each did; or what one step got and returned
+    Steps {
+        /// The run; its first digits are enough
+        id: String,
+        /// The path of one step: in the run (files/4711/asset), or in the flow (files/*/asset)
+        #[arg(long, value_name = "PATH")]
+        step: Option<String>,
+        /// The key of the item in place of * in the path; of several, the outermost first, separated by /
+        #[arg(long, value_name = "KEY", requires = "step")]
+        item: Option<String>,
+    },
+    /// Print the flow that a run is pinned to
+    Flow(RunArgument),
     /// Show the calls of a run with their inputs and results, without secrets: the failed calls, or those that the flow's
     /// `log` asks for
     Log {
@@ -102,17 +122,13 @@ pub(crate) enum RunsCommand {
     /// The former name of `runs resolve`
     #[command(hide = true)]
     Settle(ResolveArgs),
-    /// Cancel a run, in whichever process it runs
-    Cancel(RunArgument),
+    /// Cancel runs, in whichever process they run
+    Cancel(Box<BulkArgs>),
     /// Remove ended runs, with everything that was recorded of them
     ///
     /// What an `each` with `once` remembers stays. A run that has not ended, that has unknown outcomes, or that a rerun
     /// needs, is not removed.
-    Remove {
-        /// The runs; the first digits of each are enough
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
+    Remove(Box<BulkArgs>),
     /// Remove the runs that ended before a time, as `runs remove` does
     ///
     /// Runs that have not ended, that have unknown outcomes, or that a rerun needs, are kept.
@@ -156,6 +172,32 @@ pub(crate) struct RunListArgs {
     /// Go on behind a page: the `next` of that page
     #[arg(long, value_name = "NEXT")]
     cursor: Option<String>,
+}
+
+/// Which runs a verb is for.
+#[derive(Args)]
+pub(crate) struct BulkArgs {
+    /// The runs; the first digits of each are enough
+    #[arg(
+        value_name = "ID",
+        required_unless_present_any = ["flow", "status", "since", "until", "trigger", "search"],
+        conflicts_with_all = ["flow", "status", "since", "until", "trigger", "search", "limit", "cursor"]
+    )]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    filter: RunListArgs,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+impl BulkArgs {
+    /// Returns the request of this verb.
+    pub(crate) fn request(self, verb: BulkVerb) -> BulkRequest {
+        let BulkArgs { ids, filter, dry_run } = self;
+        let filter = ids.is_empty().then(|| filter.into());
+        BulkRequest { verb, filter, ids, dry_run }
+    }
 }
 
 impl From<RunListArgs> for RunQuery {

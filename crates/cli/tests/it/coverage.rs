@@ -9,7 +9,7 @@ use std::{
 use trunkline::operations::operations;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 44] = [
+const COMMANDS: [(&str, &[&str]); 47] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -33,24 +33,27 @@ const COMMANDS: [(&str, &[&str]); 44] = [
     ("flow remove", &["flows.remove"]),
     ("flow secret", &["flows.set_webhook_secret"]),
     ("flow show", &["flows.get"]),
+    ("flow trigger", &["flows.deliveries", "flows.trigger"]),
     ("flow validate", &["flows.validate"]),
     ("once reset", &["remembered_items.remove"]),
     ("once show", &["remembered_items.list"]),
     ("run", &["flows.get", "runs.start"]),
     ("runs", &["runs.list"]),
-    ("runs cancel", &["runs.cancel"]),
+    ("runs cancel", &["runs.bulk", "runs.cancel"]),
     ("runs find", &["runs.find"]),
+    ("runs flow", &["runs.flow"]),
     ("runs items", &["runs.items"]),
     ("runs list", &["runs.list"]),
     ("runs log", &["runs.log"]),
     ("runs prune", &["runs.prune"]),
-    ("runs remove", &["runs.remove"]),
+    ("runs remove", &["runs.bulk", "runs.remove"]),
     ("runs rerun", &["flows.get", "runs.get", "runs.rerun"]),
     ("runs resolve", &["runs.resolve"]),
     ("runs resume", &["runs.get", "runs.resume"]),
     ("runs show", &["runs.get"]),
     ("runs signal", &["runs.signal"]),
-    ("runs tail", &["runs.events", "runs.get"]),
+    ("runs steps", &["runs.step", "runs.steps"]),
+    ("runs tail", &["runs.events", "runs.get", "runs.watch"]),
     ("runs timeline", &["runs.timeline"]),
     ("schema", &["schemas.get", "connectors.list"]),
     ("store retention", &["runs.get_retention", "runs.set_retention"]),
@@ -67,7 +70,8 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 0] = [];
+const NO_COMMAND: [(&str, &str); 1] =
+    [("event_tickets.get", "a web page that cannot send a token needs it, and a command has the journal")];
 
 /// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {
@@ -145,11 +149,11 @@ fn names(source: &str) -> BTreeMap<String, String> {
         let (operation, rest) = line.trim().split_once(": \"")?;
         Some((operation, rest.split_once("\",")?.0)).filter(|_| operation.starts_with(char::is_uppercase))
     });
-    let streams = source.split("StreamOperation for ").skip(1).filter_map(|one| {
+    let others = source.split("Operation for ").skip(1).filter_map(|one| {
         let name = one.split("const NAME: &'static str = \"").nth(1)?.split('"').next()?;
         Some((one.split_whitespace().next()?, name))
     });
-    rows.chain(streams).map(|(operation, name)| (operation.to_owned(), name.to_owned())).collect()
+    rows.chain(others).map(|(operation, name)| (operation.to_owned(), name.to_owned())).collect()
 }
 
 #[test]

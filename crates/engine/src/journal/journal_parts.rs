@@ -9,9 +9,9 @@ use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        EventLog, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, TriggerDeduplication,
-        TriggerEvent,
+        EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage,
+        PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace,
+        RunRemoval, TriggerDeduplication, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -88,6 +88,14 @@ impl EventLog for JournalParts {
         self.events.events(run, after).await
     }
 
+    async fn all_events(&self, after: Option<EventPlace>) -> Result<EventPage> {
+        self.events.all_events(after).await
+    }
+
+    async fn step_events(&self, run: &RunId, step: &StepPath) -> Result<Vec<RunEvent>> {
+        self.events.step_events(run, step).await
+    }
+
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         self.events.cancel_requested(run).await
     }
@@ -159,6 +167,10 @@ impl TriggerDeduplication for JournalParts {
 
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         self.deduplication.not_taken(flow, feed, keys).await
+    }
+
+    async fn count_taken(&self, flow: &str) -> Result<Option<u64>> {
+        self.deduplication.count_taken(flow).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

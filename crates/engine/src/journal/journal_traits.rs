@@ -18,12 +18,11 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use serde_json::Value;
 use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
-use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunFilter, RunPage,
-        RunPlace, RunSummary, TriggerEvent,
+        EventPage, EventPlace, Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim,
+        RunFilter, RunPage, RunPlace, RunRemoval, RunSummary, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -140,6 +139,33 @@ pub trait EventLog: Send + Sync {
         };
         self.replay(run, &mut visit).await?;
         Ok((status, page))
+    }
+
+    /// Returns a page of the events of all runs after a place, in the order in which any process has stored them. Without
+    /// a place, it has no events, and says where the next page begins now. Events that are stored later come after all
+    /// events that a page has returned. Those of removed runs are left out.
+    ///
+    /// A journal may keep the order of its newest events only, see [`EventPage::missed`]. The default implementation keeps
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// `config` if the journal keeps no order of the events of all runs, `store` if an event cannot be read.
+    async fn all_events(&self, _after: Option<EventPlace>) -> Result<EventPage> {
+        let message = "the events of all runs cannot be watched: the journal of this host does not keep their order";
+        Err(Error::new(ErrorKind::Config, message).hint("watch each run by itself"))
+    }
+
+    /// Returns the events of one step of a run with their outputs, each with its number, in order: those of exactly this
+    /// path. The default implementation replays the whole run.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay`](EventLog::replay).
+    async fn step_events(&self, run: &RunId, step: &StepPath) -> Result<Vec<RunEvent>> {
+        let mut found = Vec::new();
+        self.replay(run, &mut |event| found.extend(Some(event).filter(|event| event.step() == Some(step)))).await?;
+        Ok(found)
     }
 
     /// Returns whether any process has appended a [`RunEvent::CancelRequested`] to the run. A process that works on the
@@ -336,6 +362,16 @@ pub trait TriggerDeduplication: Send + Sync {
     /// `store` if the keys cannot be read.
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
 
+    /// Returns the number of deduplication keys that the trigger of this flow has taken; nothing if the journal does not
+    /// count them, as the default implementation does.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn count_taken(&self, _flow: &str) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns.
     /// If the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.
     ///
@@ -459,34 +495,4 @@ pub trait RunClaims: Send + Sync {
     ///
     /// `store` if they cannot be removed.
     async fn clear_active(&self, run: &RunId) -> Result<()>;
-}
-
-/// The removal of ended runs, and the setting after which time they are removed.
-#[async_trait]
-pub trait RunRemoval: Send + Sync {
-    /// Removes a run: its events, the outcomes of its items and its process log. What is remembered of items across
-    /// runs ([`RunIndex::before`]), deduplication keys and flow versions stay. The caller holds the claim of the run.
-    ///
-    /// From the first change on no other method finds the run, also if the process ends before the removal has.
-    ///
-    /// # Errors
-    ///
-    /// `not_found` if there is no such run, `conflict` if [`RunSummary::check_removal`] refuses it. The check and the
-    /// first change are one transaction.
-    async fn remove_run(&self, run: &RunId) -> Result<()>;
-
-    /// Returns how long runs are kept after they have ended, where their flow does not decide it. It is `None` while
-    /// nothing is to be removed because no operator has decided that: in a storage that an earlier version has made.
-    ///
-    /// # Errors
-    ///
-    /// `store` if the setting cannot be read, or is not one that was written here.
-    async fn retention(&self) -> Result<Option<Retention>>;
-
-    /// Sets how long runs are kept after they have ended. It is on disk when this returns.
-    ///
-    /// # Errors
-    ///
-    /// `store` if it cannot be written.
-    async fn set_retention(&self, retention: Retention) -> Result<()>;
 }

@@ -16,12 +16,15 @@ use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        EventLog, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
-        TriggerDeduplication, TriggerEvent,
+        EventLog, EventPage, EventPlace, FlowVersions, Flush, Item, LOG_ENTRIES, LOG_PAGE, LogEntry, LogPage,
+        PlacedEvent, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage,
+        RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
+
+/// The most events in a page of those of all runs.
+const MOST_EVENTS: usize = 256;
 
 /// A [`Journal`](crate::Journal) in memory, for tests and for hosts that need no durability. Its runs end with the
 /// process.
@@ -56,6 +59,8 @@ impl StoredEvent {
 struct Memory {
     flows: HashMap<String, Value>,
     events: BTreeMap<RunId, Vec<StoredEvent>>,
+    /// The run of each event, in the order in which they were stored, and the number of the event in it.
+    order: Vec<(RunId, usize)>,
     items: BTreeMap<(RunId, StepPath, String), Item>,
     /// The flow of each run and its connections, as text: the scope in which items with `once` are remembered.
     scopes: HashMap<RunId, String>,
@@ -78,6 +83,7 @@ impl Memory {
         self.keep_version(version, flow)?;
         self.scopes.insert(run.clone(), text(&(name, connections))?);
         self.events.insert(run.clone(), vec![StoredEvent::of(started)?]);
+        self.order.push((run.clone(), 1));
         Ok(())
     }
 
@@ -176,7 +182,10 @@ impl EventLog for MemoryJournal {
         }
         for event in events {
             memory.apply_outcome(run, &event)?;
-            memory.events.get_mut(run).ok_or_else(|| no_run(run))?.push(StoredEvent::of(&event)?);
+            let events = memory.events.get_mut(run).ok_or_else(|| no_run(run))?;
+            events.push(StoredEvent::of(&event)?);
+            let place = (run.clone(), events.len());
+            memory.order.push(place);
         }
         Ok(())
     }
@@ -187,6 +196,25 @@ impl EventLog for MemoryJournal {
             visit(parse(&event.text)?);
         }
         Ok(())
+    }
+
+    async fn all_events(&self, after: Option<EventPlace>) -> Result<EventPage> {
+        let memory = self.lock();
+        let end = memory.order.len() as u64;
+        let after = after.map_or(end, |after| after.write);
+        let mut page =
+            EventPage { next: EventPlace { write: after, seq: 0 }, missed: after > end, ..EventPage::default() };
+        let behind = memory.order.iter().enumerate().skip(usize::try_from(after).unwrap_or(usize::MAX));
+        for (index, (run, seq)) in behind.take(MOST_EVENTS) {
+            page.next = EventPlace { write: index as u64 + 1, seq: *seq as u64 };
+            let Some(events) = memory.events.get(run) else { continue };
+            let event = events.get(seq - 1).map(|event| parse::<RunEvent>(&event.text)).transpose()?;
+            let flow = memory.summary(run, &events[..1])?.flow;
+            let placed =
+                |event: RunEvent| PlacedEvent { place: page.next, run: run.clone(), flow, event: event.shown() };
+            page.events.extend(event.map(placed));
+        }
+        Ok(page)
     }
 
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
@@ -319,6 +347,12 @@ impl TriggerDeduplication for MemoryJournal {
         let of = |key: &String| (flow.to_owned(), feed.to_owned(), key.clone());
         let new = |key: &String| !memory.deduplication.contains_key(&of(key));
         Ok(keys.into_iter().filter(new).collect())
+    }
+
+    async fn count_taken(&self, flow: &str) -> Result<Option<u64>> {
+        let memory = self.lock();
+        let is_event = |(of, _, key): &&(String, String, String)| of == flow && !key.is_empty() && key != "#";
+        Ok(Some(memory.deduplication.keys().filter(is_event).count() as u64))
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

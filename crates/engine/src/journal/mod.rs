@@ -1,5 +1,6 @@
 //! The port through which the engine stores runs, and what it stores there besides events.
 
+mod event_order;
 mod journal;
 mod journal_parts;
 mod journal_traits;
@@ -8,14 +9,15 @@ mod memory;
 pub(crate) mod pinned_flow;
 pub(crate) mod process_log;
 mod run_list;
+mod run_removal;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
+pub use event_order::{EventPage, EventPlace, PlacedEvent};
 pub use journal::{Flush, FoundItem, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent};
 pub use journal_parts::JournalParts;
-pub use journal_traits::{
-    EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, RunRemoval, TriggerDeduplication,
-};
+pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, TriggerDeduplication};
 pub use memory::MemoryJournal;
-pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage};
+pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, shown_value};
 pub use run_list::{RunFilter, RunPage, RunPlace};
+pub use run_removal::RunRemoval;

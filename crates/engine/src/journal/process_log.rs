@@ -108,6 +108,12 @@ impl LogEntry {
     }
 }
 
+/// Returns a value as the log shows it: without secrets, and cut to [`LOG_VALUE`] bytes with a mark that says how long the
+/// cut text is.
+pub fn shown_value(value: &Value, schema: Option<&Value>, redactor: &Redactor) -> Value {
+    redacted(value, schema, &Redactors { host: redactor, sent: Redactor::default() })
+}
+
 /// What a call must not show: the secrets that its host knows, and those that it was sent.
 struct Redactors<'a> {
     host: &'a Redactor,

@@ -323,6 +323,20 @@ impl RunEvent {
         }
     }
 
+    /// Returns the step that the event belongs to by itself, not as one of its items.
+    pub fn step(&self) -> Option<&StepPath> {
+        match self {
+            RunEvent::StepStarted { step, .. }
+            | RunEvent::StepFinished { step, .. }
+            | RunEvent::StepFailed { step, .. }
+            | RunEvent::StepRetried { step, .. }
+            | RunEvent::StepResolved { step, .. }
+            | RunEvent::WaitBegan { step, .. }
+            | RunEvent::Listed { step, .. } => Some(step),
+            _ => None,
+        }
+    }
+
     /// Returns the member that a store keeps encrypted.
     fn encrypted_value(&mut self) -> Option<&mut Value> {
         match self {

@@ -68,7 +68,7 @@ pub struct RunEventView {
 }
 
 impl RunEventView {
-    fn new(seq: u64, event: RunEvent, flow: Option<&Flow>) -> RunEventView {
+    pub(super) fn new(seq: u64, event: RunEvent, flow: Option<&Flow>) -> RunEventView {
         let event = serde_json::to_value(event.shown()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let time = |name: &str| serde_json::from_value::<Timestamp>(event[name].clone()).ok();
@@ -221,7 +221,11 @@ impl Engine {
     }
 
     /// Returns the status of a run, and the flow it is pinned to, if that can still be read.
-    pub(crate) async fn pinned(&self, id: &RunId) -> Result<(RunStatus, Option<Flow>)> {
+    ///
+    /// # Errors
+    ///
+    /// As [`watch`](Engine::watch).
+    pub async fn pinned(&self, id: &RunId) -> Result<(RunStatus, Option<Flow>)> {
         let (status, events) = self.journal().events(id, 0).await?;
         let mut run = Run::new(id.clone());
         events.into_iter().take(1).for_each(|(_, event)| run.apply(event));

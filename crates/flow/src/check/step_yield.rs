@@ -45,13 +45,7 @@ impl StepYield {
         let does = match &step.kind {
             StepKind::Action(call) => format!("action {}", call.action),
             StepKind::Call(sub) => format!("call {}", sub.called.flow),
-            StepKind::Each { .. } => "each".to_owned(),
-            StepKind::Set(_) => "set".to_owned(),
-            StepKind::Wait(_) => "wait".to_owned(),
-            StepKind::If { .. } => "if".to_owned(),
-            StepKind::Parallel(_) => "parallel".to_owned(),
-            StepKind::Skip(_) => "skip".to_owned(),
-            StepKind::Fail(_) => "fail".to_owned(),
+            kind => kind.name().to_owned(),
         };
         let mut values = Vec::new();
         list(format!("steps.{}", step.id), shape, DEPTH, &mut values);

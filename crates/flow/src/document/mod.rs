@@ -12,4 +12,4 @@ mod yaml;
 pub use flow::Flow;
 pub use flow_document::Logging;
 pub use retention::{Retention, age};
-pub use step_position::{EnclosingItem, StepPosition};
+pub use step_position::{EnclosingItem, StepOutline, StepPosition};

@@ -8,7 +8,7 @@ use trunkline_core::{StepPath, pointer_name};
 
 use crate::{
     document::flow::Flow,
-    steps::step::{OnError, Step, StepKind},
+    steps::step::{OnError, Over, Step, StepKind},
 };
 
 /// The position of a path in its flow.
@@ -37,13 +37,72 @@ impl StepPosition {
     }
 }
 
+/// A step of a flow, as lists of steps show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepOutline {
+    /// The path with `*` in place of keys.
+    pub path: String,
+    /// The member of its document that says what it does: `action`, `each`, `if` or another one.
+    pub kind: &'static str,
+    /// The action that it calls, or that lists its items.
+    pub action: Option<String>,
+}
+
 impl Flow {
+    /// Returns all steps of the flow and of the flows that it calls, in their order.
+    pub fn outline(&self) -> Vec<StepOutline> {
+        let mut found = Vec::new();
+        outline(self, self.steps(), "", &mut found);
+        outline(self, self.on_failure(), "~flow/", &mut found);
+        found
+    }
+
     /// Returns the position of a path of a run of this flow. Parts that the flow does not know are kept as they are.
     pub fn position(&self, path: &StepPath) -> StepPosition {
         let parts: Vec<_> = path.as_str().split('/').filter(|part| !part.is_empty()).collect();
         let mut position = StepPosition::default();
         follow(self, &[self.steps()], &parts, 0, &mut position);
         position
+    }
+}
+
+/// Adds steps, and the steps inside them. Their paths begin with `before`.
+fn outline(flow: &Flow, steps: &[Step], before: &str, found: &mut Vec<StepOutline>) {
+    for step in steps {
+        let path = format!("{before}{}", step.id);
+        let action = match &step.kind {
+            StepKind::Action(call) => Some(call),
+            StepKind::Each { over, .. } => {
+                if let Over::Action(call) = &**over {
+                    Some(call)
+                } else {
+                    None
+                }
+            }
+            _ => None,
+        };
+        let action = action.map(|call| call.action.clone());
+        found.push(StepOutline { path: path.clone(), kind: step.kind.name(), action });
+        match &step.kind {
+            StepKind::Each { steps, .. } => outline(flow, steps, &format!("{path}/*/"), found),
+            StepKind::If { then, otherwise, .. } => {
+                // The `skip` or `fail` of an `if` is the same step.
+                let is_own = then.first().is_some_and(|inner| inner.pointer == step.pointer);
+                outline(flow, if is_own { &[] } else { &then[..] }, before, found);
+                outline(flow, otherwise, before, found);
+            }
+            StepKind::Parallel(branches) => {
+                branches.iter().for_each(|(_, steps)| outline(flow, steps, &format!("{path}/"), found));
+            }
+            StepKind::Call(sub) => {
+                let callee = flow.callee(&sub.called.flow);
+                callee.iter().for_each(|callee| outline(callee, callee.steps(), &format!("{path}/"), found));
+            }
+            _ => {}
+        }
+        if let OnError::Steps(steps) = &step.policy.on_error {
+            outline(flow, steps, before, found);
+        }
     }
 }
 
@@ -116,7 +175,7 @@ mod tests {
                     "b": [{ "id": "parts", "each": [1], "steps": [{ "id": "put", "set": {} }] }] },
                   "on_error": [{ "id": "repair", "each": [1], "steps": [{ "id": "by", "set": {} }] }] }
             ] }] },
-            { "id": "sub", "call": "sub" }
+            { "id": "sub", "call": "sub" }, { "id": "odd", "if": "{{ true }}", "skip": "odd" }
         ] }));
         let flow = flow.unwrap().link(&|_| Some(called.clone())).unwrap();
         for (path, step, item) in [
@@ -133,6 +192,28 @@ mod tests {
         ] {
             let position = flow.position(&path.into());
             assert_eq!((&*position.step, position.item().as_deref()), (step, item), "{path}");
+        }
+        // Every step of the outline is at its own path.
+        let outline = flow.outline();
+        let paths: Vec<_> = outline.iter().map(|step| step.path.as_str()).collect();
+        let all = [
+            "if",
+            "files",
+            "files/*/both",
+            "files/*/both/left",
+            "files/*/both/parts",
+            "files/*/both/parts/*/put",
+            "files/*/repair",
+            "files/*/repair/*/by",
+            "sub",
+            "sub/all",
+            "sub/all/*/one",
+            "odd",
+        ];
+        assert_eq!(paths, all);
+        assert_eq!((outline[0].kind, outline[1].kind, outline[8].kind), ("if", "each", "call"));
+        for path in paths {
+            assert_eq!(flow.position(&path.replace('*', "7").as_str().into()).step, path);
         }
         let position = flow.position(&"files/7/both/parts/8/put".into());
         let paths: Vec<_> = position.items.iter().map(|item| item.path.as_str()).collect();

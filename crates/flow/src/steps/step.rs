@@ -81,6 +81,23 @@ pub enum StepKind {
     Fail(Template),
 }
 
+impl StepKind {
+    /// Returns the member of the document of a step that says what it does.
+    pub fn name(&self) -> &'static str {
+        match self {
+            StepKind::Action(_) => "action",
+            StepKind::Each { .. } => "each",
+            StepKind::If { .. } => "if",
+            StepKind::Parallel(_) => "parallel",
+            StepKind::Call(_) => "call",
+            StepKind::Set(_) => "set",
+            StepKind::Wait(_) => "wait",
+            StepKind::Skip(_) => "skip",
+            StepKind::Fail(_) => "fail",
+        }
+    }
+}
+
 /// A call of an action.
 #[derive(Debug)]
 pub struct BoundAction {

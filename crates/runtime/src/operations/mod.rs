@@ -25,22 +25,25 @@
 //! | the bytes of files | they are streams of bytes, not JSON |
 
 pub mod actions;
-mod caller;
+pub mod bulk_runs;
 pub mod catalogue;
 pub mod connections;
 mod consent;
+pub mod event_watch;
 mod flow_file;
 pub mod flows;
 mod operation;
 pub mod remembered_items;
 pub mod run_queries;
 pub mod run_removal;
+pub mod run_steps;
 pub mod runs;
 pub mod sign_ins;
+pub mod triggers;
 
 use std::sync::LazyLock;
 
-pub use caller::{Caller, Role};
+pub use crate::caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
 pub use operation::{
     AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation, read,
@@ -53,17 +56,22 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
     static OPERATIONS: LazyLock<Vec<Box<dyn AnyOperation>>> = LazyLock::new(|| {
         let tables = [
             actions::table(),
+            bulk_runs::table(),
             catalogue::table(),
             connections::table(),
+            event_watch::table(),
             flows::table(),
             remembered_items::table(),
             run_queries::table(),
             run_removal::table(),
+            run_steps::table(),
             runs::table(),
             sign_ins::table(),
+            triggers::table(),
         ];
         let mut all: Vec<_> = tables.into_iter().flatten().collect();
         all.push((actions::ListActionItems::NAME, streaming::<actions::ListActionItems>()));
+        all.push((event_watch::WatchAllRuns::NAME, streaming::<event_watch::WatchAllRuns>()));
         all.push((run_queries::WatchRun::NAME, streaming::<run_queries::WatchRun>()));
         all.sort_by_key(|(name, _)| *name);
         all.into_iter().map(|(_, operation)| operation).collect()

@@ -274,7 +274,12 @@ impl Runtime {
     }
 }
 
-fn check_role(caller: &Caller, operation: &str, role: Role) -> Result<()> {
+/// Fails if the role of a caller is too low for an operation.
+///
+/// # Errors
+///
+/// `permission` then.
+pub(super) fn check_role(caller: &Caller, operation: &str, role: Role) -> Result<()> {
     if caller.role() >= role {
         return Ok(());
     }

@@ -4,7 +4,7 @@ use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{Effect, Error, ErrorKind, Result, Timestamp, async_trait};
+use trunkline_core::{Effect, Error, ErrorKind, Result, RunId, Timestamp, async_trait};
 use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunFilter, RunPlace, RunStatus, Timeline, Watch};
 
 use super::{Caller, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
@@ -85,40 +85,63 @@ pub struct RunList {
 /// The longest text that is searched for, in characters.
 const LONGEST_SEARCH: usize = 100;
 
+/// Which runs a [`RunQuery`] chooses, and where its page starts.
+pub(super) struct RunSelection {
+    pub(super) filter: RunFilter,
+    pub(super) after: Option<RunPlace>,
+    pub(super) limit: usize,
+}
+
+impl RunSelection {
+    /// Returns the cursor of the page after a place.
+    pub(super) fn cursor((at, run): &RunPlace) -> String {
+        format!("{}-{run}", at.as_millis())
+    }
+}
+
+impl RunQuery {
+    /// Returns what the query chooses at this time.
+    ///
+    /// # Errors
+    ///
+    /// `invalid_input` if one of its members is not what it has to be.
+    pub(super) fn selection(self, now: Timestamp) -> Result<RunSelection> {
+        let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
+        let RunQuery { flow, status, since, until, trigger, search, limit, cursor } = self;
+        let limit = limit.unwrap_or(50);
+        if !(1..=500).contains(&limit) {
+            return Err(invalid(format!("`limit` is {limit}, and has to be between 1 and 500")));
+        }
+        let search = search.map(|text| text.trim().to_owned());
+        let length = search.as_ref().map(|text| text.chars().count());
+        if let Some(length) = length.filter(|length| !(1..=LONGEST_SEARCH).contains(length)) {
+            let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
+            return Err(invalid(message).hint("give a part of a run's id, of its flow, or of its kind of error"));
+        }
+        let time = |name: &str, text: Option<String>| {
+            let read = |text: String| {
+                let age = |text: &str| trunkline_flow::age(text).ok().map(|length| now - length);
+                text.parse().ok().or_else(|| age(&text)).ok_or_else(|| {
+                    let message = format!("`{name}` is neither a time nor an age: {text}");
+                    invalid(message).hint("write it like 2026-11-30T08:00:00Z, 90d or 2h")
+                })
+            };
+            text.map(read).transpose()
+        };
+        let (since, until) = (time("since", since)?, time("until", until)?);
+        let trigger = trigger.and_then(|trigger| serde_json::to_value(trigger).ok()?.as_str().map(str::to_owned));
+        let after = cursor.map(|cursor| place(&cursor)).transpose()?;
+        let filter = RunFilter { flow, status, since, until, trigger, search, ..RunFilter::default() };
+        Ok(RunSelection { filter, after, limit })
+    }
+}
+
 /// A page can have fewer runs than its limit although there is a next one: a search looks at some thousand runs at a
 /// time.
 async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
-    let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
-    let RunQuery { flow, status, since, until, trigger, search, limit, cursor } = input;
-    let limit = limit.unwrap_or(50);
-    if !(1..=500).contains(&limit) {
-        return Err(invalid(format!("`limit` is {limit}, and has to be between 1 and 500")));
-    }
-    let search = search.map(|text| text.trim().to_owned());
-    if let Some(length) = search.as_ref().map(|text| text.chars().count()).filter(|n| !(1..=LONGEST_SEARCH).contains(n))
-    {
-        let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
-        return Err(
-            invalid(message).hint("give a part of a run's id, of its flow, or of the kind or message of its error")
-        );
-    }
-    let now = runtime.now();
-    let time = |name: &str, text: Option<String>| {
-        let read = |text: String| {
-            let age = |text: &str| trunkline_flow::age(text).ok().map(|length| now - length);
-            text.parse().ok().or_else(|| age(&text)).ok_or_else(|| {
-                let message = format!("`{name}` is neither a time nor an age: {text}");
-                Error::new(ErrorKind::InvalidInput, message).hint("write it like 2026-11-30T08:00:00Z, 90d or 2h")
-            })
-        };
-        text.map(read).transpose()
-    };
-    let (since, until) = (time("since", since)?, time("until", until)?);
-    let trigger = trigger.and_then(|trigger| serde_json::to_value(trigger).ok()?.as_str().map(str::to_owned));
-    let after = cursor.map(|cursor| place(&cursor)).transpose()?;
-    let filter = RunFilter { flow, status, since, until, trigger, search, ..RunFilter::default() };
+    let RunSelection { filter, after, limit } = input.selection(runtime.now())?;
     let page = runtime.journal().run_page(&filter, after.as_ref(), limit).await?;
-    let next = page.next.map(|(at, run)| format!("{}-{run}", at.as_millis()));
+    let next = page.next.as_ref().map(RunSelection::cursor);
     let mut items = Vec::new();
     for run in page.runs {
         let state = runtime.engine().state_of(&run.id, run.status).await?;
@@ -156,6 +179,18 @@ async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) 
     }
 }
 
+/// Teaches the redactor the secrets of the connections of a run. Its first events say which they are; the run as a whole is
+/// not read.
+pub(super) async fn learn_secrets_of(runtime: &Runtime, run: &RunId) -> Result<()> {
+    let (_, events) = runtime.journal().events(run, 0).await?;
+    for (_, event) in events {
+        if let RunEvent::Started { connections, .. } = event {
+            learn_secrets(runtime, connections.values()).await;
+        }
+    }
+    Ok(())
+}
+
 /// Which items of a run to list.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -176,13 +211,7 @@ pub struct ItemQuery {
 async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>> {
     let ItemQuery { run, status, step, from } = input;
     let run = runtime.find_run(&run).await?;
-    // The first events say which connections the run has; the run as a whole is not read.
-    let (_, events) = runtime.journal().events(&run, 0).await?;
-    for (_, event) in events {
-        if let RunEvent::Started { connections, .. } = event {
-            learn_secrets(runtime, connections.values()).await;
-        }
-    }
+    learn_secrets_of(runtime, &run).await?;
     let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
     Ok(Redacted::new(page, runtime.redactor()))
 }

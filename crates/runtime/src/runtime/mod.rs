@@ -3,6 +3,7 @@
 mod launch;
 mod runtime;
 mod sign_ins;
+mod warnings;
 
 pub(crate) use launch::with_default_input;
 pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};

@@ -15,9 +15,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
-    ErrorKind, MemoryVault, NextStep, Recorder, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
-    async_trait,
+    ActionSpec, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error, ErrorKind, MemoryVault,
+    NextStep, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
 };
 use trunkline_engine::{Engine, Journal, ResumeOptions, Run, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -27,8 +26,12 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore, Replacement};
 use uuid::Uuid;
 
-use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
-use crate::Ports;
+use super::{LocalLauncher, RunLauncher, sign_ins::SignIns, warnings::Warnings};
+use crate::{
+    Ports,
+    tickets::Tickets,
+    watching::{Pages, SharedPage, WatchPlace},
+};
 
 /// The most clients and the most flow versions held in memory.
 const MOST_CACHED: NonZeroUsize = NonZeroUsize::new(1000).expect("it is not zero");
@@ -49,6 +52,8 @@ pub struct Runtime {
     pub(super) sign_ins: Arc<SignIns>,
     /// The saved flows used last, by version.
     pub(crate) flow_cache: Arc<Mutex<LruCache<String, Flow>>>,
+    /// What watchers of all runs share, and the tickets for streams of events.
+    watching: Arc<(Pages, Tickets)>,
 }
 
 impl Runtime {
@@ -70,6 +75,7 @@ impl Runtime {
             clients: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
             sign_ins: Arc::default(),
             flow_cache: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
+            watching: Arc::default(),
         }
     }
 
@@ -166,6 +172,16 @@ impl Runtime {
     /// Returns the public URL of a path, if the public URL of the server is known.
     pub(crate) fn public_url(&self, path: &str) -> Option<String> {
         self.public_url.as_ref().map(|base| format!("{base}{path}"))
+    }
+
+    /// Returns the events of all runs after a place, see [`Pages::page`].
+    pub(crate) async fn watched(&self, after: Option<WatchPlace>) -> Result<Arc<SharedPage>> {
+        self.watching.0.page(&self.ports, &self.engine, after).await
+    }
+
+    /// Returns the tickets for streams of events.
+    pub(crate) fn tickets(&self) -> &Tickets {
+        &self.watching.1
     }
 
     /// Returns what the operations start runs through.
@@ -303,7 +319,7 @@ impl Runtime {
         let recorded = Arc::new(Warnings::default());
         let context = Runtime::context(&connected).with_recorder(recorded.clone(), None);
         let output = connected.run(&action.name, input, &context).await?;
-        let warnings = std::mem::take(&mut *recorded.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let warnings = std::mem::take(&mut *recorded.lock());
         Ok(CallOutput { output, warnings })
     }
 
@@ -478,20 +494,4 @@ pub enum Removal {
     Complete,
     /// The connection is removed here, but the login server did not revoke its tokens, for this reason.
     TokensNotRevoked(Error),
-}
-
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-#[async_trait]
-impl Recorder for Warnings {
-    async fn checkpoint(&self, _: Value) -> Result<()> {
-        Ok(())
-    }
-
-    fn progress(&self, _: ByteProgress) {}
-
-    fn warning(&self, message: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
-    }
 }

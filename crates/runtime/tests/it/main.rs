@@ -7,6 +7,7 @@ mod removal;
 mod settings;
 mod tenants;
 mod units;
+mod watching;
 
 use std::sync::{Arc, Mutex};
 

@@ -1,4 +1,7 @@
-use axum::routing::{get, post};
+use axum::{
+    Extension,
+    routing::{get, post},
+};
 use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -51,7 +54,8 @@ impl TestServer {
             .route("/work", get(async move || work().await))
             .route("/read", post(async |body: Bytes| body.len().to_string()))
             .route("/large", get(async || vec![0_u8; 64 * 1024 * 1024]))
-            .route("/events", get(async move || Body::from_stream(events())));
+            .route("/events", get(async move || Body::from_stream(events())))
+            .route("/marked", get(async move || (Extension(EventStream), Body::from_stream(events()))));
         let connections = Connections::new(limits);
         tokio::spawn(serve(listener, router, connections.clone(), CancellationToken::new()));
         TestServer { address, connections }
@@ -335,4 +339,21 @@ async fn a_head_that_is_too_long_is_refused() {
     let _ = stream.write_all(long.as_bytes()).await;
     let answer = response(&mut stream).await;
     assert!(answer.as_ref().is_some_and(|text| text.starts_with("HTTP/1.1 431")), "{answer:?}");
+}
+
+/// Streams of events do not count among the connections that are limited. The sabotage twin: other responses that do not
+/// end take all places, so that another caller only gets one of the reserve.
+#[tokio::test]
+async fn streams_of_events_take_no_place_of_other_callers() {
+    for (path, status) in [("/marked", "200"), ("/events", "503")] {
+        let server = TestServer::start(short()).await;
+        let mut streams = Vec::new();
+        for _ in 0..8 {
+            let mut stream = server.get(path).await;
+            timeout(SOON, response(&mut stream)).await.unwrap().unwrap();
+            streams.push(stream);
+        }
+        let text = server.response("/").await.unwrap();
+        assert!(text.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {text}");
+    }
 }

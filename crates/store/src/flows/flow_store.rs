@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, NextStep, Result, Secret, Timestamp, async_trait};
+use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, Secret, Timestamp, async_trait};
 
 /// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the
 /// document of its version.
@@ -121,6 +121,48 @@ pub struct FailedStart {
     pub hint: Option<String>,
 }
 
+/// Something that has come to the trigger of a flow: a call of its webhook, an event, a due time, or new items.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TriggerDelivery {
+    /// When it was handled.
+    pub at: Timestamp,
+    /// The kind of the trigger, such as `webhook`.
+    pub trigger: String,
+    /// What it has led to.
+    #[serde(flatten)]
+    pub outcome: DeliveryOutcome,
+}
+
+/// What a delivery to a trigger has led to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum DeliveryOutcome {
+    /// It has started this run.
+    Started {
+        /// The run.
+        run: RunId,
+    },
+    /// It was sent before, and has started this run then.
+    Duplicate {
+        /// The run.
+        run: RunId,
+    },
+    /// It has started no run: a filter leaves it out, or another run is active.
+    Skipped,
+    /// It was refused.
+    Refused {
+        /// The status that the sender got.
+        status: u16,
+        /// Why it was refused.
+        reason: String,
+    },
+}
+
+impl TriggerDelivery {
+    /// The maximum number of deliveries that are kept of a flow.
+    pub const MOST: usize = 100;
+}
+
 /// A flow to be saved.
 #[derive(Clone, Debug)]
 pub struct FlowToSave {
@@ -223,6 +265,21 @@ pub trait FlowStore: Send + Sync {
     ///
     /// `not_found` if there is no flow of this name.
     async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()>;
+
+    /// Adds deliveries to the trigger of a flow, oldest first. The newest [`TriggerDelivery::MOST`] of the flow are kept, and
+    /// stay if it is replaced.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no flow of this name.
+    async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()>;
+
+    /// Returns the deliveries to the trigger of a flow that are kept, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// `store` if they cannot be read.
+    async fn deliveries(&self, name: &str) -> Result<Vec<TriggerDelivery>>;
 
     /// Replaces the hash of the token in the address of a flow's webhook.
     ///

@@ -11,13 +11,16 @@ use trunkline_core::{Error, Result, Secret, Timestamp, async_trait};
 use crate::{
     database::Store,
     encryption::{AssociatedData, Sealed},
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
+    flows::flow_store::{
+        FlowStore, FlowToSave, SavedFlow, TriggerDelivery, TriggerFinding, TriggerStarts, exists_already, was_changed,
+    },
     journal::{forget, pin},
     lookup::not_found::no_flow,
     sqlite::{
-        WorkError, WorkResult, authentication,
+        WorkError, WorkResult,
+        authentication::{self, damaged_row},
         manifest::{self, Manifest, Record},
-        now, seal_in, time,
+        now, seal_in, text, time,
     },
 };
 
@@ -133,6 +136,32 @@ impl FlowStore for Store {
         // As with findings, the earlier row is not looked at.
         let sql = "INSERT OR REPLACE INTO starts (flow, starts) SELECT name, ?2 FROM kept_flows WHERE name = ?1";
         self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, starts])?)).await
+    }
+
+    async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()> {
+        self.change_flow(name, move |store, name| {
+            // A row that a disk has changed is replaced, and does not keep later deliveries from being recorded.
+            let sql = "SELECT deliveries FROM all_deliveries WHERE flow = ?1 AND intact";
+            let known: Option<String> = store.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?;
+            let mut all: Vec<TriggerDelivery> =
+                known.and_then(|known| serde_json::from_str(&known).ok()).unwrap_or_default();
+            all.extend(deliveries);
+            all.drain(..all.len().saturating_sub(TriggerDelivery::MOST));
+            let sql = "INSERT OR REPLACE INTO deliveries (flow, deliveries)
+                       SELECT name, ?2 FROM kept_flows WHERE name = ?1";
+            Ok(store.prepare_cached(sql)?.execute(params![name, text(&all)?])?)
+        })
+        .await
+    }
+
+    async fn deliveries(&self, name: &str) -> Result<Vec<TriggerDelivery>> {
+        let known = self.readers.look("reading the deliveries to a trigger", |store| {
+            let sql = "SELECT deliveries FROM good_deliveries WHERE flow = ?1";
+            store.prepare_cached(sql)?.query_row([name], |row| row.get::<_, String>(0)).optional()
+        });
+        let read =
+            |known: String| serde_json::from_str(&known).map_err(|error| damaged_row("deliveries", name).source(error));
+        Ok(known?.map(read).transpose()?.unwrap_or_default())
     }
 
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {

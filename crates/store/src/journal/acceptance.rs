@@ -8,7 +8,7 @@ use trunkline_engine::{RunEvent, RunStatus, TriggerEvent};
 
 use crate::{
     database::{Row, Store, exists},
-    journal::{insert_event, pin, run_claim},
+    journal::{event_order, insert_event, pin, run_claim},
     sqlite::{WorkResult, column, completeness, now, schema, text},
 };
 
@@ -61,6 +61,7 @@ pub(crate) fn accepting(
             ])?;
         insert_event(store, (&seal, &schema::key_id(store)?), &id, 1, row)?;
         completeness::set_end(store, &id, 1)?;
+        event_order::add(store, &id, 1, 1)?;
         save(store, &event, Some(&id))?;
         Ok(None)
     })

@@ -65,6 +65,16 @@ impl TriggerDeduplication for Store {
         Ok(new)
     }
 
+    async fn count_taken(&self, flow: &str) -> Result<Option<u64>> {
+        let flow = flow.to_owned();
+        let read = self.readers.read("counting what a trigger remembers", move |store| {
+            // The empty key and `#` stand for no event. Rows are counted, not read, so their MACs are not checked.
+            let sql = "SELECT count(*) FROM main.taken WHERE flow = ?1 AND key NOT IN ('', '#')";
+            store.prepare_cached(sql)?.query_row([flow], |row| row.get::<_, i64>(0))
+        });
+        Ok(Some(read.await?.unsigned_abs()))
+    }
+
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.inner.writer.run(move |store| Ok(save(store, &event, None)?)).await
     }

@@ -8,7 +8,7 @@ use trunkline_core::{ErrorKind, RunId};
 use crate::{
     database::{Change, Insert, Pending, Row, SecretPart},
     encryption::{AssociatedData, Seal},
-    journal::{Counts, item_outcomes},
+    journal::{Counts, event_order, item_outcomes},
     lookup::not_found::no_run,
     sqlite::{completeness, ours, schema},
 };
@@ -41,6 +41,7 @@ fn insert(
         pending.fail(run, &no_run(run));
         return Ok(());
     };
+    event_order::add(store, run, seq + 1, seq + i64::try_from(rows.len()).unwrap_or(i64::MAX))?;
     let (mut counts, mut changed, mut cancelled): (Counts, _, _) = ([0; 4], None, false);
     for row in rows {
         seq += 1;

@@ -6,8 +6,10 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde_json::Value;
-use trunkline_core::{Result, RunId, async_trait};
-use trunkline_engine::{EventLog, Flush, RunEvent, RunStatus, TriggerDeduplication, TriggerEvent};
+use trunkline_core::{Result, RunId, StepPath, async_trait};
+use trunkline_engine::{
+    EventLog, EventPage, EventPlace, Flush, RunEvent, RunStatus, TriggerDeduplication, TriggerEvent,
+};
 
 use crate::{
     database::{Change, Row, Store, StoredEvent, Work, damaged, parse},
@@ -105,6 +107,22 @@ impl EventLog for Store {
         Ok((status.ok_or_else(|| no_run(run))?, page.into_iter().map(shown).collect::<Result<_>>()?))
     }
 
+    async fn all_events(&self, after: Option<EventPlace>) -> Result<EventPage> {
+        self.page_of_all(after).await
+    }
+
+    async fn step_events(&self, run: &RunId, step: &StepPath) -> Result<Vec<RunEvent>> {
+        self.flushed().await?;
+        let (id, step) = (run.clone(), step.clone());
+        let read = self.readers.read("reading the events of a step", move |store| {
+            let exists = completeness::last_event(store, &id)?;
+            Ok((exists, of_step(store, &id, &step)?))
+        });
+        let (exists, found) = read.await?;
+        exists.ok_or_else(|| no_run(run))?;
+        found.into_iter().map(|stored| stored.event(&self.inner.seal, run)).collect()
+    }
+
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
         if self.inner.pending.lock().cancels.contains_key(run) {
             return Ok(true);
@@ -159,4 +177,16 @@ fn status(store: &Connection, run: &RunId) -> rusqlite::Result<Option<RunStatus>
     let mut statement = store.prepare_cached("SELECT status FROM good_runs WHERE id = ?1")?;
     let found: Option<String> = statement.query_row([run.as_str()], |row| row.get(0)).optional()?;
     found.map(named).transpose()
+}
+
+/// Returns the events of one step of a run, in order.
+fn of_step(store: &Connection, run: &RunId, step: &StepPath) -> rusqlite::Result<Vec<StoredEvent>> {
+    // The events are looked for without a look at their MACs, which those that are found are read with.
+    let mut events = store.prepare_cached(
+        "SELECT seq, event, key_id, sealed FROM good_events WHERE run = ?1 AND seq IN (
+             SELECT seq FROM main.events WHERE run = ?1 AND json_extract(event, '$.step') = ?2
+             AND kind NOT IN ('end', 'item_finished', 'item_resolved', 'checkpoint', 'deadline_set')
+         ) ORDER BY seq",
+    )?;
+    events.query_map(params![run.as_str(), step.as_str()], StoredEvent::read)?.collect()
 }

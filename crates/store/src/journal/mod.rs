@@ -5,6 +5,7 @@ mod acceptance;
 mod active_marks;
 mod deduplication;
 mod event_insert;
+mod event_order;
 mod events;
 mod flow_versions;
 pub(crate) mod item_outcomes;

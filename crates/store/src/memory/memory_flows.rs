@@ -6,7 +6,9 @@ use trunkline_core::{Result, Secret, Timestamp, async_trait};
 use trunkline_engine::{FlowVersions, TriggerDeduplication};
 
 use crate::{
-    flows::flow_store::{FlowStore, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts, exists_already, was_changed},
+    flows::flow_store::{
+        FlowStore, FlowToSave, SavedFlow, TriggerDelivery, TriggerFinding, TriggerStarts, exists_already, was_changed,
+    },
     lookup::not_found::no_flow,
     memory::memory_store::{MemoryStore, StoredFlow, Tables},
 };
@@ -62,8 +64,10 @@ impl FlowStore for MemoryStore {
             created_at: known.as_ref().map_or(now, |known| known.created_at),
             updated_at: now,
         };
-        let webhook_secret = tables.flows.remove(&flow.name).and_then(|known| known.webhook_secret);
-        tables.flows.insert(flow.name, StoredFlow { saved, webhook_secret });
+        let known = tables.flows.remove(&flow.name);
+        let (webhook_secret, deliveries) =
+            known.map(|known| (known.webhook_secret, known.deliveries)).unwrap_or_default();
+        tables.flows.insert(flow.name, StoredFlow { saved, webhook_secret, deliveries });
         Ok(())
     }
 
@@ -114,6 +118,17 @@ impl FlowStore for MemoryStore {
 
     async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
         self.lock().await.change_flow(name, |flow| flow.saved.starts = starts)
+    }
+
+    async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()> {
+        self.lock().await.change_flow(name, |flow| {
+            flow.deliveries.extend(deliveries);
+            flow.deliveries.drain(..flow.deliveries.len().saturating_sub(TriggerDelivery::MOST));
+        })
+    }
+
+    async fn deliveries(&self, name: &str) -> Result<Vec<TriggerDelivery>> {
+        Ok(self.lock().await.flows.get(name).map(|flow| flow.deliveries.clone()).unwrap_or_default())
     }
 
     async fn set_webhook_token(&self, name: &str, hash: Vec<u8>) -> Result<()> {

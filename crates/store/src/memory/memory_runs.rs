@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use trunkline_core::{Result, RunId, async_trait};
-use trunkline_engine::{EventLog, Flush, RunEvent, TriggerDeduplication, TriggerEvent};
+use trunkline_core::{Result, RunId, StepPath, async_trait};
+use trunkline_engine::{EventLog, EventPage, EventPlace, Flush, RunEvent, TriggerDeduplication, TriggerEvent};
 
 use crate::memory::memory_store::{MemoryStore, Tables};
 
@@ -33,6 +33,14 @@ impl EventLog for MemoryRuns {
 
     async fn replay(&self, run: &RunId, visit: &mut (dyn FnMut(RunEvent) + Send)) -> Result<()> {
         self.0.runs.replay(run, visit).await
+    }
+
+    async fn all_events(&self, after: Option<EventPlace>) -> Result<EventPage> {
+        self.0.runs.all_events(after).await
+    }
+
+    async fn step_events(&self, run: &RunId, step: &StepPath) -> Result<Vec<RunEvent>> {
+        self.0.runs.step_events(run, step).await
     }
 
     async fn cancel_requested(&self, run: &RunId) -> Result<bool> {
@@ -64,6 +72,10 @@ impl TriggerDeduplication for MemoryRuns {
 
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         self.0.runs.not_taken(flow, feed, keys).await
+    }
+
+    async fn count_taken(&self, flow: &str) -> Result<Option<u64>> {
+        self.0.runs.count_taken(flow).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

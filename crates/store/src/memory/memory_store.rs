@@ -8,7 +8,9 @@ use trunkline_core::{Connection, Result, Secret, SignIn, Timestamp, VaultEntry, 
 use trunkline_engine::{JournalParts, MemoryJournal};
 
 use crate::{
-    connections::connection_store::SignInEvent, flows::flow_store::SavedFlow, health::StoreHealth,
+    connections::connection_store::SignInEvent,
+    flows::flow_store::{SavedFlow, TriggerDelivery},
+    health::StoreHealth,
     memory::memory_runs::MemoryRuns,
 };
 
@@ -59,6 +61,7 @@ pub(crate) struct StoredConnection {
 pub(crate) struct StoredFlow {
     pub(crate) saved: SavedFlow,
     pub(crate) webhook_secret: Option<Secret>,
+    pub(crate) deliveries: Vec<TriggerDelivery>,
 }
 
 impl MemoryStore {

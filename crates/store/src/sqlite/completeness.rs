@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, ffi, params};
 use trunkline_core::RunId;
 
 /// The tables whose rows are not counted elsewhere. The rows of the other tables are counted by run.
-const UNCOUNTED: [&str; 13] = [
+const UNCOUNTED: [&str; 15] = [
     "meta",
     "connections",
     "secrets",
@@ -16,7 +16,9 @@ const UNCOUNTED: [&str; 13] = [
     "webhooks",
     "findings",
     "starts",
+    "deliveries",
     "runs",
+    "event_order",
     "taken",
     "done_once",
 ];

@@ -32,6 +32,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/12.sql"),
     include_str!("migrations/13.sql"),
     include_str!("migrations/14.sql"),
+    include_str!("migrations/16.sql"),
 ];
 /// The first format whose rows are authenticated.
 const AUTHENTICATED: usize = 11;

@@ -77,6 +77,11 @@ CREATE TEMP TRIGGER starts_added AFTER INSERT ON main.starts BEGIN
     WHERE flow = new.flow;
 END;
 
+CREATE TEMP TRIGGER deliveries_added AFTER INSERT ON main.deliveries BEGIN
+    UPDATE deliveries SET sum = mac('deliveries', new.flow, new.deliveries)
+    WHERE flow = new.flow;
+END;
+
 CREATE TEMP TRIGGER runs_changed AFTER UPDATE OF flow, version, status, started_at, finished_at, cancel_requested, done,
     skipped, failed, unknown, connections, last, logged, trigger, error, repeats ON main.runs BEGIN
     SELECT sound(old.sum = mac('runs', old.id, old.flow, old.version, old.status, old.started_at, old.finished_at,

@@ -41,6 +41,11 @@ CREATE TEMP VIEW all_starts AS SELECT *,
 FROM main.starts;
 CREATE TEMP VIEW good_starts AS SELECT * FROM all_starts WHERE sound(intact, 'starts', flow);
 
+CREATE TEMP VIEW all_deliveries AS SELECT *,
+    sum = mac('deliveries', flow, deliveries) AS intact
+FROM main.deliveries;
+CREATE TEMP VIEW good_deliveries AS SELECT * FROM all_deliveries WHERE sound(intact, 'deliveries', flow);
+
 -- A run that is marked as removed is not shown, although rows of it may be left.
 CREATE TEMP VIEW all_runs AS SELECT *,
     sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested, done, skipped,
@@ -52,6 +57,11 @@ CREATE TEMP VIEW all_events AS SELECT *,
     sum = mac('events', run, seq, kind, event, substr(sealed, 1, 24)) AS intact
 FROM main.events WHERE seq < 9223372036854775807;
 CREATE TEMP VIEW good_events AS SELECT * FROM all_events WHERE sound(intact, 'events', run, seq);
+
+CREATE TEMP VIEW all_event_order AS SELECT *,
+    sum = mac('event_order', write, run, first, last) AS intact
+FROM main.event_order;
+CREATE TEMP VIEW good_event_order AS SELECT * FROM all_event_order WHERE sound(intact, 'event_order', write);
 
 CREATE TEMP VIEW all_items AS SELECT *,
     sum = mac('items', run, step, key, status, outcome, finished_at) AS intact

@@ -68,6 +68,7 @@ pub async fn run<F: AsyncFn() -> TestedStore>(fresh: F) {
     suite_flows::what_a_trigger_has_handled_is_saved(fresh().await).await;
     suite_flows::the_secret_of_a_webhook_is_removed(fresh().await).await;
     suite_flows::what_was_found_about_a_trigger_is_saved(fresh().await).await;
+    suite_flows::the_latest_deliveries_to_a_trigger_are_kept_with_its_flow(fresh().await).await;
     suite_flows::the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(fresh().await).await;
     suite_flows::a_trigger_that_watches_something_else_starts_again(fresh().await).await;
 }

@@ -6,7 +6,9 @@ use serde_json::json;
 use trunkline_core::{ErrorKind, RunId, Secret, Timestamp};
 use trunkline_engine::TriggerEvent;
 
-use crate::flows::flow_store::{FailedStart, FlowToSave, SavedFlow, TriggerFinding, TriggerStarts};
+use crate::flows::flow_store::{
+    DeliveryOutcome, FailedStart, FlowToSave, SavedFlow, TriggerDelivery, TriggerFinding, TriggerStarts,
+};
 
 use super::samples::{TestedStore, document, flow, kind, started};
 
@@ -201,6 +203,35 @@ pub(super) async fn the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(s
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert!(starts("copy").await.is_empty(), "another flow of the name has its own");
     assert_eq!(kind(flows.set_starts("copi", TriggerStarts::default()).await), ErrorKind::NotFound);
+}
+
+pub(super) async fn the_latest_deliveries_to_a_trigger_are_kept_with_its_flow(store: TestedStore) {
+    let flows = &store.flows;
+    for name in ["copy", "other"] {
+        flows.save_flow(flow(name, "v1", &[], true), None).await.unwrap();
+    }
+    let delivery = |number: u64| {
+        let run = RunId::from("a1");
+        let outcome = match number % 4 {
+            0 => DeliveryOutcome::Started { run },
+            1 => DeliveryOutcome::Duplicate { run },
+            2 => DeliveryOutcome::Skipped,
+            _ => DeliveryOutcome::Refused { status: 401, reason: "no \"signature\"".into() },
+        };
+        TriggerDelivery { at: Timestamp::from_millis(number), trigger: "webhook".into(), outcome }
+    };
+    assert_eq!(flows.deliveries("copy").await.unwrap(), []);
+    flows.add_deliveries("copy", (0..3).map(delivery).collect()).await.unwrap();
+    flows.add_deliveries("copy", (3..104).map(delivery).collect()).await.unwrap();
+    assert_eq!(flows.deliveries("copy").await.unwrap(), (4..104).map(delivery).collect::<Vec<_>>(), "the newest 100");
+    assert_eq!(flows.deliveries("other").await.unwrap(), []);
+    let saved = flows.saved_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
+    assert_eq!(flows.deliveries("copy").await.unwrap().len(), 100, "another version of it keeps them");
+    flows.remove_flow("copy").await.unwrap();
+    flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
+    assert_eq!(flows.deliveries("copy").await.unwrap(), [], "another flow of the name has its own");
+    assert_eq!(kind(flows.add_deliveries("copi", vec![delivery(1)]).await), ErrorKind::NotFound);
 }
 
 pub(super) async fn a_trigger_that_watches_something_else_starts_again(store: TestedStore) {

@@ -7,10 +7,12 @@ use crate::support::{Home, accepted, connection, item, logged, settings, started
 use serde_json::json;
 use trunkline_core::{Error, ErrorKind, Result, RunId, Secret, SignIn, StepPath, Timestamp, Vault};
 use trunkline_engine::{
-    EventLog, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunFilter, RunIndex, RunStatus,
+    EventLog, EventPlace, FlowVersions, Flush, ItemOutcome, ProcessLog, RunEvent, RunFilter, RunIndex, RunStatus,
     TriggerDeduplication, TriggerEvent,
 };
-use trunkline_store::{ConnectionStore, FlowStore, FlowToSave, Store, TriggerFinding};
+use trunkline_store::{
+    ConnectionStore, DeliveryOutcome, FlowStore, FlowToSave, Store, TriggerDelivery, TriggerFinding,
+};
 
 const RUNS: [&str; 3] = ["a1", "b2", "c3"];
 const KEYS: [&str; 4] = ["k0", "k7", "k39", "never"];
@@ -36,6 +38,9 @@ async fn filled(home: &Home) {
         store.save_flow(flow, None).await.unwrap();
         store.set_webhook_token(name, vec![7; 32]).await.unwrap();
     }
+    let outcome = DeliveryOutcome::Refused { status: 401, reason: "no signature".into() };
+    let delivery = TriggerDelivery { at: Timestamp::from_millis(9), trigger: "webhook".into(), outcome };
+    store.add_deliveries("copy", vec![delivery]).await.unwrap();
     store.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
     let keys = (0..40).map(|key| format!("k{key}")).collect();
     let (flow, through) = ("copy".into(), Some(Timestamp::from_millis(9)));
@@ -86,6 +91,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
         ("sign-in events".into(), text(store.sign_in_events(None, 0).await)),
         ("saved flows".into(), listed(store.saved_flows().await, |one| &one.damaged)),
         ("runs".into(), text(store.runs().await)),
+        ("events of all runs".into(), text(store.all_events(Some(EventPlace::default())).await)),
         ("taken".into(), text(store.not_taken("copy", "", KEYS.map(str::to_owned).to_vec()).await)),
     ];
     for name in ["dam", "other", "third"] {
@@ -95,6 +101,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
     }
     for name in ["copy", "other"] {
         all.push((format!("flow {name}"), text(store.saved_flow(name).await)));
+        all.push((format!("deliveries of {name}"), text(store.deliveries(name).await)));
         all.push((format!("version of {name}"), text(store.flow(&format!("{name} v1")).await)));
     }
     for name in RUNS.into_iter().chain(["d4"]) {
@@ -237,7 +244,7 @@ async fn without_the_macs_of_rows_wrong_values_would_be_read_silently() {
 }
 
 /// A change of a row by hand, with the name of the row.
-const EDITS: [(&str, &str, &str); 12] = [
+const EDITS: [(&str, &str, &str); 14] = [
     ("connections", "dam", "SET document = replace(document, 'dam.test', 'evil.test') WHERE name = 'dam'"),
     ("vault", "dam", "SET version = 7 WHERE connection = 'dam'"),
     ("sign_ins", "1", "SET at = 1 WHERE id = 1"),
@@ -245,8 +252,10 @@ const EDITS: [(&str, &str, &str); 12] = [
     ("kept_flows", "copy", "SET connections = '{}' WHERE name = 'copy'"),
     ("webhooks", "copy", "SET token_hash = x'00' WHERE flow = 'copy'"),
     ("findings", "copy", "SET findings = '[' WHERE flow = 'copy'"),
+    ("deliveries", "copy", "SET deliveries = '[]' WHERE flow = 'copy'"),
     ("runs", "a1", "SET status = 'running' WHERE id = 'a1'"),
     ("events", "a1 2", "SET event = '{}' WHERE run = 'a1' AND seq = 2"),
+    ("event_order", "2", "SET run = 'b2' WHERE write = 2"),
     ("items", "a1 files 14", "SET outcome = '{}' WHERE run = 'a1' AND key = '14'"),
     ("taken", "copy  k7", "SET at = 1 WHERE key = 'k7'"),
     ("done_once", "copy {} files 7", "SET unknown = 1 WHERE key = '7'"),

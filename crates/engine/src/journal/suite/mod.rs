@@ -17,6 +17,7 @@
 //! check what one process cannot: that two processes exclude each other, and that a flush survives a power cut.
 #![allow(clippy::unwrap_used, reason = "this is a test")]
 
+mod event_order;
 mod found_items;
 mod marks;
 mod process_log;
@@ -55,6 +56,8 @@ pub async fn run<J: Journal, F: AsyncFn() -> J>(fresh: F) {
     events_are_replayed_unchanged(&fresh().await).await;
     events_keep_their_order(&fresh().await).await;
     events_are_read_page_by_page(&fresh().await).await;
+    event_order::the_events_of_all_runs_are_read_in_one_order(&fresh().await).await;
+    event_order::the_events_of_a_step_are_found_by_its_path(&fresh().await).await;
     an_item_is_found_under_its_exact_key_only(&fresh().await).await;
     the_last_outcome_of_an_item_counts(&fresh().await).await;
     items_are_listed_page_by_page(&fresh().await).await;

@@ -243,6 +243,7 @@ pub fn downgrade(home: &Home) {
              UPDATE runs SET sum = mac('runs', id, flow, version, status, started_at, finished_at, cancel_requested,
                  done, skipped, failed, unknown, connections, last, logged);
              DROP INDEX items_by_key; DROP TABLE item_names; DROP TABLE starts;
+             DROP TABLE event_order; DROP TABLE deliveries;
              DELETE FROM meta WHERE name = 'retention'; PRAGMA user_version = 11",
         )
         .unwrap();
