@@ -75,11 +75,13 @@ pub use journal::suite as journal_suite;
 pub use journal::{
     EventLog, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE,
     LogEntry, LogPage, MemoryJournal, PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter,
-    RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent,
+    RunIndex, RunPage, RunPlace, RunRemoval, RunSummary, TriggerDeduplication, TriggerEvent, shown_input,
 };
 pub use run::{
     Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, Rate, RerunOf, Run, RunEvent, RunLimits,
     RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
-pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
+pub use supervisor::{
+    AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle, StepTrial, TriedStep,
+};
 pub use watch::{DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch};

@@ -17,5 +17,5 @@ pub use journal_traits::{
     EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, RunRemoval, TriggerDeduplication,
 };
 pub use memory::MemoryJournal;
-pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage};
+pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, shown_input};
 pub use run_list::{RunFilter, RunPage, RunPlace};
