@@ -29,14 +29,18 @@ mod caller;
 pub mod catalogue;
 pub mod connections;
 mod consent;
+pub mod expressions;
 mod flow_file;
 pub mod flows;
+pub mod graphs;
 mod operation;
+pub mod options;
 pub mod remembered_items;
 pub mod run_queries;
 pub mod run_removal;
 pub mod runs;
 pub mod sign_ins;
+pub mod steps;
 
 use std::sync::LazyLock;
 
@@ -55,12 +59,16 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             actions::table(),
             catalogue::table(),
             connections::table(),
+            expressions::table(),
             flows::table(),
+            graphs::table(),
+            options::table(),
             remembered_items::table(),
             run_queries::table(),
             run_removal::table(),
             runs::table(),
             sign_ins::table(),
+            steps::table(),
         ];
         let mut all: Vec<_> = tables.into_iter().flatten().collect();
         all.push((actions::ListActionItems::NAME, streaming::<actions::ListActionItems>()));

@@ -139,7 +139,7 @@ async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
 }
 
 /// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.
-async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
+pub(super) async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
     for name in names {
         // A connection that is gone, or that does not work, has nothing to teach.
         let _ = runtime.connect(name).await;

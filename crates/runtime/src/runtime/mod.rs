@@ -1,8 +1,10 @@
 //! The runtime, and what it holds besides its ports: the launcher of runs, and the open sign-ins.
 
 mod launch;
+mod recent_pages;
 mod runtime;
 mod sign_ins;
+mod warnings;
 
 pub(crate) use launch::with_default_input;
 pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};

@@ -15,9 +15,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    ActionSpec, ByteProgress, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error,
-    ErrorKind, MemoryVault, NextStep, Recorder, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
-    async_trait,
+    ActionSpec, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error, ErrorKind, MemoryVault,
+    NextStep, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
 };
 use trunkline_engine::{Engine, Journal, ResumeOptions, Run, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -27,7 +26,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore, Replacement};
 use uuid::Uuid;
 
-use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
+use super::{LocalLauncher, RunLauncher, recent_pages::RecentPages, sign_ins::SignIns, warnings::Warnings};
 use crate::Ports;
 
 /// The most clients and the most flow versions held in memory.
@@ -49,6 +48,7 @@ pub struct Runtime {
     pub(super) sign_ins: Arc<SignIns>,
     /// The saved flows used last, by version.
     pub(crate) flow_cache: Arc<Mutex<LruCache<String, Flow>>>,
+    recent_pages: Arc<RecentPages>,
 }
 
 impl Runtime {
@@ -70,6 +70,7 @@ impl Runtime {
             clients: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
             sign_ins: Arc::default(),
             flow_cache: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
+            recent_pages: Arc::default(),
         }
     }
 
@@ -116,6 +117,10 @@ impl Runtime {
     /// Returns the redactor, which knows the secrets of this runtime.
     pub fn redactor(&self) -> &Redactor {
         &self.ports.redactor
+    }
+
+    pub(crate) fn recent_pages(&self) -> &RecentPages {
+        &self.recent_pages
     }
 
     /// Returns the current time by the clock of the ports.
@@ -305,8 +310,7 @@ impl Runtime {
         let recorded = Arc::new(Warnings::default());
         let context = Runtime::context(&connected).with_recorder(recorded.clone(), None);
         let output = connected.run(&action.name, input, &context).await?;
-        let warnings = std::mem::take(&mut *recorded.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(CallOutput { output, warnings })
+        Ok(CallOutput { output, warnings: recorded.take() })
     }
 
     /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
@@ -345,7 +349,7 @@ impl Runtime {
     }
 
     /// Returns the connection and the action, if both belong to the same connector.
-    async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
+    pub(crate) async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
         let (connector, action) = self.registry.action(action)?;
         let connector = &connector.spec().name;
         let connected = match self.connect(connection).await {
@@ -480,20 +484,4 @@ pub enum Removal {
     Complete,
     /// The connection is removed here, but the login server did not revoke its tokens, for this reason.
     TokensNotRevoked(Error),
-}
-
-#[derive(Default)]
-struct Warnings(Mutex<Vec<String>>);
-
-#[async_trait]
-impl Recorder for Warnings {
-    async fn checkpoint(&self, _: Value) -> Result<()> {
-        Ok(())
-    }
-
-    fn progress(&self, _: ByteProgress) {}
-
-    fn warning(&self, message: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
-    }
 }
