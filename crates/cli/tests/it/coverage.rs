@@ -9,7 +9,7 @@ use std::{
 use trunkline::operations::operations;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 44] = [
+const COMMANDS: [(&str, &[&str]); 46] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -28,6 +28,7 @@ const COMMANDS: [(&str, &[&str]); 44] = [
     ("flow address", &["flows.new_webhook_address"]),
     ("flow deactivate", &["flows.deactivate"]),
     ("flow filters", &["filters.list"]),
+    ("flow graph", &["flows.get", "flows.get_graph", "flows.graph"]),
     ("flow list", &["flows.list"]),
     ("flow outputs", &["flows.outputs"]),
     ("flow remove", &["flows.remove"]),
@@ -53,6 +54,7 @@ const COMMANDS: [(&str, &[&str]); 44] = [
     ("runs tail", &["runs.events", "runs.get"]),
     ("runs timeline", &["runs.timeline"]),
     ("schema", &["schemas.get", "connectors.list"]),
+    ("step test", &["steps.test"]),
     ("store retention", &["runs.get_retention", "runs.set_retention"]),
 ];
 
@@ -67,7 +69,13 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 0] = [];
+const NO_COMMAND: [(&str, &str); 5] = [
+    ("actions.options", "a form asks for it"),
+    ("actions.pages", "`call --all` reads all pages"),
+    ("expressions.complete", "an editor asks for it while a person writes"),
+    ("expressions.evaluate", "`step test` of a `set` evaluates expressions"),
+    ("runs.graph", "`runs timeline` has the steps of a run, and `flow graph` their tree"),
+];
 
 /// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {
