@@ -17,19 +17,25 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 15] = [
+const READING: [&str; 21] = [
     "check",
+    "complete",
     "discover",
+    "evaluate",
     "events",
     "export",
     "find",
     "get",
+    "get_graph",
     "get_retention",
+    "graph",
     "items",
     "list",
     "list_items",
     "log",
+    "options",
     "outputs",
+    "pages",
     "timeline",
     "validate",
     "watch",
@@ -129,10 +135,15 @@ fn plain_routes(source: &str) -> Vec<String> {
 }
 
 /// The operations that only read, but whose requests have a body, with the reason.
-const READ_BY_POST: [(&str, &str); 6] = [
+const READ_BY_POST: [(&str, &str); 11] = [
     ("actions.list_items", "the input of the action is an object of any depth"),
+    ("actions.options", "the input of the action is an object of any depth"),
+    ("actions.pages", "the input of the action is an object of any depth"),
     ("connections.check", "each request calls the service"),
     ("connections.discover", "each request calls a login server that it names"),
+    ("expressions.complete", "it takes a flow"),
+    ("expressions.evaluate", "it takes values"),
+    ("flows.graph", "it takes a flow"),
     ("flows.outputs", "it takes a flow"),
     ("flows.validate", "it takes a flow"),
     ("remembered_items.list", "where a page starts is an object"),
