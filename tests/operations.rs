@@ -17,21 +17,27 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 20] = [
+const READING: [&str; 25] = [
     "check",
+    "complete",
     "deliveries",
     "discover",
+    "evaluate",
     "events",
     "export",
     "find",
     "flow",
     "get",
+    "get_graph",
     "get_retention",
+    "graph",
     "items",
     "list",
     "list_items",
     "log",
+    "options",
     "outputs",
+    "pages",
     "step",
     "steps",
     "timeline",
@@ -134,11 +140,16 @@ fn plain_routes(source: &str) -> Vec<String> {
 }
 
 /// The operations that only read, but whose requests have a body, with the reason.
-const READ_BY_POST: [(&str, &str); 7] = [
+const READ_BY_POST: [(&str, &str); 12] = [
     ("actions.list_items", "the input of the action is an object of any depth"),
+    ("actions.options", "the input of the action is an object of any depth"),
+    ("actions.pages", "the input of the action is an object of any depth"),
     ("connections.check", "each request calls the service"),
     ("connections.discover", "each request calls a login server that it names"),
     ("event_tickets.get", "each request makes another ticket"),
+    ("expressions.complete", "it takes a flow"),
+    ("expressions.evaluate", "it takes values"),
+    ("flows.graph", "it takes a flow"),
     ("flows.outputs", "it takes a flow"),
     ("flows.validate", "it takes a flow"),
     ("remembered_items.list", "where a page starts is an object"),

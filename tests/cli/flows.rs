@@ -113,3 +113,40 @@ async fn a_name_is_a_saved_flow_and_a_path_is_a_file() {
     assert!(message.contains("the flow greeting in the file ./greeting"), "{message}");
     assert_ne!(by_name, by_path);
 }
+
+#[tokio::test]
+async fn a_flow_is_shown_as_a_tree_and_one_of_its_steps_is_tested() {
+    let cli = Cli::default();
+    let sandbox = sandbox(few(1)).await;
+    cli.connect(&sandbox).await;
+    let flow = json!({
+        "name": "drawn", "connections": { "dam": "mediavalet" },
+        "steps": [
+            { "id": "all", "each": "{{ input.names }}", "steps": [
+                { "id": "is", "if": "{{ item == '' }}", "skip": "empty" },
+                { "id": "named", "set": { "as": "{{ item | upper }}" } }
+            ] },
+            { "id": "make", "action": "category.create", "connection": "dam", "input": { "treeName": "{{ steps.seen.name }}" } },
+            { "id": "seen", "action": "category.list", "connection": "dam" }
+        ]
+    });
+    let file = cli.write("drawn.json", &flow.to_string());
+    let tree = cli.run(&["flow", "graph", &file]).await.expect(0).stdout;
+    let expected = "drawn\n  all: each\n    is: if, then skip\n    named: set\n  make: action mediavalet.category.create on dam\n  \
+                    seen: action mediavalet.category.list on dam\n";
+    assert_eq!(tree, expected);
+    let graph = cli.run(&["flow", "graph", &file, "--json"]).await.expect(0).json();
+    assert_eq!(
+        (&graph["nodes"][1]["step"], &graph["groups"][1]["pointer"]),
+        (&json!("all/*/is"), &json!("/steps/0/steps"))
+    );
+
+    let tested = cli.run(&["step", "test", &file, "named", "--context", r#"{"item":"a"}"#]).await.expect(0).stdout;
+    assert!(tested.contains("Output: {\n  \"as\": \"A\"\n}"), "{tested}");
+    let tested = cli.run(&["step", "test", &file, "seen", "--json"]).await.expect(0).json();
+    assert!(tested["output"]["items"].as_array().unwrap().len() > 1, "{tested}");
+    // The step before it has not run in the flow, so its output cannot be pinned either.
+    let error = cli.run(&["step", "test", &file, "make", "--json"]).await.expect(1).error();
+    assert!(error["message"].as_str().unwrap().contains("no step seen runs before this one"), "{error}");
+    sandbox.stop().await;
+}

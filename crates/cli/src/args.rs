@@ -3,6 +3,7 @@
 #[cfg(feature = "demo")]
 mod demo;
 mod runs;
+mod steps;
 
 use std::{env, net::SocketAddr, path::PathBuf};
 
@@ -21,6 +22,7 @@ use crate::output::Output;
 #[cfg(feature = "demo")]
 pub(crate) use demo::{Demo, Sandbox};
 pub(crate) use runs::{BulkArgs, RerunArgs, ResolveArgs, ResolveAs, RunArgument, RunListArgs, RunsCommand};
+pub(crate) use steps::StepCommand;
 
 /// Runs flows between systems: connectors, connections, durable runs.
 #[derive(Parser)]
@@ -219,6 +221,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "BINDING=NAME", value_parser = binding)]
         connection: Vec<(String, String)>,
     },
+    /// Test a step of a flow while the flow is written
+    Step {
+        #[command(subcommand)]
+        command: StepCommand,
+    },
     /// Show and reset what a flow remembers of the items of an `each` with `once`
     Once {
         #[command(subcommand)]
@@ -396,6 +403,12 @@ pub(crate) enum FlowCommand {
     Outputs {
         /// File of the flow, or - for standard input
         file: String,
+    },
+    /// Show the steps of a flow as a tree; with --json, as nodes, edges and groups
+    Graph {
+        /// A saved flow, or the file of a flow
+        #[arg(value_name = "NAME|FILE")]
+        flow: String,
     },
     /// List the filters of expressions, with examples
     Filters,

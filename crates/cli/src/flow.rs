@@ -19,7 +19,7 @@ use trunkline::{
 
 use crate::{
     args::{FlowArgument, FlowCommand},
-    catalogue, consent,
+    catalogue, consent, drawing,
     input::{json as json_argument, named, read},
     next_step::worded,
     output::{Output, exit, list, table, time},
@@ -76,6 +76,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             return validate(runtime, &file, connection.into_iter().collect(), output).await;
         }
         FlowCommand::Outputs { file } => return outputs(runtime, &file, output).await,
+        FlowCommand::Graph { flow } => return drawing::graph(runtime, &flow, output).await,
         FlowCommand::Filters => return catalogue::filters(runtime, output).await,
         FlowCommand::Add { file, connection, input, activate, inactive, replace } => {
             let flow = sibling_flows::read_text(&file)?;

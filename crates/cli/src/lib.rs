@@ -18,6 +18,7 @@ mod connection;
 mod consent;
 #[cfg(feature = "demo")]
 mod demo;
+mod drawing;
 mod flow;
 mod input;
 mod inspect;
@@ -230,6 +231,7 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         }
         Command::Flow { command: FlowCommand::Filters } => catalogue::filters(&source.in_memory()?, output).await,
         Command::Flow { command } => flow::flow(&source.open(&data?)?, command, output).await,
+        Command::Step { command } => drawing::step(&source.open(&data?)?, command, output).await,
         Command::Once { command } => once::once(&source.open(&data?)?, command, output).await,
         Command::Run { flow, input, connection } => {
             runs::run(&source.open(&data?)?, &flow, json(&input, "--input", output)?, connection, output).await

@@ -52,7 +52,7 @@ pub(crate) async fn run(
 
 /// Returns the saved flow of this name, or the flow in the file of this name, and a text that says which of the two it is.
 /// There is none for a file that is not a flow.
-async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<String>)> {
+pub(crate) async fn chosen(runtime: &Runtime, name: &str) -> Result<(FlowChoice, Option<String>)> {
     let in_file = || {
         let file = read_flow(name)?;
         let what =

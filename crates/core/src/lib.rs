@@ -81,6 +81,7 @@ pub use connector::connector::{
 };
 pub use connector::context::{ByteProgress, Context, FileOpener, Quota, Recorder};
 pub use connector::event::EventSpec;
+pub use connector::options::OptionsSource;
 pub use error::{
     ConnectStage, Diagnostic, Error, ErrorDetail, ErrorKind, NextStep, OAuthErrorCode, Result, Retry, Severity,
     SourceLocation, StoreFault,

@@ -76,11 +76,13 @@ pub use journal::{
     EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES,
     LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal, PlacedEvent, PreviousOutcome, ProcessLog,
     RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
-    TriggerDeduplication, TriggerEvent, shown_value,
+    TriggerDeduplication, TriggerEvent, shown_input, shown_value,
 };
 pub use run::{
     Collected, ItemKey, ItemNote, ItemOutcome, KeyForm, Ledger, ListProgress, QuotaShare, QuotaUse, Rate, RerunOf, Run,
     RunEvent, RunLimits, RunNote, RunNotification, RunState, RunStatus, VALUE_NESTING, Verdict, Waiting,
 };
-pub use supervisor::{AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle};
+pub use supervisor::{
+    AcceptOutcome, AcceptedRun, Engine, MOST_CRASHES, Resolution, ResumeOptions, RunHandle, StepTrial, TriedStep,
+};
 pub use watch::{AllRuns, AnyRunEvent, DurationStats, ItemTimes, RunEventView, StepTime, Timeline, Watch, WatchedPage};

@@ -30,14 +30,20 @@ mod typing;
 mod values;
 
 pub use check::{GrantedScopes, StepYield, YieldedValue};
-pub use document::{EnclosingItem, Flow, Logging, Retention, StepOutline, StepPosition, age};
-pub use expression::{Scope, Template};
+pub use document::{
+    EnclosingItem, Flow, FlowGraph, GraphEdge, GraphGroup, GraphNode, Logging, Retention, StepOutline, StepPosition, age,
+};
+pub use expression::{Scope, Template, kind_words};
 pub use filters::{Argument, Example, Filter, filters};
 pub use steps::{
     moment,
-    step::{BoundAction, FlowCall, ItemTemplates, OnError, Over, Step, StepKind, StepPolicy, SubFlow, Tries, Wait},
+    step::{
+        BoundAction, FlowCall, InnerList, ItemTemplates, ListRole, OnError, Over, Step, StepKind, StepPolicy, SubFlow,
+        Tries, Wait,
+    },
 };
 pub use trigger::{
     DeliveryPlace, Encoding, EventTrigger, InitialItems, Missed, Overlap, Poll, Schedule, Signature,
     SignatureAlgorithm, SigningKeyForm, TimestampPlace, Trigger, Webhook, WebhookMethod, WebhookResponseMode,
 };
+pub use typing::completion::{Completion, CompletionKind};

@@ -89,12 +89,12 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     if row.operation == ListItems::NAME && wants_csv(&head.headers) {
         return items_csv(app, caller, read(operation.spec(), input)?).await;
     }
-    let effect = operation.spec().effect;
+    let attached = operation.spec().effect == Effect::Read || row.ends_with_caller;
     let executed = async move {
         let output = operation.execute(&app.runtime, &caller, input).await;
         output.map(|output| (app, output))
     };
-    let (app, output) = if effect == Effect::Read { executed.await? } else { detached(executed).await? };
+    let (app, output) = if attached { executed.await? } else { detached(executed).await? };
     let status = StatusCode::from_u16(row.status).unwrap_or_default();
     Ok(match output {
         OperationOutput::Value(output) => response_json(status, &output),

@@ -28,16 +28,18 @@ const ERRORS: [(u16, &str); 10] = [
 ];
 
 /// The groups of operations, by the first part of their names.
-const TAGS: [(&str, &str); 9] = [
+const TAGS: [(&str, &str); 11] = [
     ("actions", "What connectors can do"),
     ("connections", "Accounts at services, with their sign-ins"),
     ("connectors", "The services that this host knows"),
     ("event_tickets", "Tickets for streams of events"),
+    ("expressions", "Expressions while they are written"),
     ("filters", "The functions of expressions"),
     ("flows", "Saved flows and their triggers"),
     ("remembered_items", "What flows remember of items across runs"),
     ("runs", "Runs of flows, and the outcomes of their items"),
     ("schemas", "JSON Schemas of documents"),
+    ("steps", "Tests of single steps"),
 ];
 
 /// Returns the description of the API as an OpenAPI 3.1 document.

@@ -23,6 +23,8 @@ pub struct ApiRoute {
     pub(crate) body_member: Option<&'static str>,
     /// The member that is the URL of the callback of sign-ins.
     pub(crate) callback_member: Option<&'static str>,
+    /// Whether the work ends if the caller goes away. The operation itself completes what must not be left half done.
+    pub(crate) ends_with_caller: bool,
 }
 
 impl ApiRoute {
@@ -36,6 +38,7 @@ impl ApiRoute {
             renamed: None,
             body_member: None,
             callback_member: None,
+            ends_with_caller: false,
         }
     }
 
@@ -72,6 +75,11 @@ impl ApiRoute {
     /// Says that this member is the URL of the callback of sign-ins. The caller cannot set it.
     pub(crate) const fn callback_is(self, member: &'static str) -> ApiRoute {
         ApiRoute { callback_member: Some(member), ..self }
+    }
+
+    /// Says that the work ends if the caller goes away, as that of an operation that reads always does.
+    pub(crate) const fn ends_with_caller(self) -> ApiRoute {
+        ApiRoute { ends_with_caller: true, ..self }
     }
 
     /// Says that another path has replaced the one of this row, which the header `Link` of its responses names.

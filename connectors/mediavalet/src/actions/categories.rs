@@ -26,7 +26,10 @@ pub struct Input {
     /// # Categories
     /// Paths from the top, with backslashes between the names, such as `Campaigns\2026\Spring`; at least one. The asset
     /// is removed from all other categories.
-    #[schemars(length(min = 1))]
+    #[schemars(
+        length(min = 1),
+        extend("x-options" = { "action": "mediavalet.category.list", "value": "/tree/path", "title": "/tree/path" })
+    )]
     categories: Vec<String>,
     /// # Create missing categories
     #[serde(default)]

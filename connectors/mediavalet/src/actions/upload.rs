@@ -47,7 +47,9 @@ pub struct Input {
     #[schemars(
         length(min = 1),
         inner(regex(pattern = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")),
-        extend("examples" = [["5a0d0001-7c1e-4b3a-9f00-000000000002"]])
+        extend("examples" = [["5a0d0001-7c1e-4b3a-9f00-000000000002"]], "x-options" = {
+            "action": "mediavalet.category.list", "value": "/id", "title": "/name", "about": "/tree/path"
+        })
     )]
     categories: Vec<String>,
     /// # Keywords

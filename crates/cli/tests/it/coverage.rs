@@ -9,7 +9,7 @@ use std::{
 use trunkline::operations::operations;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 47] = [
+const COMMANDS: [(&str, &[&str]); 48] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -28,6 +28,7 @@ const COMMANDS: [(&str, &[&str]); 47] = [
     ("flow address", &["flows.new_webhook_address"]),
     ("flow deactivate", &["flows.deactivate"]),
     ("flow filters", &["filters.list"]),
+    ("flow graph", &["flows.get", "flows.get_graph", "flows.graph"]),
     ("flow list", &["flows.list"]),
     ("flow outputs", &["flows.outputs"]),
     ("flow remove", &["flows.remove"]),
@@ -56,6 +57,7 @@ const COMMANDS: [(&str, &[&str]); 47] = [
     ("runs tail", &["runs.events", "runs.get", "runs.watch"]),
     ("runs timeline", &["runs.timeline"]),
     ("schema", &["schemas.get", "connectors.list"]),
+    ("step test", &["steps.test"]),
     ("store retention", &["runs.get_retention", "runs.set_retention"]),
 ];
 
@@ -70,8 +72,14 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 1] =
-    [("event_tickets.get", "a web page that cannot send a token needs it, and a command has the journal")];
+const NO_COMMAND: [(&str, &str); 6] = [
+    ("actions.options", "a form asks for it"),
+    ("actions.pages", "`call --all` reads all pages"),
+    ("event_tickets.get", "a web page that cannot send a token needs it, and a command has the journal"),
+    ("expressions.complete", "an editor asks for it while a person writes"),
+    ("expressions.evaluate", "`step test` of a `set` evaluates expressions"),
+    ("runs.graph", "`runs timeline` has the steps of a run, and `flow graph` their tree"),
+];
 
 /// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {

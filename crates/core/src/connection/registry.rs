@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::{
     Action, ActionEntry, ActionSpec, AnyAction, AnyConnector, Connected, Connection, ConnectionContext, ConnectionHost,
-    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, EventSpec, NextStep, Result,
-    Schema, Secret, SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
+    Connector, ConnectorEntry, ConnectorSpec, Diagnostic, Effect, Error, ErrorKind, EventSpec, NextStep, OptionsSource,
+    Result, Schema, Secret, SecretSource, closest, connector::package::Package, values::url_text::url_passwords,
 };
 
 /// The connectors of a host, sorted by name.
@@ -175,7 +175,9 @@ impl Registry {
     /// # Errors
     ///
     /// `config` with all findings, see [`Registry::discover`].
-    pub fn checked(self) -> Result<Registry> {
+    pub fn checked(mut self) -> Result<Registry> {
+        let faults: Vec<_> = self.connectors.values().flat_map(|connector| connector.options_faults()).collect();
+        self.findings.extend(faults);
         Diagnostic::accept("the registry", &self.findings).map(|()| self)
     }
 
@@ -328,6 +330,26 @@ impl Registry {
 }
 
 impl Registered {
+    /// Returns what is wrong with the sources of choices that the inputs of its actions name.
+    fn options_faults(&self) -> Vec<Diagnostic> {
+        let (connector, mut found) = (&self.spec().name, Vec::new());
+        for action in self.actions() {
+            for (pointer, source) in OptionsSource::all(&action.input) {
+                let of_this = |action: &str| action.strip_prefix(connector)?.strip_prefix('.').map(str::to_owned);
+                let faults = match source {
+                    Err(fault) => vec![format!("x-options: {fault}")],
+                    Ok(source) => match of_this(&source.action).and_then(|name| self.actions.get(&name)) {
+                        Some(listing) => source.faults(&action.input, listing.spec()),
+                        None => vec![format!("x-options: {connector} has no action {}", source.action)],
+                    },
+                };
+                let what = format!("the input {pointer} of {connector}.{}", action.name);
+                found.extend(faults.into_iter().map(|fault| Diagnostic::error("", format!("{what}: {fault}"))));
+            }
+        }
+        found
+    }
+
     /// Replaces references to secrets in a connection document by the secrets.
     fn resolve_secrets(
         &self,

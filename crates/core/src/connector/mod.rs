@@ -7,4 +7,5 @@ pub(crate) mod connection_context;
 pub(crate) mod connector;
 pub(crate) mod context;
 pub(crate) mod event;
+pub(crate) mod options;
 pub(crate) mod package;

@@ -140,10 +140,7 @@ impl Interpreter {
 
     /// Returns an error as expressions see it, with the items that failed in the lists of the step or flow at this path.
     pub(super) fn error_value(&self, error: &Error, path: &StepPath) -> Value {
-        json!({
-            "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.step(),
-            "failures": self.record().failures(path)
-        })
+        error_value(error, self.record().failures(path))
     }
 
     /// Fails if the run has to stop.
@@ -184,6 +181,14 @@ impl Interpreter {
             .get(binding)
             .ok_or_else(|| Error::new(ErrorKind::Config, format!("the connection binding {binding} has no connection")))
     }
+}
+
+/// Returns an error as expressions see it, with these failed items.
+pub(crate) fn error_value(error: &Error, failures: Vec<Value>) -> Value {
+    json!({
+        "kind": error.kind().as_str(), "message": error.message(), "hint": error.advice(), "step": error.step(),
+        "failures": failures
+    })
 }
 
 /// Returns whether the step or flow at this path may handle an error. Errors that stop the run are handled by the run's

@@ -93,11 +93,6 @@ impl RunRecord {
         self.run.read(|run| run.ledger.get(each).cloned().unwrap_or_default())
     }
 
-    /// Returns the values that the items of a list have collected, in the order of the list.
-    pub(super) fn collected(&self, each: &StepPath) -> Vec<Value> {
-        self.run.read(|run| run.collected(each))
-    }
-
     /// Fails with `limit` if the items of a list have collected more than they may.
     pub(super) fn check_collected(&self, each: &StepPath) -> Result<()> {
         self.run.read(|run| run.check_collected(each))

@@ -27,5 +27,5 @@ mod step_recorder;
 mod waiting;
 
 pub use activity::{ActivityMonitor, WaitEnd};
-pub(crate) use interpreter::{FlowBounds, Interpreter, InterpreterParts, joined};
+pub(crate) use interpreter::{FlowBounds, Interpreter, InterpreterParts, error_value, joined};
 pub use poll::{PolledItem, PolledPage, poll_page};

@@ -45,6 +45,8 @@ pub(crate) struct RunRecord {
     pub(crate) memory: MemoryAccount,
     /// The memory of the values in the state of the run.
     pub(crate) held: Mutex<Option<HeldMemory>>,
+    /// Whether steps are tried again.
+    pub(crate) retries: bool,
 }
 
 impl RunRecord {

@@ -1,8 +1,8 @@
 //! Executes one step: its policy (timeout, retries, and what happens if it fails), and what its kind does.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use trunkline_core::{Error, ErrorDetail, ErrorKind, Result, StepPath, kind_of};
 use trunkline_flow::{OnError, Scope, Step, StepKind, Template, Wait};
 
@@ -54,7 +54,7 @@ impl Interpreter {
             if !can_handle(&error, path) {
                 return Err(error);
             }
-            match wait_before_retry(step, record.attempt_number(path), &error) {
+            match wait_before_retry(step, record.attempt_number(path), &error).filter(|_| record.retries) {
                 Some(wait) => record.retry(path, &error, wait).await?,
                 None => break error,
             }
@@ -72,6 +72,25 @@ impl Interpreter {
             }
         }
         Ok(End::Completed)
+    }
+
+    /// Executes a step once, without what its policy says: no retries, no failure handler. Returns the reason if it has
+    /// ended as skipped.
+    pub(crate) async fn try_once(
+        &self,
+        step: &Step,
+        scope: &Scope,
+        outer: &StepPath,
+        bounds: Bounds,
+    ) -> Result<Option<String>> {
+        let placed = PlacedStep { step, scope, outer, path: outer.join(&step.id), bounds };
+        let result = self.attempt(&placed).await;
+        self.unstage(step, &placed.path).await;
+        match result {
+            Ok(End::Completed) => Ok(None),
+            Ok(End::Skipped(reason)) => Ok(Some(reason)),
+            Err(error) => Err(self.without_secrets(error)),
+        }
     }
 
     /// Executes one attempt of a step.
@@ -95,7 +114,7 @@ impl Interpreter {
                 let (pointer, concurrency, batch) = (&*step.pointer, *concurrency, *batch);
                 let list = List { path, pointer, bounds, over, templates, concurrency, batch, steps };
                 Each::new(self, list).run(scope).await?;
-                self.list_output(path, templates.collect.is_some())
+                self.record().run.read(|run| run.list_output(path, templates.collect.is_some()))
             }
         };
         scope.set_step(&step.id, &output);
@@ -142,21 +161,5 @@ impl Interpreter {
             Some(recorded) => recorded,
             None => self.wait(wait, placed.scope, &placed.path, &placed.bounds).await,
         }
-    }
-
-    /// Returns the output of an `each` whose items all have outcomes: how many have which, which ones failed, and what
-    /// they have collected.
-    fn list_output(&self, each: &StepPath, collects: bool) -> Value {
-        let (ledger, failures) = (self.record().ledger(each), self.record().failures(each));
-        let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
-        let mut output = json!({
-            "done": ledger.done, "skipped": sum(&ledger.skipped),
-            "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
-            "maybe_incomplete": ledger.maybe_incomplete.is_some(), "failures": failures
-        });
-        if collects {
-            output["collected"] = self.record().collected(each).into();
-        }
-        output
     }
 }

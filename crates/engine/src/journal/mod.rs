@@ -18,6 +18,6 @@ pub use journal::{Flush, FoundItem, Item, PreviousOutcome, RememberedItem, RunCl
 pub use journal_parts::JournalParts;
 pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, TriggerDeduplication};
 pub use memory::MemoryJournal;
-pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, shown_value};
+pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, shown_input, shown_value};
 pub use run_list::{RunFilter, RunPage, RunPlace};
 pub use run_removal::RunRemoval;

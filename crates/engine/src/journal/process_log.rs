@@ -153,6 +153,11 @@ fn secrets_of(input: &Value, schema: Option<&Value>) -> Redactor {
     found
 }
 
+/// Returns the input of a call as the process log shows it: without secrets, and cut to [`LOG_VALUE`] bytes.
+pub fn shown_input(input: &Value, spec: Option<&ActionSpec>, host: &Redactor) -> Value {
+    redacted(input, spec.map(|spec| &spec.input), &Redactors { host, sent: Redactor::default() })
+}
+
 /// Returns a value without secrets and cut to [`LOG_VALUE`] bytes.
 fn redacted(value: &Value, schema: Option<&Value>, known: &Redactors<'_>) -> Value {
     redact_value(value, &expanded(schema), known, "", &mut LOG_VALUE.clone())

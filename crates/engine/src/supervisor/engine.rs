@@ -219,7 +219,7 @@ impl Engine {
     }
 
     /// Claims a new run. Returns it with its first event, which is not stored yet.
-    async fn claimed(
+    pub(super) async fn claimed(
         &self,
         flow: &Flow,
         input: Value,

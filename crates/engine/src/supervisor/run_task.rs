@@ -51,6 +51,7 @@ impl Engine {
             logging: flow.logging(),
             memory,
             held: Mutex::new(held),
+            retries: true,
         });
         let stop = Stop { cancellation: cancellation.clone(), draining: suspension.clone() };
         let (activity, staging) = (ActivityMonitor::default(), self.staging.clone());

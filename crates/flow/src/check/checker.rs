@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use trunkline_core::{ActionSpec, Diagnostic, Effect, Registered, Registry, Schema, Severity, closest, pointer_part};
 
 use crate::{
-    check::{called_flows::CalledFlows, step_yield::StepYield},
+    check::{called_flows::CalledFlows, complete::Watched, step_yield::StepYield},
     document::Flow,
     expression::Template,
     steps::{
@@ -55,6 +55,8 @@ pub(super) struct Checker<'a> {
     pub(super) left: usize,
     /// What each step yields, in the order in which they run.
     pub(super) yields: Vec<StepYield>,
+    /// The place whose names are looked for. Then nothing is reported.
+    pub(super) watched: Option<Watched<'a>>,
 }
 
 #[derive(Clone)]
@@ -96,17 +98,25 @@ impl<'a> Checker<'a> {
             schemas: HashMap::new(),
             left: MAX_SHAPES,
             yields: Vec::new(),
+            watched: None,
         }
     }
 
     /// Adds findings, up to the number that is shown and one more, which says that there are more.
     pub(super) fn report(&mut self, found: impl IntoIterator<Item = Diagnostic>) {
-        for one in found {
+        for one in found.into_iter().filter(|_| self.watched.is_none()) {
             let count = &mut self.counts[usize::from(one.severity == Severity::Warning)];
             *count += 1;
             if *count <= Diagnostic::MOST + 1 {
                 self.found.push(one);
             }
+        }
+    }
+
+    /// Passes the names at a place to the function that waits for them.
+    pub(super) fn reach(&mut self, pointer: &str, names: &Names<'_>) {
+        if let Some(watched) = self.watched.as_mut().filter(|watched| watched.pointer == pointer) {
+            (watched.reached)(names);
         }
     }
 
@@ -194,6 +204,7 @@ impl<'a> Checker<'a> {
                 let hint = format!("move it before the step {}, or remove it", last.id);
                 self.report([Diagnostic::error(&step.pointer, message).hint(hint)]);
             }
+            self.reach(&step.pointer, names);
             let mut branches = Branches::new();
             let shape = self.step(step, names, &mut branches);
             if let OnError::Steps(steps) = &step.policy.on_error {

@@ -145,6 +145,7 @@ impl Checker<'_> {
 
     /// Returns the shape of an expression's result, and reports what is wrong in it.
     fn infer<'n>(&mut self, expression: &'n Compiled, names: &'n Names<'n>) -> Shape<'n> {
+        self.reach(&expression.pointer, names);
         let inferred = infer::infer(&expression.source, &expression.pointer, names);
         self.report(inferred.found);
         self.roots.extend(inferred.roots);

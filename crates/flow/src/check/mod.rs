@@ -2,6 +2,7 @@
 
 mod called_flows;
 mod checker;
+mod complete;
 mod each;
 mod flow_check;
 mod granted_scopes;

@@ -2,6 +2,7 @@
 
 mod flow;
 mod flow_document;
+mod graph;
 mod json_offsets;
 mod link;
 mod retention;
@@ -11,5 +12,6 @@ mod yaml;
 
 pub use flow::Flow;
 pub use flow_document::Logging;
+pub use graph::{FlowGraph, GraphEdge, GraphGroup, GraphNode};
 pub use retention::{Retention, age};
 pub use step_position::{EnclosingItem, StepOutline, StepPosition};

@@ -106,6 +106,25 @@ fn outline(flow: &Flow, steps: &[Step], before: &str, found: &mut Vec<StepOutlin
     }
 }
 
+impl Flow {
+    /// Returns the step that has this id, this path in the flow (with `*` in place of keys) or this JSON pointer, with the
+    /// path of the list that it is in.
+    pub fn find_step(&self, named: &str) -> Option<(&Step, String)> {
+        let in_order = search(self.steps(), "", named);
+        in_order.or_else(|| search(self.on_failure(), "~flow", named))
+    }
+}
+
+fn search<'a>(steps: &'a [Step], outer: &str, named: &str) -> Option<(&'a Step, String)> {
+    steps.iter().find_map(|step| {
+        let path = if outer.is_empty() { step.id.to_string() } else { format!("{outer}/{}", step.id) };
+        if [&*step.id, &path, &step.pointer].contains(&named) {
+            return Some((step, outer.to_owned()));
+        }
+        step.inner().into_iter().find_map(|list| search(list.steps, &list.path(outer, &path), named))
+    })
+}
+
 fn follow(flow: &Flow, lists: &[&Arc<[Step]>], parts: &[&str], at: usize, position: &mut StepPosition) {
     let Some(id) = parts.get(at) else { return };
     push(&mut position.step, id);

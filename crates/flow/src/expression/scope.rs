@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use minijinja::value::{Enumerator, Object, ObjectRepr, Serde, Value as Dynamic};
 use serde_json::Value;
 
-use crate::typing::infer::ROOTS;
+use crate::{typing::infer::ROOTS, values::conversion::to_json};
 
 /// The values that the expressions of a step can refer to. Scopes are nested: each item of an `each` has an inner
 /// scope. Cheap to clone.
@@ -78,6 +78,11 @@ impl Scope {
     pub fn set_step(&self, id: &Arc<str>, output: &Value) {
         let output = Dynamic::from(Serde(output));
         self.0.steps.write().unwrap_or_else(|poisoned| poisoned.into_inner()).insert(id.clone(), output);
+    }
+
+    /// Returns the output of a step, if it has one here.
+    pub fn output_of(&self, id: &str) -> Option<Value> {
+        to_json(&self.step(id)?).ok()
     }
 
     fn step(&self, id: &str) -> Option<Dynamic> {

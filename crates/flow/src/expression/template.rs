@@ -10,7 +10,7 @@
 
 use minijinja::value::Value as Dynamic;
 use serde_json::{Map, Value};
-use trunkline_core::{Diagnostic, Error, ErrorKind, Result, pointer_part};
+use trunkline_core::{Diagnostic, Error, ErrorKind, Result, SourceLocation, pointer_part};
 
 use crate::{
     evaluation::{Fault, Tree},
@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The longest expression, in bytes.
-const MAX_LENGTH: usize = 8 * 1024;
+pub(crate) const MAX_LENGTH: usize = 8 * 1024;
 
 /// A JSON value in which texts may hold expressions, compiled once.
 #[derive(Debug)]
@@ -57,7 +57,9 @@ pub(crate) struct Compiled {
     pub(crate) source: String,
     /// JSON pointer of the text that it stands in.
     pub(crate) pointer: String,
-    tree: Tree,
+    /// Where it begins in that text, in bytes.
+    pub(super) offset: usize,
+    pub(super) tree: Tree,
 }
 
 impl std::fmt::Debug for Compiled {
@@ -69,6 +71,15 @@ impl std::fmt::Debug for Compiled {
 impl Template {
     /// Compiles a value. Expressions that do not compile are added to `found`, each with its JSON pointer.
     pub(crate) fn compile(source: Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
+        let before = found.len();
+        let template = Template::compile_located(source, pointer, found);
+        // A place is one in the file of the flow, which is added later.
+        found.iter_mut().skip(before).for_each(|one| one.place = None);
+        template
+    }
+
+    /// Like [`Template::compile`]. Each finding has its place in its text, too.
+    pub(crate) fn compile_located(source: Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Template {
         Template { node: compile_value(&source, pointer, found), source }
     }
 
@@ -154,14 +165,16 @@ fn compile_text(text: &str, pointer: &str, found: &mut Vec<Diagnostic>) -> Node 
         let Some(length) = end_of_expression(&rest[start + 2..]) else {
             found.push(
                 Diagnostic::error(pointer, "an expression begins with {{ and does not end with }}")
-                    .hint("close it with }}, or write {{ '{{' }} to get two braces as text"),
+                    .hint("close it with }}, or write {{ '{{' }} to get two braces as text")
+                    .at(SourceLocation::of("", text, text.len() - rest.len() + start)),
             );
             return Node::Invalid;
         };
         let source = rest[start + 2..start + 2 + length].trim();
-        match compile_expression(source, pointer) {
+        let offset = text.len() - rest.len() + start;
+        match compile_expression(source, pointer, offset) {
             Ok(compiled) => pieces.push(Piece::Expression(compiled)),
-            Err(faults) => found.extend(faults),
+            Err(faults) => found.extend(faults.into_iter().map(|one| one.at(SourceLocation::of("", text, offset)))),
         }
         rest = &rest[start + 2 + length + 2..];
     }
@@ -199,7 +212,7 @@ pub(crate) fn literal_parts(text: &str) -> impl Iterator<Item = &str> {
 
 /// Returns the number of bytes before the `}}` that ends an expression. Braces in quoted texts and in maps do not
 /// count.
-fn end_of_expression(text: &str) -> Option<usize> {
+pub(crate) fn end_of_expression(text: &str) -> Option<usize> {
     let (mut depth, mut quote, mut escaped) = (0usize, None, false);
     for (at, byte) in text.bytes().enumerate() {
         match (quote, byte) {
@@ -217,13 +230,13 @@ fn end_of_expression(text: &str) -> Option<usize> {
     None
 }
 
-fn compile_expression(source: &str, pointer: &str) -> Result<Compiled, Vec<Diagnostic>> {
+fn compile_expression(source: &str, pointer: &str, offset: usize) -> Result<Compiled, Vec<Diagnostic>> {
     if source.len() > MAX_LENGTH {
         let found = Diagnostic::over_limit(pointer, format!("an expression is longer than {MAX_LENGTH} bytes"));
         return Err(vec![found.hint("divide it among several steps with `set`")]);
     }
     let tree = infer::admit(source, pointer)?;
-    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), tree })
+    Ok(Compiled { source: source.to_owned(), pointer: pointer.to_owned(), offset, tree })
 }
 
 fn render(node: &Node, root: &Dynamic) -> Result<Value> {
@@ -239,9 +252,7 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
                     Piece::Expression(compiled) => match evaluate(compiled, root)? {
                         Value::String(piece) => text.push_str(&piece),
                         Value::Null => {
-                            let fault = Fault::new("it is null, which cannot be part of a text");
-                            let hint = "add the filter default(..) where a value may be null";
-                            return Err(evaluation_error(compiled, fault.hint(hint)));
+                            return Err(evaluation_error(compiled, null_in_text()));
                         }
                         other => text.push_str(&other.to_string()),
                     },
@@ -264,7 +275,12 @@ fn render(node: &Node, root: &Dynamic) -> Result<Value> {
     })
 }
 
-fn evaluation_error(compiled: &Compiled, fault: Fault) -> Error {
+pub(super) fn null_in_text() -> Fault {
+    let fault = Fault::new("it is null, which cannot be part of a text");
+    fault.hint("add the filter default(..) where a value may be null")
+}
+
+pub(super) fn evaluation_error(compiled: &Compiled, fault: Fault) -> Error {
     let message = format!("{{{{ {} }}}} cannot be evaluated: {}", compiled.source, fault.reason);
     let error = Error::new(fault.kind, message).with("pointer", &compiled.pointer);
     fault.hint.into_iter().fold(error, |error, hint| error.hint(hint))

@@ -5,7 +5,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use trunkline_core::{Error, Retry};
+use schemars::JsonSchema;
+use serde::Serialize;
+use trunkline_core::{Error, Retry, pointer_part};
 
 use crate::expression::Template;
 
@@ -22,21 +24,84 @@ pub struct Step {
     pub policy: StepPolicy,
 }
 
+/// What a list of steps inside a step is to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ListRole {
+    /// The steps for each item of an `each`.
+    Item,
+    /// The steps that run if a condition is true.
+    Then,
+    /// The steps that run if a condition is false.
+    Else,
+    /// A branch of a `parallel`.
+    Branch,
+    /// The steps that run in place of a step that has failed.
+    OnError,
+}
+
+/// A list of steps inside a step.
+#[derive(Clone, Copy, Debug)]
+pub struct InnerList<'a> {
+    /// What the list is to the step.
+    pub role: ListRole,
+    /// The name of a branch.
+    pub name: Option<&'a str>,
+    /// The steps.
+    pub steps: &'a Arc<[Step]>,
+}
+
+impl InnerList<'_> {
+    /// Returns the path of the list, without a last step, inside a step at this path. `*` stands for the key of an item.
+    pub(crate) fn path(&self, outer: &str, step: &str) -> String {
+        match self.role {
+            ListRole::Item => format!("{step}/*"),
+            ListRole::Branch => step.to_owned(),
+            // These steps stand in the place of the step.
+            ListRole::Then | ListRole::Else | ListRole::OnError => outer.to_owned(),
+        }
+    }
+
+    /// Returns the JSON pointer of the list in a step at this pointer.
+    pub(crate) fn pointer(&self, step: &str) -> String {
+        match self.role {
+            ListRole::Item => format!("{step}/steps"),
+            ListRole::Then => format!("{step}/then"),
+            ListRole::Else => format!("{step}/else"),
+            ListRole::Branch => format!("{step}/parallel/{}", pointer_part(self.name.unwrap_or_default())),
+            ListRole::OnError => format!("{step}/on_error"),
+        }
+    }
+}
+
 impl Step {
+    /// Returns the lists of steps inside this step, in the order of the document.
+    pub fn inner(&self) -> Vec<InnerList<'_>> {
+        let list = |role, steps| InnerList { role, name: None, steps };
+        let mut lists = match &self.kind {
+            StepKind::Each { steps, .. } => vec![list(ListRole::Item, steps)],
+            StepKind::If { then, otherwise, .. } => vec![list(ListRole::Then, then), list(ListRole::Else, otherwise)],
+            StepKind::Parallel(branches) => {
+                let branch = |(name, steps)| InnerList { name: Some(name), ..list(ListRole::Branch, steps) };
+                branches.iter().map(|(name, steps): &(String, _)| branch((name.as_str(), steps))).collect()
+            }
+            _ => Vec::new(),
+        };
+        if let OnError::Steps(steps) = &self.policy.on_error {
+            lists.push(list(ListRole::OnError, steps));
+        }
+        lists
+    }
+
     /// Calls `visitor` with this step and with all steps inside it.
     pub fn visit(&self, visitor: &mut dyn FnMut(&Step)) {
         visitor(self);
-        let inside: Vec<&Arc<[Step]>> = match &self.kind {
-            StepKind::Each { steps, .. } => vec![steps],
-            StepKind::If { then, otherwise, .. } => vec![then, otherwise],
-            StepKind::Parallel(branches) => branches.iter().map(|(_, steps)| steps).collect(),
-            _ => Vec::new(),
-        };
-        let handler = match &self.policy.on_error {
-            OnError::Steps(steps) => Some(steps),
-            OnError::Fail | OnError::Continue => None,
-        };
-        inside.into_iter().chain(handler).flat_map(|steps| steps.iter()).for_each(|step| step.visit(visitor));
+        self.inner().into_iter().flat_map(|list| list.steps.iter()).for_each(|step| step.visit(visitor));
+    }
+
+    /// Returns whether this step is the step of this id, or has it inside.
+    pub fn holds(&self, id: &str) -> bool {
+        *self.id == *id || self.inner().iter().any(|list| list.steps.iter().any(|step| step.holds(id)))
     }
 }
 

@@ -24,6 +24,10 @@ impl<'a> Walk<'a> {
     pub(super) fn filter(&mut self, call: &Filter<'_>) -> Shape<'a> {
         let name = call.name;
         let value = call.expr.as_ref().map(|value| self.walk_where(name == "default", value)).unwrap_or(UNKNOWN);
+        if self.is_cursor(name) {
+            self.complete_filter(&value);
+            return UNKNOWN;
+        }
         let mut arguments = Vec::new();
         for argument in &call.args {
             match argument {

@@ -24,6 +24,7 @@ use crate::{
     evaluation::{BOOLEAN_HINT, Tree},
     filters::environment::TESTS,
     typing::{
+        completion::Completion,
         names::Names,
         schema_algebra::{self, Shape, count, either, item, kinds, list_of, of_kinds},
     },
@@ -57,15 +58,7 @@ const DIVIDE_HINT: &str = "divide it among several steps with `set`";
 
 /// Returns the tree of an expression, if it may be evaluated. The error is everything that is wrong with the expression.
 pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>> {
-    if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
-        let found =
-            Diagnostic::over_limit(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
-        return Err(vec![found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`"))]);
-    }
-    if brackets(source) > MAX_BRACKETS {
-        let message = format!("an expression has brackets nested more than {MAX_BRACKETS} levels deep");
-        return Err(vec![Diagnostic::over_limit(pointer, message).hint(DIVIDE_HINT)]);
-    }
+    check_size(source, pointer).map_err(|found| vec![found])?;
     let mut walk = Walk::new(source, pointer, None);
     walk.numbers();
     if walk.has_errors() {
@@ -79,6 +72,20 @@ pub(crate) fn admit(source: &str, pointer: &str) -> Result<Tree, Vec<Diagnostic>
         Some(tree) if !walk.has_errors() => Ok(tree),
         _ => Err(walk.found),
     }
+}
+
+/// Fails if an expression is too large for the parser.
+pub(super) fn check_size(source: &str, pointer: &str) -> Result<(), Diagnostic> {
+    if tokenize(source, true, SyntaxConfig::default()).take(MAX_TOKENS + 1).count() > MAX_TOKENS {
+        let found =
+            Diagnostic::over_limit(pointer, format!("an expression has more than {MAX_TOKENS} words and signs"));
+        return Err(found.hint(format!("{DIVIDE_HINT}, or put lists into `tables`")));
+    }
+    if brackets(source) > MAX_BRACKETS {
+        let message = format!("an expression has brackets nested more than {MAX_BRACKETS} levels deep");
+        return Err(Diagnostic::over_limit(pointer, message).hint(DIVIDE_HINT));
+    }
+    Ok(())
 }
 
 /// Returns the deepest nesting of brackets in an expression.
@@ -127,10 +134,12 @@ pub(super) struct Walk<'a> {
     depth: usize,
     /// Whether the value may be missing: before `default`, and in `is defined`.
     pub(super) may_be_missing: bool,
+    /// What the word at the cursor can be, if there is a cursor.
+    pub(super) completions: Option<Vec<Completion>>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(source: &'a str, pointer: &'a str, names: Option<&'a Names<'a>>) -> Self {
+    pub(super) fn new(source: &'a str, pointer: &'a str, names: Option<&'a Names<'a>>) -> Self {
         Walk {
             source,
             pointer,
@@ -141,6 +150,7 @@ impl<'a> Walk<'a> {
             left: MAX_COPIED,
             depth: 0,
             may_be_missing: false,
+            completions: None,
         }
     }
 
@@ -335,6 +345,10 @@ impl<'a> Walk<'a> {
 
     /// A test, such as `x is defined`.
     fn test(&mut self, test: &Test<'_>) -> Value {
+        if self.is_cursor(test.name) {
+            self.complete_test();
+            return of_kinds(Kinds::BOOLEAN);
+        }
         if !TESTS.contains(&test.name) || !test.args.is_empty() {
             let hint = format!("use one of: {}", TESTS.map(|name| format!("is {name}")).join(", "));
             self.error_with_hint(format!("uses a test that does not exist: is {}", test.name), hint);

@@ -35,6 +35,10 @@ impl<'a> Walk<'a> {
 
     /// The value of a name that an expression begins with.
     pub(super) fn root(&mut self, name: &str) -> Shape<'a> {
+        if self.is_cursor(name) {
+            self.complete_root();
+            return UNKNOWN;
+        }
         self.roots.insert(name.to_owned());
         if !ROOTS.contains(&name) {
             let hint = format!("an expression begins with one of: {}; a text must be in quotes", ROOTS.join(", "));
@@ -79,6 +83,15 @@ impl<'a> Walk<'a> {
     /// A member of a value: `x.name`. A member of `steps` is the output of a step.
     pub(super) fn attribute(&mut self, of: &Expr<'_>, name: &str) -> Shape<'a> {
         match (of, self.names) {
+            (Expr::Var(var), Some(names)) if var.id == "steps" && self.is_cursor(name) => {
+                self.complete_step(names);
+                UNKNOWN
+            }
+            _ if self.is_cursor(name) => {
+                let shape = self.walk_where(true, of);
+                self.complete_member(&shape);
+                UNKNOWN
+            }
             (Expr::Var(var), Some(names)) if var.id == "steps" => self.step(names, name),
             _ => {
                 let shape = self.walk_where(self.may_be_missing, of);

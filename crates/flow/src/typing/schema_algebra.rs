@@ -19,7 +19,7 @@ const EITHER: &str = "either";
 const FORMATS: [&str; 5] = ["uuid", "date", "date-time", "uri", "email"];
 
 /// The keywords with alternatives.
-const CHOICES: [&str; 3] = ["anyOf", "oneOf", EITHER];
+pub(crate) const CHOICES: [&str; 3] = ["anyOf", "oneOf", EITHER];
 
 /// The largest number of alternatives of a shape. Of more, only the kinds are known.
 const MAX_ALTERNATIVES: usize = 256;

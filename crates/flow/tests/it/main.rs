@@ -3,5 +3,6 @@
 mod checks;
 mod clock_changes;
 mod documents;
+mod graph;
 mod limits;
 mod linking;

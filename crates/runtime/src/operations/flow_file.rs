@@ -126,12 +126,39 @@ impl FlowFile {
     ///
     /// `config` with what is wrong with a flow that cannot be read.
     pub(super) fn outputs(&self, registry: &Registry) -> Result<Vec<StepYield>> {
+        let (flow, found) = self.draft()?;
+        let (flow, _) = self.text().accept(Some(flow), found)?;
+        Ok(flow.outputs(registry))
+    }
+
+    /// Returns the flow as far as it can be read, linked with the flows that it calls, and what is wrong with it.
+    ///
+    /// # Errors
+    ///
+    /// `config` with what is wrong with a document of which nothing can be read.
+    pub(super) fn draft(&self) -> Result<(Flow, Vec<Diagnostic>)> {
         let text = self.text();
         let (flow, mut found) = text.read();
-        let linked = flow.map(|flow| self.link(&flow));
-        found.extend(linked.iter().flat_map(|(_, found)| found.clone()));
-        let ((flow, _), _) = text.accept(linked, found)?;
-        Ok(flow.outputs(registry))
+        let Some(flow) = flow else { return text.accept(None, found) };
+        let (flow, calls) = self.link(&flow);
+        found.extend(calls);
+        Ok((flow, found))
+    }
+
+    /// Like [`FlowFile::draft`], with everything that a check finds. A connection that is not bound is not a fault.
+    ///
+    /// # Errors
+    ///
+    /// As [`FlowFile::draft`], or `store`.
+    pub(super) async fn examined(
+        &self,
+        runtime: &Runtime,
+        bindings: &BTreeMap<String, String>,
+    ) -> Result<(Flow, Vec<Diagnostic>)> {
+        match self.examine(runtime, bindings, false).await? {
+            (Some(flow), found) => Ok((flow, found)),
+            (None, found) => self.text().accept(None, found),
+        }
     }
 
     /// Reads, links and checks the flow, with these bindings and the only connections that fit for others. Returns it as

@@ -30,9 +30,12 @@ pub mod catalogue;
 pub mod connections;
 mod consent;
 pub mod event_watch;
+pub mod expressions;
 mod flow_file;
 pub mod flows;
+pub mod graphs;
 mod operation;
+pub mod options;
 pub mod remembered_items;
 pub mod run_queries;
 pub mod run_removal;
@@ -40,6 +43,7 @@ pub mod run_steps;
 pub mod runs;
 pub mod sign_ins;
 pub mod triggers;
+pub mod steps;
 
 use std::sync::LazyLock;
 
@@ -60,7 +64,10 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             catalogue::table(),
             connections::table(),
             event_watch::table(),
+            expressions::table(),
             flows::table(),
+            graphs::table(),
+            options::table(),
             remembered_items::table(),
             run_queries::table(),
             run_removal::table(),
@@ -68,6 +75,7 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             runs::table(),
             sign_ins::table(),
             triggers::table(),
+            steps::table(),
         ];
         let mut all: Vec<_> = tables.into_iter().flatten().collect();
         all.push((actions::ListActionItems::NAME, streaming::<actions::ListActionItems>()));

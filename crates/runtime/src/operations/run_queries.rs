@@ -116,7 +116,7 @@ impl RunQuery {
         let length = search.as_ref().map(|text| text.chars().count());
         if let Some(length) = length.filter(|length| !(1..=LONGEST_SEARCH).contains(length)) {
             let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
-            return Err(invalid(message).hint("give a part of a run's id, of its flow, or of its kind of error"));
+            return Err(invalid(message).hint("give a part of a run's id, of its flow, or of the kind or message of its error"));
         }
         let time = |name: &str, text: Option<String>| {
             let read = |text: String| {
@@ -172,7 +172,7 @@ async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
 }
 
 /// Teaches the redactor the secrets of connections. A process that has only read the journal does not know them.
-async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
+pub(super) async fn learn_secrets(runtime: &Runtime, names: impl Iterator<Item = &String>) {
     for name in names {
         // A connection that is gone, or that does not work, has nothing to teach.
         let _ = runtime.connect(name).await;

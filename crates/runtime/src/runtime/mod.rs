@@ -1,6 +1,7 @@
 //! The runtime, and what it holds besides its ports: the launcher of runs, and the open sign-ins.
 
 mod launch;
+mod recent_pages;
 mod runtime;
 mod sign_ins;
 mod warnings;

@@ -26,7 +26,7 @@ use trunkline_store::KeySource;
 use trunkline_store::{ConnectionStore, FlowStore, Replacement};
 use uuid::Uuid;
 
-use super::{LocalLauncher, RunLauncher, sign_ins::SignIns, warnings::Warnings};
+use super::{LocalLauncher, RunLauncher, recent_pages::RecentPages, sign_ins::SignIns, warnings::Warnings};
 use crate::{
     Ports,
     tickets::Tickets,
@@ -54,6 +54,7 @@ pub struct Runtime {
     pub(crate) flow_cache: Arc<Mutex<LruCache<String, Flow>>>,
     /// What watchers of all runs share, and the tickets for streams of events.
     watching: Arc<(Pages, Tickets)>,
+    recent_pages: Arc<RecentPages>,
 }
 
 impl Runtime {
@@ -76,6 +77,7 @@ impl Runtime {
             sign_ins: Arc::default(),
             flow_cache: Arc::new(Mutex::new(LruCache::new(MOST_CACHED))),
             watching: Arc::default(),
+            recent_pages: Arc::default(),
         }
     }
 
@@ -122,6 +124,10 @@ impl Runtime {
     /// Returns the redactor, which knows the secrets of this runtime.
     pub fn redactor(&self) -> &Redactor {
         &self.ports.redactor
+    }
+
+    pub(crate) fn recent_pages(&self) -> &RecentPages {
+        &self.recent_pages
     }
 
     /// Returns the current time by the clock of the ports.
@@ -319,8 +325,7 @@ impl Runtime {
         let recorded = Arc::new(Warnings::default());
         let context = Runtime::context(&connected).with_recorder(recorded.clone(), None);
         let output = connected.run(&action.name, input, &context).await?;
-        let warnings = std::mem::take(&mut *recorded.lock());
-        Ok(CallOutput { output, warnings })
+        Ok(CallOutput { output, warnings: recorded.take() })
     }
 
     /// Reads all pages of an action that lists, one after the other. The first page is read with the first item.
@@ -359,7 +364,7 @@ impl Runtime {
     }
 
     /// Returns the connection and the action, if both belong to the same connector.
-    async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
+    pub(crate) async fn connected(&self, action: &str, connection: &str) -> Result<(Connected, &ActionSpec)> {
         let (connector, action) = self.registry.action(action)?;
         let connector = &connector.spec().name;
         let connected = match self.connect(connection).await {

@@ -1,17 +1,18 @@
-//! The warnings of services in a call outside a flow.
+//! The warnings of services about a call outside a flow.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 use trunkline_core::{ByteProgress, Recorder, Result, async_trait};
 
-/// Collects the warnings of a call.
+/// Collects warnings, and nothing else.
 #[derive(Default)]
 pub(super) struct Warnings(Mutex<Vec<String>>);
 
 impl Warnings {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the warnings so far.
+    pub(super) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -24,6 +25,6 @@ impl Recorder for Warnings {
     fn progress(&self, _: ByteProgress) {}
 
     fn warning(&self, message: &str) {
-        self.lock().push(message.to_owned());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
     }
 }

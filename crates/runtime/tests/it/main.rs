@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod forecast;
+#[cfg(all(feature = "mediaflow", feature = "mediavalet"))]
+mod options;
 mod ports;
 mod removal;
 mod settings;

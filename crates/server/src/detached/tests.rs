@@ -7,6 +7,7 @@ use serde_json::json;
 use trunkline_engine::RunStatus;
 
 mod operation_tests;
+mod step_tests;
 
 use super::*;
 use crate::{brake::Brake, test_app::TestApp};

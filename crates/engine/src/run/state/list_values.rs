@@ -58,6 +58,22 @@ impl Run {
         self.values.get(each).map(|values| values.collected.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// Returns the output of an `each` whose items all have outcomes: how many have which, which ones failed, and what
+    /// they have collected.
+    pub(crate) fn list_output(&self, each: &StepPath, collects: bool) -> Value {
+        let ledger = self.ledger.get(each).cloned().unwrap_or_default();
+        let sum = |reasons: &BTreeMap<String, u64>| reasons.values().sum::<u64>();
+        let mut output = json!({
+            "done": ledger.done, "skipped": sum(&ledger.skipped),
+            "failed": sum(&ledger.failed), "unknown": sum(&ledger.unknown),
+            "maybe_incomplete": ledger.maybe_incomplete.is_some(), "failures": self.failures(each)
+        });
+        if collects {
+            output["collected"] = self.collected(each).into();
+        }
+        output
+    }
+
     /// Fails with `limit` if the items of a list have collected more than they may.
     pub(crate) fn check_collected(&self, each: &StepPath) -> Result<()> {
         let Some(ListValues { collected, bytes, .. }) = self.values.get(each) else { return Ok(()) };
