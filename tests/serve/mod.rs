@@ -11,6 +11,7 @@ mod crashes;
 mod defaults;
 mod events;
 mod fairness;
+mod idempotency;
 mod replays;
 mod resumption;
 mod runs;

@@ -8,8 +8,8 @@ use trunkline::{
     FinishedSignIn, Provide, Runtime,
     core::{ConnectorSpec, Error, ErrorKind, ForeignText, ReauthCause, Result, SignInState},
     operations::{
-        Caller, Empty,
-        catalogue::{ConnectorSummary, ListConnectors},
+        Caller, Listed, PageQuery,
+        catalogue::ConnectorSummary,
         connections::{
             AddConnections, CheckConnection, ConnectionDocuments, ConnectionName, ConnectionRemoval, ConnectionsToAdd,
             ExportConnections, ExportQuery, GetConnection, ListConnections, RemoveConnection,
@@ -26,6 +26,7 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
+    catalogue::all_connectors,
     consent::Answers,
     input::{document, named, read},
     next_step::worded,
@@ -65,14 +66,19 @@ pub(crate) async fn connection(
         }
         ConnectionCommand::Export { name, all } => export(runtime, name, all, output).await?,
         ConnectionCommand::Events { name, after } => {
-            let events =
-                runtime.execute::<ListSignInEvents>(&Caller::owner(), SignInEventQuery { name, after }).await?;
+            let page = async |cursor| {
+                let query = SignInEventQuery { name: name.clone(), after, limit: Some(PageQuery::MOST), cursor };
+                runtime.execute::<ListSignInEvents>(&Caller::owner(), query).await
+            };
+            let events = Listed::all(page).await?;
             output.show(&events, || {
                 let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), state_text(&one.state)]);
                 list("No connection has signed in yet.", &["When (UTC)", "Connection", "Sign-in"], rows)
             });
         }
-        ConnectionCommand::Remove { name, force } => remove(runtime, ConnectionRemoval { name, force }, output).await?,
+        ConnectionCommand::Remove { name, force } => {
+            remove(runtime, ConnectionRemoval { name, force, if_match: None }, output).await?
+        }
     }
     Ok(exit::DONE.into())
 }
@@ -104,12 +110,18 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
 
 /// Returns the document of a connection, without its secrets.
 async fn settings(runtime: &Runtime, name: &str) -> Result<Value> {
-    runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name: name.to_owned() }).await
+    let name = ConnectionName { name: name.to_owned() };
+    Ok(runtime.execute::<GetConnection>(&Caller::owner(), name).await?.document)
+}
+
+/// Returns all saved connections.
+pub(crate) async fn saved(runtime: &Runtime) -> Result<Vec<ConnectionSummary>> {
+    let page = async |cursor| runtime.execute::<ListConnections>(&Caller::owner(), PageQuery::largest(cursor)).await;
+    Listed::all(page).await
 }
 
 async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
-    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+    let (all, connectors) = (saved(runtime).await?, all_connectors(runtime).await?);
     let mut rows = Vec::new();
     for one in all.iter().filter(|_| !output.is_json()) {
         let sign_in = match &one.sign_in {

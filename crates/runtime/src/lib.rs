@@ -36,7 +36,6 @@ pub use flows::{Cause, SaveOptions, activation_reason};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use removal::Pruned;
-pub use runs::ItemPage;
 pub use runtime::{
     CallOutput, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,
     StartOutcome, StartedSignIn,

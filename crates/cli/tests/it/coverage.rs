@@ -67,7 +67,13 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 0] = [];
+const NO_COMMAND: [(&str, &str); 5] = [
+    ("connections.patch", "a form changes single settings; at a terminal, `connection add --replace` takes the file"),
+    ("connections.put", "`connection add --replace` does this, with the file as the user has it"),
+    ("connections.uses", "`connection list` shows them, of all connections"),
+    ("connections.validate", "`connection add` checks the document too, and saves nothing that is wrong"),
+    ("flows.put", "`flow add --replace` does this, with the file as the user has it"),
+];
 
 /// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {

@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -117,6 +118,16 @@ pub struct FoundItem {
     /// The item.
     #[serde(flatten)]
     pub item: Item,
+}
+
+/// A place in a list of found items, which is ordered by it: the newest first.
+pub type FoundPlace = (Reverse<Timestamp>, RunId, StepPath, String);
+
+impl FoundItem {
+    /// Returns the place of the item in a list of found items.
+    pub fn place(&self) -> FoundPlace {
+        (Reverse(self.item.at), self.run.clone(), self.item.step.clone(), self.item.key.clone())
+    }
 }
 
 /// An item that is remembered across runs, because its list says `once`.

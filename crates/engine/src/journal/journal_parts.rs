@@ -9,9 +9,9 @@ use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        EventLog, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage, PreviousOutcome, ProcessLog,
-        RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, TriggerDeduplication,
-        TriggerEvent,
+        EventLog, FlowVersions, Flush, FoundItem, FoundPlace, Item, Journal, LogEntry, LogPage, PreviousOutcome,
+        ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval,
+        TriggerDeduplication, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -125,8 +125,14 @@ impl RunIndex for JournalParts {
         self.index.before(run, step, key).await
     }
 
-    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
-        self.index.find_items(keys, prefix, most).await
+    async fn find_items(
+        &self,
+        keys: &[String],
+        prefix: bool,
+        after: Option<&FoundPlace>,
+        most: usize,
+    ) -> Result<Vec<FoundItem>> {
+        self.index.find_items(keys, prefix, after, most).await
     }
 
     async fn remembered(
@@ -159,6 +165,10 @@ impl TriggerDeduplication for JournalParts {
 
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         self.deduplication.not_taken(flow, feed, keys).await
+    }
+
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        self.deduplication.taken_by(flow, feed, key).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

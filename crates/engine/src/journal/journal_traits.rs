@@ -22,8 +22,8 @@ use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunFilter, RunPage,
-        RunPlace, RunSummary, TriggerEvent,
+        Flush, FoundItem, FoundPlace, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim, RunFilter,
+        RunPage, RunPlace, RunSummary, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -250,14 +250,20 @@ pub trait RunIndex: Send + Sync {
     /// `not_found` if there is no such run.
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
 
-    /// Returns at most `most` items of all runs, newest first, whose key is one of `keys`, or that have one of the names
-    /// of [`Item::names`] in common with them. With `prefix`, keys and names that begin like one of `keys` count, too.
+    /// Returns at most `most` items of all runs in the order of [`FoundItem::place`], those behind the place `after`, whose
+    /// key is one of `keys`, or that have one of the names of [`Item::names`] in common with them. With `prefix`, keys and names that begin like one of `keys` count, too.
     /// The default implementation looks through all items of all runs.
     ///
     /// # Errors
     ///
     /// `store` if an outcome cannot be read.
-    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+    async fn find_items(
+        &self,
+        keys: &[String],
+        prefix: bool,
+        after: Option<&FoundPlace>,
+        most: usize,
+    ) -> Result<Vec<FoundItem>> {
         let mut found = Vec::new();
         for RunSummary { id, flow, .. } in self.runs().await? {
             let mut after = None;
@@ -269,7 +275,8 @@ pub trait RunIndex: Send + Sync {
                 found.extend(named.map(|item| FoundItem { run: id.clone(), flow: flow.clone(), item }));
             }
         }
-        found.sort_by_key(|found| std::cmp::Reverse(found.item.at));
+        found.sort_by_cached_key(FoundItem::place);
+        found.retain(|found| after.is_none_or(|after| found.place() > *after));
         found.truncate(most);
         Ok(found)
     }
@@ -332,6 +339,13 @@ pub trait TriggerDeduplication: Send + Sync {
     ///
     /// `store` if the keys cannot be read.
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>>;
+
+    /// Returns the run for which a key was taken: the empty id if none was started, and `None` if it is not taken.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the key cannot be read.
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>>;
 
     /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns.
     /// If the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.

@@ -11,7 +11,9 @@ mod run_list;
 #[cfg(any(test, feature = "suite"))]
 pub mod suite;
 
-pub use journal::{Flush, FoundItem, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent};
+pub use journal::{
+    Flush, FoundItem, FoundPlace, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
+};
 pub use journal_parts::JournalParts;
 pub use journal_traits::{
     EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, RunRemoval, TriggerDeduplication,

@@ -27,11 +27,16 @@
 pub mod actions;
 mod caller;
 pub mod catalogue;
+pub mod connection_put;
 pub mod connections;
 mod consent;
 mod flow_file;
+pub mod flow_put;
 pub mod flows;
+mod idempotency;
+mod listed;
 mod operation;
+mod precondition;
 pub mod remembered_items;
 pub mod run_queries;
 pub mod run_removal;
@@ -42,10 +47,12 @@ use std::sync::LazyLock;
 
 pub use caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
+pub use listed::{Listed, PageQuery};
 pub use operation::{
     AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation, read,
 };
 
+use listed::PageRequest;
 use operation::{operation_table, streaming};
 
 /// Returns all operations, by name.
@@ -54,7 +61,9 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
         let tables = [
             actions::table(),
             catalogue::table(),
+            connection_put::table(),
             connections::table(),
+            flow_put::table(),
             flows::table(),
             remembered_items::table(),
             run_queries::table(),

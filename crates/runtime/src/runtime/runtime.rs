@@ -24,7 +24,7 @@ use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 #[cfg(feature = "sqlite")]
 use trunkline_store::KeySource;
-use trunkline_store::{ConnectionStore, FlowStore, Replacement};
+use trunkline_store::{ConnectionStore, FlowStore, Replacement, SeenConnection};
 use uuid::Uuid;
 
 use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
@@ -210,7 +210,7 @@ impl Runtime {
     }
 
     /// Reads and checks connection documents.
-    fn checked(&self, documents: Vec<Value>) -> Result<Vec<Connection>> {
+    pub(crate) fn checked(&self, documents: Vec<Value>) -> Result<Vec<Connection>> {
         let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
         // What the operator does not allow is found here, too.
         let host = ConnectionHost::new(Arc::new(MemoryVault::default())).with_extension(self.ports.http.clone());
@@ -282,9 +282,19 @@ impl Runtime {
     /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
     /// no such connection.
     pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
+        self.remove_seen_connection(name, force, None).await
+    }
+
+    /// Like [`Runtime::remove_connection`], of a connection that has to be as the caller has `seen` it.
+    pub(crate) async fn remove_seen_connection(
+        &self,
+        name: &str,
+        force: bool,
+        seen: Option<&SeenConnection>,
+    ) -> Result<Removal> {
         // The client is made first: afterwards there are no settings to make it from.
         let connected = self.connect(name).await;
-        let tokens = self.connections().remove_connection(name, force).await?;
+        let tokens = self.connections().remove_connection(name, force, seen).await?;
         self.clients().pop(name);
         let revoked = match (connected, tokens) {
             (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,

@@ -3,6 +3,7 @@
 
 mod forecast;
 mod ports;
+mod preconditions;
 mod removal;
 mod settings;
 mod tenants;

@@ -12,7 +12,7 @@ use trunkline_engine::{RunEvent, TriggerDeduplication, TriggerEvent};
 
 use crate::{
     database::Store,
-    journal::{accepting, save},
+    journal::{accepting, run_for, save},
     sqlite::now,
 };
 
@@ -63,6 +63,12 @@ impl TriggerDeduplication for Store {
             renewed.await?;
         }
         Ok(new)
+    }
+
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        let keys = vec![key.to_owned()];
+        let event = TriggerEvent { flow: flow.to_owned(), feed: feed.to_owned(), keys, ..TriggerEvent::default() };
+        self.readers.read("reading a deduplication key", move |store| run_for(store, &event)).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
