@@ -258,7 +258,7 @@ pub(crate) async fn filters(runtime: &Runtime, output: &Output) -> Result<ExitCo
     let filters = Listed::all(page).await?;
     output.show(&filters, || {
         let mut text = "Filters change a value in an expression: {{ value | filter }}\n".to_owned();
-        for filter in filters {
+        for filter in &filters {
             text += &format!("\n{}\n  {}\n", filter.usage(), filter.about);
             for example in filter.examples {
                 let input =

@@ -5,11 +5,11 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! use trunkline::{Runtime, operations::{Caller, Empty, catalogue::ListConnectors}};
+//! use trunkline::{Runtime, operations::{Caller, catalogue::{ConnectorQuery, ListConnectors}}};
 //!
 //! let runtime = Runtime::in_memory(trunkline::registry(None)?);
-//! let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
-//! assert!(connectors.iter().any(|one| one.name == "mediavalet"));
+//! let page = runtime.execute::<ListConnectors>(&Caller::owner(), ConnectorQuery::default()).await?;
+//! assert!(page.items.iter().any(|one| one.name == "mediavalet"));
 //! # Ok::<(), trunkline::core::Error>(())
 //! # }).unwrap();
 //! ```
