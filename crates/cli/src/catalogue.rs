@@ -10,14 +10,15 @@ use trunkline::{
     operations::{
         Caller, Listed, PageQuery,
         catalogue::{
-            ActionName, ActionQuery, ActionSummary, ConnectorName, ConnectorQuery, ConnectorSummary, GetAction,
-            GetConnector, GetSchema, ListActions, ListConnectors, ListFilters, SchemaQuery,
+            ActionName, ActionQuery, ActionSummary, ConnectorName, ConnectorSummary, GetAction, GetConnector,
+            GetSchema, ListActions, ListFilters, SchemaQuery,
         },
     },
 };
 
 use crate::{
     args::SchemaOf,
+    lists::all_connectors,
     output::{Output, exit, table},
 };
 
@@ -41,15 +42,6 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
         table(&["Name", "System", "Connector", "Actions"], all.iter().map(row))
     });
     Ok(exit::DONE.into())
-}
-
-/// Returns all connectors.
-pub(crate) async fn all_connectors(runtime: &Runtime) -> Result<Vec<ConnectorSummary>> {
-    let page = async |cursor| {
-        let query = ConnectorQuery { limit: Some(PageQuery::MOST), cursor, ..ConnectorQuery::default() };
-        runtime.execute::<ListConnectors>(&Caller::owner(), query).await
-    };
-    Listed::all(page).await
 }
 
 /// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice

@@ -12,7 +12,7 @@ use trunkline::{
         catalogue::ConnectorSummary,
         connections::{
             AddConnections, CheckConnection, ConnectionDocuments, ConnectionName, ConnectionRemoval, ConnectionsToAdd,
-            ExportConnections, ExportQuery, GetConnection, ListConnections, RemoveConnection,
+            ExportConnections, ExportQuery, GetConnection, RemoveConnection,
         },
         sign_ins::{
             ApplyDiscovery, AuthorizeConnection, DiscoverSettings, DiscoveryQuery, DiscoveryTarget, ListSignInEvents,
@@ -26,9 +26,9 @@ use trunkline_server::LoopbackCallback;
 
 use crate::{
     args::ConnectionCommand,
-    catalogue::all_connectors,
     consent::Answers,
     input::{document, named, read},
+    lists::{all_connectors, saved_connections},
     next_step::worded,
     output::{Output, exit, list, table, time},
 };
@@ -114,14 +114,8 @@ async fn settings(runtime: &Runtime, name: &str) -> Result<Value> {
     Ok(runtime.execute::<GetConnection>(&Caller::owner(), name).await?.document)
 }
 
-/// Returns all saved connections.
-pub(crate) async fn saved(runtime: &Runtime) -> Result<Vec<ConnectionSummary>> {
-    let page = async |cursor| runtime.execute::<ListConnections>(&Caller::owner(), PageQuery::largest(cursor)).await;
-    Listed::all(page).await
-}
-
 async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let (all, connectors) = (saved(runtime).await?, all_connectors(runtime).await?);
+    let (all, connectors) = (saved_connections(runtime).await?, all_connectors(runtime).await?);
     let mut rows = Vec::new();
     for one in all.iter().filter(|_| !output.is_json()) {
         let sign_in = match &one.sign_in {

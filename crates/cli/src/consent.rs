@@ -13,7 +13,7 @@ use trunkline::{
     },
 };
 
-use crate::{connection::saved, next_step::argument, output::Output};
+use crate::{lists::saved_connections, next_step::argument, output::Output};
 
 /// What the user answers, on a terminal.
 pub(crate) trait Answers {
@@ -106,7 +106,7 @@ async fn complete(
 
 /// Returns the only connection that fits for each binding, or `None` if there are none or several for one of them.
 async fn fitting(runtime: &Runtime, unbound: &[(&String, &String)]) -> Result<Option<BTreeMap<String, String>>> {
-    let known = saved(runtime).await?;
+    let known = saved_connections(runtime).await?;
     let only = |connector: &String| {
         let mut fitting = known.iter().filter(|one| ConnectorSpec::name_in(&one.connector) == connector);
         fitting.next().filter(|_| fitting.next().is_none()).map(|one| one.name.clone())

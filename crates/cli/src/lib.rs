@@ -23,6 +23,7 @@ mod input;
 mod inspect;
 mod items;
 mod key;
+mod lists;
 mod next_step;
 mod once;
 mod output;

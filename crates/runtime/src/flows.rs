@@ -7,27 +7,16 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
-use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, RunHandle};
 use trunkline_flow::{Flow, Trigger};
 use trunkline_store::{FlowToSave, SavedFlow};
 
 use crate::{
     flow_checks::fits,
-    runtime::{NewRun, Runtime, with_default_input},
+    runtime::{Cause, NewRun, Runtime, with_default_input},
     subscriptions::event_of,
     token::{hash, random},
 };
-
-/// What starts a run, see [`Runtime::accept_run`].
-#[derive(Clone, Copy, Debug)]
-pub enum Cause<'a> {
-    /// A trigger event, which starts at most one run.
-    Trigger(&'a TriggerEvent),
-    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
-    FailedStart(&'a Error),
-    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
-    Caller(Flush),
-}
 
 /// Options of [`Runtime::save_flow`].
 #[derive(Clone, Debug, Default)]

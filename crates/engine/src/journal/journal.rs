@@ -128,6 +128,14 @@ impl FoundItem {
     pub fn place(&self) -> FoundPlace {
         (Reverse(self.item.at), self.run.clone(), self.item.step.clone(), self.item.key.clone())
     }
+
+    /// Returns a page of a list, of all items in any order.
+    pub(crate) fn page(mut all: Vec<FoundItem>, after: Option<&FoundPlace>, most: usize) -> Vec<FoundItem> {
+        all.sort_by_cached_key(FoundItem::place);
+        all.retain(|found| after.is_none_or(|after| found.place() > *after));
+        all.truncate(most);
+        all
+    }
 }
 
 /// An item that is remembered across runs, because its list says `once`.

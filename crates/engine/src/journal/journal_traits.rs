@@ -275,10 +275,7 @@ pub trait RunIndex: Send + Sync {
                 found.extend(named.map(|item| FoundItem { run: id.clone(), flow: flow.clone(), item }));
             }
         }
-        found.sort_by_cached_key(FoundItem::place);
-        found.retain(|found| after.is_none_or(|after| found.place() > *after));
-        found.truncate(most);
-        Ok(found)
+        Ok(FoundItem::page(found, after, most))
     }
 
     /// Returns a page of the items that are remembered across the runs of a flow, see [`before`](RunIndex::before): at

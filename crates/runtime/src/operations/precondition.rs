@@ -105,7 +105,8 @@ pub(super) fn tag_of_flow(flow: &SavedFlow) -> String {
     entity_tag(&(created_at, version, connections, active, input))
 }
 
-/// Returns the entity tag of a connection. The time tells apart two states that differ in their secrets only.
+/// Returns the entity tag of a connection. Two states that differ in their secrets only have
+/// different times, and so different tags.
 pub(super) fn tag_of_connection(seen: &SeenConnection) -> String {
     entity_tag(&(&seen.document, seen.updated_at))
 }

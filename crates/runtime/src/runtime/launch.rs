@@ -8,13 +8,23 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use trunkline_core::{Result, RunId, async_trait};
+use trunkline_core::{Error, Result, RunId, async_trait};
 use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
 use trunkline_flow::Flow;
 use trunkline_store::SavedFlow;
 
 use super::Runtime;
-use crate::flows::Cause;
+
+/// What starts a run, see [`Runtime::accept_run`].
+#[derive(Clone, Copy, Debug)]
+pub enum Cause<'a> {
+    /// A trigger event, which starts at most one run.
+    Trigger(&'a TriggerEvent),
+    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
+    FailedStart(&'a Error),
+    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
+    Caller(Flush),
+}
 
 /// A run to be started.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ use trunkline_flow::Flow;
 use trunkline_rest::Discovered;
 #[cfg(feature = "sqlite")]
 use trunkline_store::KeySource;
-use trunkline_store::{ConnectionStore, FlowStore, Replacement, SeenConnection};
+use trunkline_store::{ConnectionStore, FlowStore, Replacement};
 use uuid::Uuid;
 
 use super::{LocalLauncher, RunLauncher, sign_ins::SignIns};
@@ -270,38 +270,8 @@ impl Runtime {
         Ok(connected)
     }
 
-    fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
+    pub(crate) fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server where that is possible
-    /// (RFC 7009). The returned [`Removal`] says whether the login server did so.
-    ///
-    /// # Errors
-    ///
-    /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
-    /// no such connection.
-    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
-        self.remove_seen_connection(name, force, None).await
-    }
-
-    /// Like [`Runtime::remove_connection`], of a connection that has to be as the caller has `seen` it.
-    pub(crate) async fn remove_seen_connection(
-        &self,
-        name: &str,
-        force: bool,
-        seen: Option<&SeenConnection>,
-    ) -> Result<Removal> {
-        // The client is made first: afterwards there are no settings to make it from.
-        let connected = self.connect(name).await;
-        let tokens = self.connections().remove_connection(name, force, seen).await?;
-        self.clients().pop(name);
-        let revoked = match (connected, tokens) {
-            (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
-            (Err(error), Some(_)) => Err(error),
-            (_, None) => Ok(()),
-        };
-        Ok(revoked.map_or_else(Removal::TokensNotRevoked, |()| Removal::Complete))
     }
 
     /// Runs one action outside a flow. `action` is written `connector.resource.verb`.

@@ -85,8 +85,7 @@ pub struct SeenConnection {
     pub document: Value,
     /// Whether it has a sign-in.
     pub is_signed_in: bool,
-    /// When it was last saved. Two states of a connection never have the same time, so this also tells states apart that
-    /// differ in their secrets only.
+    /// When it was last saved. Two states of a connection never have the same time, also if only their secrets differ.
     pub updated_at: Timestamp,
 }
 
