@@ -82,8 +82,8 @@ async fn items_are_found_in_all_runs_and_what_is_remembered_of_them_is_reset() {
         let found = cli.run(&["runs", "find", name, "--json"]).await.expect(0).json();
         let item = &found["items"][0];
         assert_eq!(
-            (&item["run"], &item["flow"], &found["more"]),
-            (&json!(id), &json!("names"), &json!(false)),
+            (&item["run"], &item["flow"], &found["next"]),
+            (&json!(id), &json!("names"), &Value::Null),
             "{found}"
         );
         assert_eq!((&item["key"], &item["status"]), (&json!("\"100034\""), &json!("done")));

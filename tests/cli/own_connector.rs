@@ -38,6 +38,6 @@ async fn it_serves_the_api() {
     cli.add(&json!({ "name": "shop", "connector": "stock-v1.0", "file": file })).await;
     let serve = Serve::start(&cli).await;
     let (status, connections) = serve.get("/rest/v1/connections").await;
-    assert_eq!((status, names(&connections)), (200, vec!["shop"]));
+    assert_eq!((status, names(&connections["items"])), (200, vec!["shop"]));
     serve.stop().await.expect(0);
 }

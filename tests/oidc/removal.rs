@@ -53,7 +53,7 @@ async fn a_refresh_in_flight_does_not_restore_a_removed_connection() {
     while !is_leased(&*vault(&runtime), "login").await {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
-    runtime.connections().remove_connection("login", true).await.unwrap();
+    runtime.connections().remove_connection("login", true, None).await.unwrap();
     let error = calling.await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error:?}");
     assert!(vault(&runtime).load("login").await.unwrap().is_none());

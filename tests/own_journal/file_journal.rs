@@ -336,6 +336,10 @@ impl TriggerDeduplication for FileJournal {
         Ok(keys.into_iter().filter(|key| !state.taken.contains_key(&of(key))).collect())
     }
 
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        Ok(self.state().taken.get(&(flow.to_owned(), feed.to_owned(), key.to_owned())).cloned())
+    }
+
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         let of = |key| (event.flow.clone(), event.feed.clone(), key);
         let taken = event.keys.into_iter().map(|key| Record::Taken(of(key), RunId::from("")));

@@ -84,6 +84,9 @@ impl TriggerDeduplication for Repeating {
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         self.0.not_taken(flow, feed, keys).await
     }
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        self.0.taken_by(flow, feed, key).await
+    }
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.0.remember_trigger(event).await
     }

@@ -116,9 +116,9 @@ async fn several_subscribers_follow_a_run_and_one_continues_from_its_last_event(
     let path = format!("/rest/v1/runs/{run}/events");
     assert_eq!(serve.http.get(serve.url(&path)).send().await.unwrap().status(), 401);
     let (status, timeline) = serve.get(&format!("/rest/v1/runs/{run}/timeline")).await;
-    let (logged, log) = serve.get(&format!("/rest/v1/runs/{run}/log?after=0")).await;
-    assert_eq!((logged, log), (200, json!({ "dropped": 0, "entries": [] })));
-    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/log?after=x")).await.0, 400);
+    let (logged, log) = serve.get(&format!("/rest/v1/runs/{run}/log")).await;
+    assert_eq!((logged, log), (200, json!({ "items": [], "next": null })));
+    assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/log?cursor=x")).await.0, 400);
     assert_eq!((status, &timeline["steps"][0]["items"]["count"]), (200, &json!({ "done": 1, "skipped": 2 })));
 }
 

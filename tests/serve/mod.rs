@@ -12,6 +12,7 @@ mod crashes;
 mod defaults;
 mod events;
 mod fairness;
+mod idempotency;
 mod replays;
 mod resumption;
 mod run_steps;

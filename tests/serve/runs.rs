@@ -45,7 +45,7 @@ async fn a_run_is_started_and_shown() {
     cli.run(&[&["flow", "add", &file][..], &BOUND].concat()).await.expect(0);
     let serve = Serve::start(&cli).await;
     let (_, flows) = serve.get("/rest/v1/flows").await;
-    let name = flows[0]["name"].as_str().unwrap();
+    let name = flows["items"][0]["name"].as_str().unwrap();
     let run = serve.run(name, &flow_input(&sandbox)).await;
     let ended = serve.ended(&run[..6]).await;
     assert_eq!((&ended["status"], &ended["id"]), (&json!("succeeded"), &json!(run)), "{ended}");
@@ -59,10 +59,15 @@ async fn a_run_is_started_and_shown() {
     let (_, items) = serve.get(&format!("/rest/v1/runs/{run}/items?status=done&step=files")).await;
     assert_eq!((items["items"].as_array().unwrap().len(), &items["next"]), (5, &Value::Null), "{items}");
     assert_eq!((&items["items"][0]["step"], &items["items"][0]["status"]), (&json!("files"), &json!("done")));
-    let last = items["items"][4]["key"].as_str().unwrap();
-    let (_, items) = serve.get(&format!("/rest/v1/runs/{run}/items?from=files/{last}")).await;
-    assert_eq!(items["items"], json!([]));
-    for wrong in ["status=odd", "from=x", "state=done"] {
+    let path = format!("/rest/v1/runs/{run}/items?limit=2");
+    let (mut paged, mut page) = (Vec::new(), serve.get(&path).await.1);
+    while let Some(next) = page["next"].as_str() {
+        paged.extend(page["items"].as_array().unwrap().clone());
+        page = serve.get(&format!("{path}&cursor={next}")).await.1;
+    }
+    paged.extend(page["items"].as_array().unwrap().clone());
+    assert_eq!(json!(paged), items["items"], "the same items, page by page");
+    for wrong in ["status=odd", "cursor=x", "state=done", "limit=0", "limit=501", "limit=x", "from=x"] {
         assert_eq!(serve.get(&format!("/rest/v1/runs/{run}/items?{wrong}")).await.0, 400, "{wrong}");
     }
     let (status, reply) = serve.post(&format!("/rest/v1/runs/{run}/cancel"), &json!({})).await;

@@ -52,7 +52,7 @@ async fn open(serve: &Serve, url: &str) -> (u16, String) {
 async fn is_signed_in(serve: &Serve) -> bool {
     let (_, listed) = serve.get("/rest/v1/connections").await;
     assert!(!listed.to_string().contains("ecret"), "no secret appears: {listed}");
-    listed[0]["sign_in"]["state"] == "ok"
+    listed["items"][0]["sign_in"]["state"] == "ok"
 }
 
 #[tokio::test]

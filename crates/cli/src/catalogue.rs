@@ -8,16 +8,17 @@ use trunkline::{
     Runtime,
     core::{Effect, Error, ErrorKind, EventSpec, ForeignText, Result},
     operations::{
-        Caller, Empty,
+        Caller, Listed, PageQuery,
         catalogue::{
             ActionName, ActionQuery, ActionSummary, ConnectorName, ConnectorSummary, GetAction, GetConnector,
-            GetSchema, ListActions, ListConnectors, ListFilters, SchemaQuery,
+            GetSchema, ListActions, ListFilters, SchemaQuery,
         },
     },
 };
 
 use crate::{
     args::SchemaOf,
+    lists::all_connectors,
     output::{Output, exit, table},
 };
 
@@ -35,7 +36,7 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
         });
         return Ok(exit::DONE.into());
     }
-    let all = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+    let all = all_connectors(runtime).await?;
     output.show(&all, || {
         let row =
             |one: &ConnectorSummary| vec![one.name.clone(), one.title.clone(), one.id.clone(), one.actions.to_string()];
@@ -103,8 +104,12 @@ fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
 
 /// Lists the actions of a connector or of all.
 pub(crate) async fn actions(runtime: &Runtime, query: ActionQuery, output: &Output) -> Result<ExitCode> {
-    let list = runtime.execute::<ListActions>(&Caller::owner(), query).await?;
-    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+    let page = async |cursor| {
+        let query = ActionQuery { limit: Some(PageQuery::MOST), cursor, ..query.clone() };
+        runtime.execute::<ListActions>(&Caller::owner(), query).await
+    };
+    let list = Listed::all(page).await?;
+    let connectors = all_connectors(runtime).await?;
     output.show(&list, || {
         let mut text = String::new();
         for specs in list.chunk_by(|one, next| one.connector == next.connector) {
@@ -234,7 +239,7 @@ pub(crate) async fn schema(runtime: &Runtime, what: SchemaOf, name: Option<Strin
         (SchemaOf::Connector, _) => SchemaQuery::ConnectorManifest,
         (SchemaOf::Connection, Some(name)) => SchemaQuery::Connection { name },
         (SchemaOf::Connection, None) => {
-            let all = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+            let all = all_connectors(runtime).await?;
             let names: Vec<_> = all.into_iter().map(|one| one.name).collect();
             return Err(missing(
                 "`schema connection` needs the name of a connector",
@@ -255,10 +260,11 @@ pub(crate) async fn schema(runtime: &Runtime, what: SchemaOf, name: Option<Strin
 
 /// Shows the filters of expressions with their examples.
 pub(crate) async fn filters(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let filters = runtime.execute::<ListFilters>(&Caller::owner(), Empty {}).await?;
+    let page = async |cursor| runtime.execute::<ListFilters>(&Caller::owner(), PageQuery::largest(cursor)).await;
+    let filters = Listed::all(page).await?;
     output.show(&filters, || {
         let mut text = "Filters change a value in an expression: {{ value | filter }}\n".to_owned();
-        for filter in filters {
+        for filter in &filters {
             text += &format!("\n{}\n  {}\n", filter.usage(), filter.about);
             for example in filter.examples {
                 let input =

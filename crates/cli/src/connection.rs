@@ -8,11 +8,11 @@ use trunkline::{
     FinishedSignIn, Provide, Runtime,
     core::{ConnectorSpec, Error, ErrorKind, ForeignText, ReauthCause, Result, SignInState},
     operations::{
-        Caller, Empty,
-        catalogue::{ConnectorSummary, ListConnectors},
+        Caller, Listed, PageQuery,
+        catalogue::ConnectorSummary,
         connections::{
             AddConnections, CheckConnection, ConnectionDocuments, ConnectionName, ConnectionRemoval, ConnectionsToAdd,
-            ExportConnections, ExportQuery, GetConnection, ListConnections, RemoveConnection,
+            ExportConnections, ExportQuery, GetConnection, RemoveConnection,
         },
         sign_ins::{
             ApplyDiscovery, AuthorizeConnection, DiscoverSettings, DiscoveryQuery, DiscoveryTarget, ListSignInEvents,
@@ -28,6 +28,7 @@ use crate::{
     args::ConnectionCommand,
     consent::Answers,
     input::{document, named, read},
+    lists::{all_connectors, saved_connections},
     next_step::worded,
     output::{Output, exit, list, table, time},
 };
@@ -65,14 +66,19 @@ pub(crate) async fn connection(
         }
         ConnectionCommand::Export { name, all } => export(runtime, name, all, output).await?,
         ConnectionCommand::Events { name, after } => {
-            let events =
-                runtime.execute::<ListSignInEvents>(&Caller::owner(), SignInEventQuery { name, after }).await?;
+            let page = async |cursor| {
+                let query = SignInEventQuery { name: name.clone(), after, limit: Some(PageQuery::MOST), cursor };
+                runtime.execute::<ListSignInEvents>(&Caller::owner(), query).await
+            };
+            let events = Listed::all(page).await?;
             output.show(&events, || {
                 let rows = events.iter().map(|one| vec![time(one.at), one.connection.clone(), state_text(&one.state)]);
                 list("No connection has signed in yet.", &["When (UTC)", "Connection", "Sign-in"], rows)
             });
         }
-        ConnectionCommand::Remove { name, force } => remove(runtime, ConnectionRemoval { name, force }, output).await?,
+        ConnectionCommand::Remove { name, force } => {
+            remove(runtime, ConnectionRemoval { name, force, if_match: None }, output).await?
+        }
     }
     Ok(exit::DONE.into())
 }
@@ -104,12 +110,12 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd, output: &Output) -> Res
 
 /// Returns the document of a connection, without its secrets.
 async fn settings(runtime: &Runtime, name: &str) -> Result<Value> {
-    runtime.execute::<GetConnection>(&Caller::owner(), ConnectionName { name: name.to_owned() }).await
+    let name = ConnectionName { name: name.to_owned() };
+    Ok(runtime.execute::<GetConnection>(&Caller::owner(), name).await?.document)
 }
 
 async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
-    let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
+    let (all, connectors) = (saved_connections(runtime).await?, all_connectors(runtime).await?);
     let mut rows = Vec::new();
     for one in all.iter().filter(|_| !output.is_json()) {
         let sign_in = match &one.sign_in {

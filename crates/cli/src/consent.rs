@@ -8,13 +8,12 @@ use trunkline::{
     core::{ConnectorSpec, ErrorKind, ForeignText, Result},
     flow::Flow,
     operations::{
-        Caller, Empty,
-        connections::ListConnections,
+        Caller,
         flows::{FlowAdded, FlowDraft, FlowName, GetFlow, SaveFlow},
     },
 };
 
-use crate::{next_step::argument, output::Output};
+use crate::{lists::saved_connections, next_step::argument, output::Output};
 
 /// What the user answers, on a terminal.
 pub(crate) trait Answers {
@@ -107,7 +106,7 @@ async fn complete(
 
 /// Returns the only connection that fits for each binding, or `None` if there are none or several for one of them.
 async fn fitting(runtime: &Runtime, unbound: &[(&String, &String)]) -> Result<Option<BTreeMap<String, String>>> {
-    let known = runtime.execute::<ListConnections>(&Caller::owner(), Empty {}).await?;
+    let known = saved_connections(runtime).await?;
     let only = |connector: &String| {
         let mut fitting = known.iter().filter(|one| ConnectorSpec::name_in(&one.connector) == connector);
         fitting.next().filter(|_| fitting.next().is_none()).map(|one| one.name.clone())
@@ -142,6 +141,7 @@ mod tests {
         Ports,
         core::Registry,
         operations::{
+            PageQuery,
             connections::{AddConnections, ConnectionDocuments, ConnectionsToAdd},
             flows::ListFlows,
         },
@@ -181,7 +181,7 @@ mod tests {
         let draft: FlowDraft = serde_json::from_value(draft).unwrap();
         let user = User(answer, RefCell::default());
         let saved = save(&runtime, "theirs.json", draft, &user).await.map(|saved| json!(saved.added));
-        let count = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await.unwrap().len();
+        let count = runtime.execute::<ListFlows>(&Caller::owner(), PageQuery::default()).await.unwrap().items.len();
         assert_eq!(count, usize::from(saved.is_ok()));
         (user.1.into_inner(), saved)
     }

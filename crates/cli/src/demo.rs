@@ -189,7 +189,7 @@ async fn copy(runtime: &Runtime, place: &Place, arguments: args::Demo, output: &
     let connections = [("source", "demo-mediaflow"), ("target", "demo-mediavalet")];
     let connections = connections.map(|(binding, name)| (binding.to_owned(), name.to_owned())).into();
     let since = Instant::now();
-    let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections };
+    let request = RunRequest { flow: FlowChoice::File(file), input: Some(input), connections, idempotency_key: None };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.info(&format!(
         "Run {} of flow {FLOW_NAME} has started. You can kill it: `{} --allow-private-network runs resume {}` continues \

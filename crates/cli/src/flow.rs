@@ -7,10 +7,10 @@ use trunkline::{
     Runtime,
     core::{Error, ErrorKind, ForeignText, Result, Secret},
     operations::{
-        Caller, Empty,
+        Caller, Listed, PageQuery,
         flows::{
-            ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowDraft, FlowName, GetFlow, ListFlows,
-            ListOutputs, NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
+            ActivateFlow, DeactivateFlow, FlowAdded, FlowCandidate, FlowChange, FlowDraft, FlowName, GetFlow,
+            ListFlows, ListOutputs, NewWebhookAddress, RemoveFlow, SetWebhookSecret, ValidateFlow, WebhookSecret,
         },
         triggers::{GetTrigger, ListDeliveries, TriggerQuery},
     },
@@ -97,11 +97,11 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
             output.json(&runtime.execute::<GetTrigger>(owner, TriggerQuery { name, limit }).await?);
         }
         FlowCommand::Activate(FlowArgument { name }) => {
-            let done = runtime.execute::<ActivateFlow>(owner, FlowName { name }).await?;
+            let done = runtime.execute::<ActivateFlow>(owner, FlowChange { name, if_match: None }).await?;
             output.show(&done, || format!("{} is active.", ForeignText(&done.activated)));
         }
         FlowCommand::Deactivate(FlowArgument { name }) => {
-            let done = runtime.execute::<DeactivateFlow>(owner, FlowName { name }).await?;
+            let done = runtime.execute::<DeactivateFlow>(owner, FlowChange { name, if_match: None }).await?;
             let name = ForeignText(&done.deactivated);
             output.show(&done, || {
                 format!("{name} is inactive: its trigger starts no runs, `trunkline run {name}` still does.")
@@ -113,7 +113,7 @@ pub(crate) async fn flow(runtime: &Runtime, command: FlowCommand, output: &Outpu
         }
         FlowCommand::Secret { name, file } => save_secret(runtime, name, &file, output).await?,
         FlowCommand::Remove(FlowArgument { name }) => {
-            let done = runtime.execute::<RemoveFlow>(owner, FlowName { name }).await?;
+            let done = runtime.execute::<RemoveFlow>(owner, FlowChange { name, if_match: None }).await?;
             output.show(&done, || {
                 format!(
                     "Removed {}, with what its trigger remembered. Its runs are still there.",
@@ -152,7 +152,8 @@ async fn add(runtime: &Runtime, file: &str, draft: FlowDraft, output: &Output) -
 }
 
 async fn list_all(runtime: &Runtime, output: &Output) -> Result<ExitCode> {
-    let all = runtime.execute::<ListFlows>(&Caller::owner(), Empty {}).await?;
+    let page = async |cursor| runtime.execute::<ListFlows>(&Caller::owner(), PageQuery::largest(cursor)).await;
+    let all = Listed::all(page).await?;
     output.show(&all, || {
         let rows = all.iter().map(|summary| {
             let one = &summary.flow;

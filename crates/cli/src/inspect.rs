@@ -10,9 +10,9 @@ use trunkline::{
     core::{ForeignText, Result, Timestamp},
     engine::{DurationStats, LogEntry, RunEventView, StepTime, Timeline},
     operations::{
-        Caller,
+        Caller, Listed, PageQuery,
         event_watch::{WatchAllRuns, WatchQuery},
-        run_queries::{GetRun, GetTimeline, ReadRunLog, RunPosition, WatchRun},
+        run_queries::{GetRun, GetTimeline, LogQuery, ReadRunLog, RunPosition, WatchRun},
         runs::RunName,
     },
 };
@@ -166,14 +166,6 @@ fn spread(took: &DurationStats) -> String {
     format!("{fastest} / {median} / {slowest}")
 }
 
-/// A logged call, with its number in the log.
-#[derive(Serialize)]
-struct NumberedCall<'a> {
-    #[serde(flatten)]
-    call: &'a LogEntry,
-    number: u64,
-}
-
 /// The number of calls that are no longer in the log.
 #[derive(Serialize)]
 struct DroppedCalls {
@@ -186,21 +178,23 @@ pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, outp
         let id = entry.step.rsplit('/').next();
         step.is_none_or(|step| entry.step == step || entry.path.as_str() == step || id == Some(step))
     };
-    let (mut last, mut shown) = (0, 0);
+    let (mut cursor, mut is_first, mut shown) = (None, true, 0);
     loop {
-        let position = RunPosition { run: run.clone(), after: last };
-        let page = runtime.execute::<ReadRunLog>(&Caller::owner(), position).await?;
-        let page = page.get();
-        if last == 0 && page.dropped > 0 {
-            let dropped = page.dropped;
+        let query = LogQuery { run: run.clone(), limit: Some(PageQuery::MOST), cursor };
+        let page = runtime.execute::<ReadRunLog>(&Caller::owner(), query).await?;
+        let Listed { items, next } = page.get();
+        let dropped = items.first().map_or(0, |first| first.number - 1);
+        if std::mem::take(&mut is_first) && dropped > 0 {
             output.note(&DroppedCalls { dropped }, || format!("{dropped} older calls were dropped: the log was full"));
         }
-        let Some((end, _)) = page.entries.last() else { break };
-        last = *end;
-        for (number, entry) in page.entries.iter().filter(|(_, entry)| wanted(entry)) {
+        for call in items.iter().filter(|one| wanted(&one.call)) {
             shown += 1;
-            let call = Redacted::new(NumberedCall { call: entry, number: *number }, runtime.redactor());
-            output.line(&call, || call.text(|call| call_text(call.call)))?;
+            let call = Redacted::new(call, runtime.redactor());
+            output.line(&call, || call.text(|one| call_text(&one.call)))?;
+        }
+        cursor = next.clone();
+        if cursor.is_none() {
+            break;
         }
     }
     if shown == 0 {

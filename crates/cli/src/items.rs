@@ -8,7 +8,7 @@ use trunkline::{
     engine::{FoundItem, Item},
     item_cells, item_result,
     operations::{
-        Caller,
+        Caller, PageQuery,
         run_queries::{FindItems, ItemQuery, ItemSearch, ListItems},
     },
 };
@@ -21,7 +21,7 @@ use crate::{
 
 /// Returns the query for the first page of a run's items.
 pub(crate) fn query(run: String, status: Option<String>, step: Option<String>) -> ItemQuery {
-    ItemQuery { run, status, step, from: None }
+    ItemQuery { run, status, step, limit: Some(PageQuery::MOST), cursor: None }
 }
 
 /// Prints the items of all pages from the one of this query on.
@@ -48,8 +48,8 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
                 }
             }
         }
-        query.from.clone_from(&page.get().next);
-        if query.from.is_none() {
+        query.cursor.clone_from(&page.get().next);
+        if query.cursor.is_none() {
             break;
         }
     }
@@ -61,7 +61,8 @@ pub(crate) async fn items(runtime: &Runtime, mut query: ItemQuery, csv: bool, ou
 
 /// Prints the items of all runs that have this key, label or id.
 pub(crate) async fn find(runtime: &Runtime, key: String, prefix: bool, output: &Output) -> Result<ExitCode> {
-    let found = runtime.execute::<FindItems>(&Caller::owner(), ItemSearch { key: key.clone(), prefix }).await?;
+    let search = ItemSearch { key: key.clone(), prefix, limit: Some(PageQuery::MOST), cursor: None };
+    let found = runtime.execute::<FindItems>(&Caller::owner(), search).await?;
     output.show(&worded(&found), || {
         found.text(|found| {
             if found.items.is_empty() {
@@ -69,7 +70,8 @@ pub(crate) async fn find(runtime: &Runtime, key: String, prefix: bool, output: &
             }
             let lines =
                 found.items.iter().map(|FoundItem { run, flow, item }| format!("{run}  {flow}  {}", line(item)));
-            let older = found.more.then(|| "there are older ones; `runs items` lists all items of a run".to_owned());
+            let older =
+                found.next.as_ref().map(|_| "there are older ones; `runs items` lists all items of a run".to_owned());
             lines.chain(older).collect::<Vec<_>>().join("\n")
         })
     });

@@ -24,6 +24,7 @@ mod input;
 mod inspect;
 mod items;
 mod key;
+mod lists;
 mod next_step;
 mod once;
 mod output;
@@ -201,7 +202,8 @@ async fn run(arguments: Arguments, registry: Registry, http: HttpEnvironment, ou
         }
         Command::Connectors { name } => catalogue::connectors(&source.in_memory()?, name, output).await,
         Command::Actions { connector, search } => {
-            catalogue::actions(&source.in_memory()?, ActionQuery { connector, search }, output).await
+            let query = ActionQuery { connector, search, ..ActionQuery::default() };
+            catalogue::actions(&source.in_memory()?, query, output).await
         }
         Command::Action { name } => catalogue::action(&source.in_memory()?, name, output).await,
         Command::Schema { what, name } => catalogue::schema(&source.in_memory()?, what, name).await,

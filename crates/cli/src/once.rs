@@ -7,7 +7,7 @@ use trunkline::{
     core::{Error, ErrorKind, ForeignText, Result},
     engine::RememberedItem,
     operations::{
-        Caller,
+        Caller, PageQuery,
         remembered_items::{ForgetItems, ForgetRequest, ListRememberedItems, RememberedQuery},
     },
 };
@@ -50,7 +50,7 @@ fn name(flow: &str) -> Result<String> {
 }
 
 async fn show(runtime: &Runtime, flow: String, keys: Vec<String>, output: &Output) -> Result<()> {
-    let mut query = RememberedQuery { flow, keys, after: None };
+    let mut query = RememberedQuery { flow, keys, limit: Some(PageQuery::MOST), cursor: None };
     let mut count = 0;
     loop {
         let page = runtime.execute::<ListRememberedItems>(&Caller::owner(), query.clone()).await?;
@@ -58,8 +58,8 @@ async fn show(runtime: &Runtime, flow: String, keys: Vec<String>, output: &Outpu
         for item in &page.items {
             output.line(item, || line(item))?;
         }
-        query.after = page.items.last().filter(|_| page.more).cloned();
-        if query.after.is_none() {
+        query.cursor = page.next;
+        if query.cursor.is_none() {
             break;
         }
     }

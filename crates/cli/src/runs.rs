@@ -44,7 +44,8 @@ pub(crate) async fn run(
 ) -> Result<ExitCode> {
     let (flow, what) = chosen(runtime, name).await?;
     what.iter().for_each(|what| output.info(what));
-    let request = RunRequest { flow, input: Some(input), connections: connections.into_iter().collect() };
+    let request =
+        RunRequest { flow, input: Some(input), connections: connections.into_iter().collect(), idempotency_key: None };
     let started = runtime.execute::<StartRun>(&Caller::owner(), request).await?;
     output.warnings(&started.warnings);
     finish(runtime, &started, output).await

@@ -73,9 +73,9 @@ pub use interpreter::{ActivityMonitor, PolledItem, PolledPage, WaitEnd, poll_pag
 #[cfg(any(test, feature = "suite"))]
 pub use journal::suite as journal_suite;
 pub use journal::{
-    EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, Item, Journal, JournalParts, LOG_BYTES,
-    LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal, PlacedEvent, PreviousOutcome, ProcessLog,
-    RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
+    EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, FoundPlace, Item, Journal, JournalParts,
+    LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, MemoryJournal, PlacedEvent, PreviousOutcome,
+    ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace, RunRemoval, RunSummary,
     TriggerDeduplication, TriggerEvent, shown_input, shown_value,
 };
 pub use run::{

@@ -31,7 +31,8 @@ mod values;
 
 pub use check::{GrantedScopes, StepYield, YieldedValue};
 pub use document::{
-    EnclosingItem, Flow, FlowGraph, GraphEdge, GraphGroup, GraphNode, Logging, Retention, StepOutline, StepPosition, age,
+    EnclosingItem, Flow, FlowGraph, GraphEdge, GraphGroup, GraphNode, Logging, Retention, StepOutline, StepPosition,
+    age,
 };
 pub use expression::{Scope, Template, kind_words};
 pub use filters::{Argument, Example, Filter, filters};

@@ -7,27 +7,16 @@ use std::{
 
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, NextStep, Result, Secret};
-use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
+use trunkline_engine::{AcceptOutcome, RunHandle};
 use trunkline_flow::{Flow, Trigger};
 use trunkline_store::{FlowToSave, SavedFlow};
 
 use crate::{
     flow_checks::fits,
-    runtime::{NewRun, Runtime, with_default_input},
+    runtime::{Cause, NewRun, Runtime, with_default_input},
     subscriptions::event_of,
     token::{hash, random},
 };
-
-/// What starts a run, see [`Runtime::accept_run`].
-#[derive(Clone, Copy, Debug)]
-pub enum Cause<'a> {
-    /// A trigger event, which starts at most one run.
-    Trigger(&'a TriggerEvent),
-    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
-    FailedStart(&'a Error),
-    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
-    Caller(Flush),
-}
 
 /// Options of [`Runtime::save_flow`].
 #[derive(Clone, Debug, Default)]
@@ -55,18 +44,23 @@ impl Runtime {
     /// the saved input. `conflict` if a flow of this name exists and `replace` is
     /// not set, or if another caller changed the flow that is replaced while this one was checked.
     pub async fn save_flow(&self, flow: &Flow, options: SaveOptions) -> Result<SavedFlow> {
-        let plan = self.plan_to_save(flow, &options).await?;
+        let plan = self.plan_to_save(flow, self.previous(flow.name()).await?, &options).await?;
         Diagnostic::accept(&format!("flow {}", flow.name()), &plan.found)?;
         self.save_planned(plan, options).await
     }
 
-    /// Links and checks a flow that is to be saved, also one that could be read only in part.
+    /// Links and checks a flow that is to be saved, also one that could be read only in part. `previous` is the saved flow
+    /// of its name.
     ///
     /// # Errors
     ///
     /// `store` if the store cannot be read. What is wrong with the flow is not an error but a diagnostic.
-    pub(crate) async fn plan_to_save(&self, flow: &Flow, options: &SaveOptions) -> Result<SavePlan> {
-        let previous = self.previous(flow).await?;
+    pub(crate) async fn plan_to_save(
+        &self,
+        flow: &Flow,
+        previous: Option<SavedFlow>,
+        options: &SaveOptions,
+    ) -> Result<SavePlan> {
         let (flow, mut found) = self.link_readable(flow).await?;
         let connections = bindings_to_save(&flow, previous.as_ref(), options.bindings.clone());
         found.extend(self.check_flow(&flow, &connections).await?);
@@ -121,9 +115,9 @@ impl Runtime {
         self.flows().saved_flow(flow.name()).await
     }
 
-    /// Returns the saved flow that a flow would replace.
-    async fn previous(&self, flow: &Flow) -> Result<Option<SavedFlow>> {
-        match self.flows().saved_flow(flow.name()).await {
+    /// Returns the saved flow that one of this name would replace.
+    pub(crate) async fn previous(&self, name: &str) -> Result<Option<SavedFlow>> {
+        match self.flows().saved_flow(name).await {
             Ok(previous) => Ok(Some(previous)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -251,12 +245,21 @@ impl Runtime {
     /// `not_found` if there is no such flow, `config` if it cannot be activated: a connection is missing, the secret of a
     /// signed webhook, or a part of the input. `conflict` if another caller changed the flow while it was checked.
     pub async fn activate_flow(&self, name: &str, active: bool) -> Result<()> {
+        self.set_activity(name, active, None).await
+    }
+
+    /// Like [`Runtime::activate_flow`], of a flow that has to be as the caller has `seen` it.
+    pub(crate) async fn set_activity(&self, name: &str, active: bool, seen: Option<SavedFlow>) -> Result<()> {
         if !active {
-            self.flows().deactivate_flow(name).await?;
+            self.flows().deactivate_flow(name, seen.as_ref()).await?;
             let saved = self.flows().saved_flow(name).await?;
             return if self.is_subscribed(&saved).await? { self.unsubscribe(name).await } else { Ok(()) };
         }
-        let (saved, flow) = self.saved_flow(name).await?;
+        let saved = match seen {
+            Some(seen) => seen,
+            None => self.flows().saved_flow(name).await?,
+        };
+        let flow = self.flow_of(&saved).await?;
         let (flow, mut found) = self.link_readable(&flow).await?;
         found.extend(self.check_flow(&flow, &saved.connections).await?);
         found.extend(self.binding_faults(&flow, &saved.connections, true, Some(name)).await?);
@@ -275,6 +278,11 @@ impl Runtime {
     ///
     /// `not_found` if there is no such flow, and those of the service that sends the event of its trigger.
     pub async fn remove_flow(&self, name: &str) -> Result<()> {
+        self.remove_seen_flow(name, None).await
+    }
+
+    /// Like [`Runtime::remove_flow`], of a flow that has to be as the caller has `seen` it.
+    pub(crate) async fn remove_seen_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
         let is_subscribed = async { self.is_subscribed(&self.flows().saved_flow(name).await?).await };
         match is_subscribed.await {
             Ok(true) => self.unsubscribe(name).await?,
@@ -283,7 +291,7 @@ impl Runtime {
             Err(error) if error.kind() == ErrorKind::Store && error.store_fault().is_none() => {}
             Err(error) => return Err(error),
         }
-        self.flows().remove_flow(name).await?;
+        self.flows().remove_flow(name, seen).await?;
         // A journal on a storage of its own knows nothing of saved flows.
         self.journal().forget_trigger(name).await
     }
@@ -326,7 +334,7 @@ impl Runtime {
     ///
     /// As [`Runtime::start`], but for the checks of a saved flow, which was checked when it was saved.
     pub async fn accept_run(&self, new: NewRun, cause: Cause<'_>) -> Result<AcceptOutcome> {
-        let NewRun { flow, input, bindings, is_saved } = new;
+        let NewRun { flow, input, bindings, is_saved, once } = new;
         let flow = &self.linked(&flow).await?;
         if !is_saved {
             self.accept(flow, &bindings).await?;
@@ -348,7 +356,12 @@ impl Runtime {
             }
             Cause::Caller(flush) => {
                 let connected = self.connect_all(&bindings).await?;
-                Ok(AcceptOutcome::New(Box::new(self.engine().accept(flow, input, connected, flush).await?)))
+                match once {
+                    Some(once) => self.engine().accept_once(flow, input, connected, &once).await,
+                    None => {
+                        Ok(AcceptOutcome::New(Box::new(self.engine().accept(flow, input, connected, flush).await?)))
+                    }
+                }
             }
         }
     }

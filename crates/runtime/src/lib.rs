@@ -37,13 +37,12 @@ pub use csv::{CsvRecords, ITEM_COLUMNS, item_cells, item_result};
 pub use environment::environment_variable;
 pub use export::{Exported, Provide};
 pub use feeds::FeedMemory;
-pub use flows::{Cause, SaveOptions, activation_reason};
+pub use flows::{SaveOptions, activation_reason};
 pub use paths::{default_data, default_key};
 pub use ports::{EnvironmentSecrets, Ports, SecretResolver};
 pub use removal::Pruned;
-pub use runs::ItemPage;
 pub use runtime::{
-    CallOutput, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,
+    CallOutput, Cause, FinishedSignIn, ListedItem, LocalLauncher, NewRerun, NewRun, Removal, RunLauncher, Runtime,
     StartOutcome, StartedSignIn,
 };
 pub use view::{ListedRun, Redacted, RunView};

@@ -1,4 +1,4 @@
-//! The removal of ended runs: by an operator, and by their age.
+//! The removal of connections, and of ended runs: by an operator, and by their age.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +7,9 @@ use serde::Serialize;
 use trunkline_core::{Error, ErrorKind, Result, RunId};
 use trunkline_engine::{RunFilter, RunStatus, RunSummary};
 use trunkline_flow::Retention;
+use trunkline_store::SeenConnection;
 
-use crate::runtime::Runtime;
+use crate::runtime::{Removal, Runtime};
 
 /// The number of runs that are listed at a time.
 const PAGE: usize = 200;
@@ -23,6 +24,36 @@ pub struct Pruned {
 }
 
 impl Runtime {
+    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server where that is possible
+    /// (RFC 7009). The returned [`Removal`] says whether the login server did so.
+    ///
+    /// # Errors
+    ///
+    /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
+    /// no such connection.
+    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
+        self.remove_seen_connection(name, force, None).await
+    }
+
+    /// Like [`Runtime::remove_connection`], of a connection that has to be as the caller has `seen` it.
+    pub(crate) async fn remove_seen_connection(
+        &self,
+        name: &str,
+        force: bool,
+        seen: Option<&SeenConnection>,
+    ) -> Result<Removal> {
+        // The client is made first: afterwards there are no settings to make it from.
+        let connected = self.connect(name).await;
+        let tokens = self.connections().remove_connection(name, force, seen).await?;
+        self.clients().pop(name);
+        let revoked = match (connected, tokens) {
+            (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
+            (Err(error), Some(_)) => Err(error),
+            (_, None) => Ok(()),
+        };
+        Ok(revoked.map_or_else(Removal::TokensNotRevoked, |()| Removal::Complete))
+    }
+
     /// Removes an ended run, with its events, items, log and staged files. What is remembered of items across runs
     /// stays.
     ///

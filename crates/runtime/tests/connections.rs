@@ -26,7 +26,7 @@ async fn execute_as(runtime: &Runtime, caller: &Caller, name: &str, input: Value
     let input_faults = Schema::from(operation.spec().input.clone()).check(&input);
     let output = operation.execute(runtime, caller, input).await?;
     assert_eq!(input_faults, [], "{name} took an input that does not fit its schema");
-    let OperationOutput::Value(output) = output else { panic!("{name} streams") };
+    let OperationOutput::Value(output, _) = output else { panic!("{name} streams") };
     assert_eq!(Schema::from(operation.spec().output.clone()).check(&output), [], "{name}: {output}");
     Ok(output)
 }
@@ -52,7 +52,7 @@ async fn connections_are_added_shown_exported_and_removed() {
     assert_eq!(execute(&runtime, "connections.add", both).await, json!({ "added": ["new", "dam"] }));
 
     let listed = execute(&runtime, "connections.list", json!({})).await;
-    let names: Vec<_> = listed.as_array().unwrap().iter().map(|one| &one["name"]).collect();
+    let names: Vec<_> = listed["items"].as_array().unwrap().iter().map(|one| &one["name"]).collect();
     assert_eq!(names, ["dam", "new"]);
     let shown = execute(&runtime, "connections.get", json!({ "name": "dam" })).await;
     assert_eq!((&shown["clientId"], &shown["clientSecret"]), (&json!("id"), &json!("***")));
@@ -60,7 +60,7 @@ async fn connections_are_added_shown_exported_and_removed() {
     assert_eq!(exported[0]["document"]["clientSecret"], json!({ "env": "DAM_CLIENT_SECRET" }));
     assert_eq!((exported.as_array().unwrap().len(), exported[1]["provide"].as_array().unwrap().len()), (2, 2));
     let events = execute(&runtime, "connections.events", json!({ "name": "dam" })).await;
-    assert_eq!(events, json!([]));
+    assert_eq!(events, json!({ "items": [], "next": null }));
     assert!(![listed, shown, exported].iter().any(|output| output.to_string().contains("canary")));
 
     let removed = execute(&runtime, "connections.remove", json!({ "name": "dam" })).await;
@@ -130,4 +130,23 @@ async fn a_role_that_is_too_low_is_refused() {
     assert_eq!(as_role(Role::Admin, "connections.remove", name()).await, Ok(()));
     let unknown = json!({ "name": "dam", "forced": true });
     assert_eq!(as_role(Role::Admin, "connections.remove", unknown).await, Err(ErrorKind::InvalidInput));
+}
+
+#[tokio::test]
+async fn a_document_is_checked_without_saving_it() {
+    let runtime = runtime();
+    let good = execute(&runtime, "connections.validate", json!({ "document": document("dam") })).await;
+    assert_eq!(good, json!({ "ok": true, "findings": [] }));
+    let mut wrong = document("dam");
+    wrong["endpointUrl"] = "http://api.example.com".into();
+    wrong["clientSecret"] = "canary-2".into();
+    let found = execute(&runtime, "connections.validate", json!({ "document": wrong })).await;
+    assert_eq!((&found["ok"], &found["findings"][0]["pointer"]), (&json!(false), &json!("/endpointUrl")), "{found}");
+    assert!(!found.to_string().contains("canary"));
+    assert_eq!(execute(&runtime, "connections.list", json!({})).await["items"], json!([]), "nothing was saved");
+    let missing = error(&runtime, "connections.uses", json!({ "name": "dam" })).await;
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    execute(&runtime, "connections.add", json!({ "connections": document("dam") })).await;
+    let uses = execute(&runtime, "connections.uses", json!({ "name": "dam" })).await;
+    assert_eq!(uses, json!({ "flows": [], "runs": [] }));
 }

@@ -13,8 +13,8 @@ use trunkline::{
     core::{ErrorKind, Registry, Result, RunId, Timestamp, async_trait},
     engine::{FlowVersions, MemoryJournal, RunStatus, TriggerDeduplication, TriggerEvent},
     operations::{
-        Caller, Empty, FlowChoice, FlowFile, OperationOutput, Role,
-        flows::{FlowCandidate, FlowDraft, FlowName, ListFlows, RemoveFlow, SaveFlow, ValidateFlow},
+        Caller, FlowChoice, FlowFile, OperationOutput, PageQuery, Role,
+        flows::{FlowCandidate, FlowChange, FlowDraft, ListFlows, RemoveFlow, SaveFlow, ValidateFlow},
         operations,
         run_queries::{GetRun, RunPosition, WatchRun},
         runs::{CancelRun, ResumeRun, RunName, RunRequest, StartRun},
@@ -41,7 +41,12 @@ fn file(document: Value) -> FlowFile {
 }
 
 fn request(document: Value) -> RunRequest {
-    RunRequest { flow: FlowChoice::File(file(document)), input: None, connections: BTreeMap::new() }
+    RunRequest {
+        flow: FlowChoice::File(file(document)),
+        input: None,
+        connections: BTreeMap::new(),
+        idempotency_key: None,
+    }
 }
 
 fn draft(document: Value) -> FlowDraft {
@@ -63,7 +68,7 @@ async fn start(runtime: &Runtime, document: Value) -> RunId {
 async fn json_of(runtime: &Runtime, name: &str, input: Value) -> Result<Value> {
     let operation = operations().iter().find(|one| one.spec().name == name).unwrap();
     match operation.execute(runtime, &Caller::owner(), input).await? {
-        OperationOutput::Value(value) => Ok(value),
+        OperationOutput::Value(value, _) => Ok(value),
         OperationOutput::Stream(items) => items.try_collect().await.map(Value::Array),
     }
 }
@@ -164,6 +169,7 @@ async fn a_host_starts_runs_through_its_own_launcher() {
         flow: FlowChoice::Saved("sets".to_owned()),
         input: Some(json!({ "b": 8 })),
         connections: BTreeMap::new(),
+        idempotency_key: None,
     };
     let started = runtime.execute::<StartRun>(&owner, request()).await.unwrap();
     assert!(runtime.take_handle(&started.run).is_none());
@@ -192,7 +198,8 @@ async fn a_given_flow_is_linked_with_the_flows_that_are_given_with_it() {
 
     flow.called.insert("sets".to_owned(), serde_json::from_value(json!({ "document": sets() })).unwrap());
     assert!(validate(&flow).await.ok);
-    let request = RunRequest { flow: FlowChoice::File(flow), input: None, connections: BTreeMap::new() };
+    let request =
+        RunRequest { flow: FlowChoice::File(flow), input: None, connections: BTreeMap::new(), idempotency_key: None };
     let run = runtime.execute::<StartRun>(&owner, request).await.unwrap().run;
     assert_eq!(runtime.take_handle(&run).unwrap().wait().await.unwrap().status, RunStatus::Succeeded);
 }
@@ -205,19 +212,19 @@ async fn a_removed_flow_leaves_no_deduplication_keys_in_a_journal_of_its_own() {
     let saved = runtime.execute::<SaveFlow>(&owner, draft(sets())).await.unwrap().added;
     // The documents of flow versions belong to the journal, which this store of flows does not write.
     journal.keep_version(&saved.version, &sets()).await.unwrap();
-    assert_eq!(runtime.execute::<ListFlows>(&owner, Empty {}).await.unwrap()[0].flow.name, "sets");
+    assert_eq!(runtime.execute::<ListFlows>(&owner, PageQuery::default()).await.unwrap().items[0].flow.name, "sets");
     let keys = vec!["one".to_owned()];
     let event = TriggerEvent { flow: "sets".to_owned(), keys: keys.clone(), ..TriggerEvent::default() };
     journal.remember_trigger(event).await.unwrap();
     assert!(journal.not_taken("sets", "", keys.clone()).await.unwrap().is_empty());
-    runtime.execute::<RemoveFlow>(&owner, FlowName { name: "sets".to_owned() }).await.unwrap();
+    runtime.execute::<RemoveFlow>(&owner, FlowChange { name: "sets".to_owned(), if_match: None }).await.unwrap();
     assert_eq!(journal.not_taken("sets", "", keys).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn a_viewer_sees_flows_and_runs_and_changes_none() {
     let (runtime, viewer) = (runtime(), Caller::new("v", Role::Viewer));
-    assert!(runtime.execute::<ListFlows>(&viewer, Empty {}).await.unwrap().is_empty());
+    assert!(runtime.execute::<ListFlows>(&viewer, PageQuery::default()).await.unwrap().items.is_empty());
     let operator = Caller::new("o", Role::Operator);
     for caller in [&viewer, &operator] {
         let error = runtime.execute::<SaveFlow>(caller, draft(sets())).await.unwrap_err();
@@ -247,7 +254,7 @@ async fn a_flow_whose_trigger_can_never_start_a_run_is_neither_saved_nor_activat
         let refused = save(active, input).await.unwrap_err();
         assert!(refused.contains("/input/properties/folder") && refused.contains("schedule"), "{refused}");
     }
-    assert!(runtime.execute::<ListFlows>(&owner, Empty {}).await.unwrap().is_empty());
+    assert!(runtime.execute::<ListFlows>(&owner, PageQuery::default()).await.unwrap().items.is_empty());
     // An inactive flow may lack what its trigger needs, as it may lack connections.
     save(Some(false), json!({})).await.unwrap();
     let error = runtime.activate_flow("nightly", true).await.unwrap_err();

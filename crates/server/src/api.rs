@@ -9,11 +9,13 @@ use axum::{
     Router,
     body::{Body as ResponseBody, Bytes},
     extract::{FromRequest, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::MethodRouter,
 };
 use futures::StreamExt;
+use mime::Mime;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use trunkline::operations::{
     Caller, Operation, OperationOutput, OutputStream, StreamOperation,
@@ -21,10 +23,11 @@ use trunkline::operations::{
     read,
     run_queries::{ListItems, WatchRun},
 };
-use trunkline_core::{Effect, Error, ErrorKind, memory_of_json};
+use trunkline_core::{Effect, Error, ErrorDetail, ErrorKind, memory_of_json};
 
 use crate::{
-    api_input::{RequestHead, is_path, read_input},
+    api_document,
+    api_input::{RequestHead, is_path, member, read_input},
     api_route::ApiRoute,
     app::App,
     callback,
@@ -80,6 +83,7 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     let operation = row.operation().ok_or_else(unknown)?;
     let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
     let input = read_input(row, &operation.spec().input, &head, body, || callback::url(&app))?;
+    accepted(&head.headers, api_document::media_type(operation.spec()))?;
     if row.operation == WatchRun::NAME {
         return events(app, caller, read(operation.spec(), input)?, head.headers).await;
     }
@@ -89,17 +93,66 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     if row.operation == ListItems::NAME && wants_csv(&head.headers) {
         return items_csv(app, caller, read(operation.spec(), input)?).await;
     }
-    let attached = operation.spec().effect == Effect::Read || row.ends_with_caller;
+    let is_conditional = [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| head.headers.contains_key(name));
+    let effect = operation.spec().effect;
+    let schema = &operation.spec().input;
+    let has_key = head.headers.contains_key("idempotency-key");
+    if has_key && effect == Effect::Create && member(schema, schema, "idempotency_key").is_none() {
+        let message = format!("{} takes no `Idempotency-Key`: sent again, it is carried out again", row.operation);
+        return Err(Error::new(ErrorKind::InvalidInput, message).hint("send the request without it, once").into());
+    }
+    let attached = effect == Effect::Read || row.ends_with_caller;
     let executed = async move {
         let output = operation.execute(&app.runtime, &caller, input).await;
         output.map(|output| (app, output))
     };
-    let (app, output) = if attached { executed.await? } else { detached(executed).await? };
+    let executed = if attached { executed.await } else { detached(executed).await };
+    let (app, output) = executed.map_err(|error| match is_conditional && error.has(&ErrorDetail::NotAsExpected) {
+        true => ErrorResponse::new(StatusCode::PRECONDITION_FAILED, error),
+        false => error.into(),
+    })?;
     let status = StatusCode::from_u16(row.status).unwrap_or_default();
     Ok(match output {
-        OperationOutput::Value(output) => response_json(status, &output),
+        OperationOutput::Value(output, etag) => {
+            let is_new = row.method == "PUT" && output["created"] == true;
+            let mut response = response_json(if is_new { StatusCode::CREATED } else { status }, &output);
+            let location = row.location.and_then(|location| filled(location, &output));
+            let named = [(header::ETAG, etag), (header::LOCATION, location)];
+            let named = named.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value?).ok()?)));
+            response.headers_mut().extend(named);
+            response
+        }
         OperationOutput::Stream(items) => response_lines(app, items),
     })
+}
+
+/// Fails if a request accepts no response of this media type (RFC 9110 section 12.5.1).
+fn accepted(headers: &HeaderMap, offered: &str) -> Result<(), ErrorResponse> {
+    let kind = offered.split('/').next().unwrap_or_default();
+    let fits = |range: &str| range == "*/*" || range == offered || range.strip_suffix("/*") == Some(kind);
+    let lists: Vec<_> = headers.get_all(header::ACCEPT).iter().map(|list| list.to_str().unwrap_or_default()).collect();
+    let ranges = lists.iter().flat_map(|list| list.split(',')).filter_map(|range| range.trim().parse::<Mime>().ok());
+    let mut ranges = ranges.peekable();
+    let is_any = ranges.peek().is_none();
+    // The most specific range decides.
+    let range =
+        ranges.filter(|range| fits(range.essence_str())).min_by_key(|one| one.essence_str().matches('*').count());
+    let is_refused = |range: &Mime| range.get_param("q").is_some_and(|q| q.as_str().parse() == Ok(0.0));
+    if is_any || range.is_some_and(|range| !is_refused(&range)) {
+        return Ok(());
+    }
+    let message = format!("the request accepts no response of the type {offered}");
+    let error = Error::new(ErrorKind::InvalidInput, message).hint(format!("send `Accept: {offered}`"));
+    Err(ErrorResponse::new(StatusCode::NOT_ACCEPTABLE, error))
+}
+
+/// Returns the URL of what an output is about, with members of the output in the place of their names.
+fn filled(location: &str, output: &Value) -> Option<String> {
+    let part = |part: &str| match part.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+        Some(name) => output[name].as_str().map(|value| utf8_percent_encode(value, NON_ALPHANUMERIC).to_string()),
+        None => Some(part.to_owned()),
+    };
+    Some(location.split('/').map(part).collect::<Option<Vec<_>>>()?.join("/"))
 }
 
 /// Returns a response of one JSON value per line. If the stream fails, the last line has the member `error`, and a
@@ -133,3 +186,6 @@ fn deprecated(mut response: Response, successor: &'static str) -> Response {
     headers.insert(header::LINK, HeaderValue::from_static(successor));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,25 +3,33 @@
 use std::collections::BTreeMap;
 
 use aide::openapi::{
-    ApiKeyLocation, Components, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData,
+    ApiKeyLocation, Components, HeaderStyle, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData,
     ParameterSchemaOrContent, PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome,
     Responses, SchemaObject, SecurityScheme, Server, StatusCode, Tag,
 };
+use axum::http::HeaderName;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
 use trunkline::operations::{AnyOperation, OperationSpec, operations};
 
-use crate::{api_input::member, api_route::ApiRoute, response::Problem};
+use crate::{
+    api_input::{header_of, member},
+    api_route::ApiRoute,
+    response::Problem,
+};
 
 /// The statuses of errors that every request of the API can have, with their reason.
-const ERRORS: [(u16, &str); 10] = [
+const ERRORS: [(u16, &str); 13] = [
     (400, "The request cannot be read, or does not fit its schema."),
     (401, "The API token is missing or wrong."),
     (403, "The caller may not do this."),
     (404, "What the request names does not exist."),
+    (406, "The request accepts no response of the type that there is."),
     (409, "The state of what the request names does not allow this, or a sign-in is needed first."),
+    (412, "What the request changes is not as the caller expects it. Nothing was changed."),
     (413, "The request exceeds a limit."),
     (422, "A document in the request, such as a flow, is faulty, or a setting is wrong."),
+    (428, "The request would replace what the caller has not seen: it needs `If-Match`."),
     (429, "There are too many requests."),
     (500, "Trunkline has a fault, or its store cannot be written."),
     (503, "A service or the store is not available now."),
@@ -55,6 +63,8 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
         let described = operation(row, rows, spec, input, output.clone());
         match row.method {
             "POST" => item.post = Some(described),
+            "PUT" => item.put = Some(described),
+            "PATCH" => item.patch = Some(described),
             "DELETE" => item.delete = Some(described),
             _ => item.get = Some(described),
         }
@@ -107,7 +117,10 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
     let mut members = members(input);
     let mut parameters = Vec::new();
     for (name, to) in row.parameters() {
+        // The document that a GET returns has its name, and a PUT takes the same document.
+        let in_body = members.get(to).filter(|_| row.method == "PUT" && row.body_member.is_none()).cloned();
         let mut member = members.remove(to).unwrap_or_default();
+        members.extend(in_body.map(|one| (to.to_owned(), Member { is_required: false, ..one })));
         if let Some(element) = member.schema.as_object_mut().and_then(|list| list.shift_remove("items")) {
             member.schema["type"] = element["type"].clone();
         }
@@ -116,15 +129,26 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
     if let Some(callback) = row.callback_member {
         members.remove(callback);
     }
+    let is_conditional = members.contains_key("if_match");
+    let (in_headers, mut members): (BTreeMap<_, _>, _) =
+        members.into_iter().partition(|(name, _)| header_of(name).is_some());
     let mut body = None;
-    if row.method == "POST" {
-        body = request_body(row, members);
-    } else {
-        parameters.extend(members.into_iter().map(|(name, one)| parameter(&name, one, false)));
+    if let Some(member) = row.body_member {
+        let is_body = |name: &String| name == member;
+        let (of_body, others) = members.into_iter().partition(|(name, _)| is_body(name));
+        (body, members) = (request_body(row, of_body), others);
+    } else if row.has_body() {
+        body = request_body(row, std::mem::take(&mut members));
     }
+    parameters.extend(members.into_iter().map(|(name, one)| parameter(&name, one, false)));
+    parameters.extend(in_headers.into_iter().map(|(name, one)| parameter(&name, one, false)));
     let mut responses = Responses::default();
-    responses.responses.insert(StatusCode::Code(row.status), ReferenceOr::Item(success(spec, output)));
-    for (status, _) in ERRORS {
+    responses.responses.insert(StatusCode::Code(row.status), ReferenceOr::Item(success(spec, output.clone())));
+    if row.method == "PUT" {
+        let created = Outcome { description: "The output. The document is new.".to_owned(), ..success(spec, output) };
+        responses.responses.insert(StatusCode::Code(201), ReferenceOr::Item(created));
+    }
+    for (status, _) in ERRORS.into_iter().filter(|(status, _)| is_conditional || ![412, 428].contains(status)) {
         let reference = format!("#/components/responses/Error{status}");
         responses.responses.insert(StatusCode::Code(status), ReferenceOr::ref_(&reference));
     }
@@ -154,7 +178,7 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
 }
 
 /// A member of an input.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Member {
     schema: Value,
     is_required: bool,
@@ -192,8 +216,13 @@ fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter
     if schema["format"] == "uint64" {
         schema["maximum"] = u64::MAX.into();
     }
+    let header = header_of(name);
+    if header.is_some() {
+        // A header that is absent stands for null.
+        schema["type"] = "string".into();
+    }
     let parameter_data = ParameterData {
-        name: name.to_owned(),
+        name: header.as_ref().map_or(name, HeaderName::as_str).to_owned(),
         description: description.and_then(|text| text.as_str().map(str::to_owned)),
         required: in_path || is_required,
         deprecated: None,
@@ -205,6 +234,7 @@ fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter
     };
     ReferenceOr::Item(match in_path {
         true => Parameter::Path { parameter_data, style: PathStyle::Simple },
+        false if header.is_some() => Parameter::Header { parameter_data, style: HeaderStyle::Simple },
         false => {
             Parameter::Query { parameter_data, allow_reserved: false, style: QueryStyle::Form, allow_empty_value: None }
         }
@@ -230,18 +260,23 @@ fn request_body(row: &ApiRoute, members: BTreeMap<String, Member>) -> Option<Req
     Some(RequestBody { content, required: is_required, ..RequestBody::default() })
 }
 
-/// Returns whether the output is sent as server-sent events.
-fn is_event_stream(spec: &OperationSpec) -> bool {
-    ["runs.events", "runs.watch"].contains(&spec.name)
+/// Returns the media type of the response of an operation that succeeds.
+pub(crate) fn media_type(spec: &OperationSpec) -> &'static str {
+    match (spec.streams, spec.name) {
+        (true, "runs.events" | "runs.watch") => "text/event-stream",
+        (true, _) => "application/jsonl",
+        (false, _) => "application/json",
+    }
 }
 
 fn success(spec: &OperationSpec, output: Value) -> Outcome {
-    let (kind, description) = match spec.streams {
-        _ if is_event_stream(spec) => ("text/event-stream", "The events, each with its id."),
-        true => ("application/jsonl", "One element per line. After a failure, the last line has the member `error`."),
-        false => ("application/json", "The output."),
+    let kind = media_type(spec);
+    let description = match kind {
+        "text/event-stream" => "The events, each with its id.",
+        "application/jsonl" => "One element per line. After a failure, the last line has the member `error`.",
+        _ => "The output.",
     };
-    let schema = if is_event_stream(spec) { event(output) } else { output };
+    let schema = if kind == "text/event-stream" { event(output) } else { output };
     let content = [(kind.to_owned(), media(schema))].into();
     let mut outcome = Outcome { description: description.to_owned(), content, ..Outcome::default() };
     if spec.name == "runs.items" {

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::Query,
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, StatusCode, Uri, header},
 };
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value};
@@ -10,7 +10,7 @@ use trunkline_core::{Error, ErrorKind, Result};
 
 use crate::{
     api_route::ApiRoute,
-    request::{Body, complete, object},
+    request::{Body, complete, header, object},
     response::ErrorResponse,
 };
 
@@ -18,6 +18,18 @@ use crate::{
 pub(crate) struct RequestHead {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
+}
+
+/// The members of inputs that stand in a header, and nowhere else.
+pub(crate) const HEADERS: [(&str, HeaderName); 3] = [
+    ("idempotency_key", HeaderName::from_static("idempotency-key")),
+    ("if_match", header::IF_MATCH),
+    ("if_none_match", header::IF_NONE_MATCH),
+];
+
+/// Returns the name of the header in which a member stands.
+pub(crate) fn header_of(member: &str) -> Option<HeaderName> {
+    HEADERS.into_iter().find(|(name, _)| *name == member).map(|(_, header)| header)
 }
 
 /// Returns the input of a row's operation. `schema` is the schema of the input, `callback` the URL of the callback of
@@ -35,8 +47,8 @@ pub(crate) fn read_input(
         Ok(Query(pairs)) => pairs,
         Err(error) => return Err(invalid(format!("the query cannot be read: {}", error.body_text())).into()),
     };
-    if row.method == "POST" {
-        if let Some((name, _)) = query.first() {
+    if row.has_body() {
+        if let (Some((name, _)), None) = (query.first(), row.body_member) {
             let message = format!("this request has no parameters in its query, but `{name}` is given");
             return Err(invalid(message).hint("put what it takes into the JSON body").into());
         }
@@ -53,33 +65,42 @@ pub(crate) fn read_input(
             (None, Value::Object(members)) => input = members,
             (None, _) => {}
         }
-    } else {
-        if !complete(body)?.is_empty() {
-            let message = format!("a request of the method {} has no body here", row.method);
-            return Err(invalid(message).hint("put what it takes into the query").into());
+    } else if !complete(body)?.is_empty() {
+        let message = format!("a request of the method {} has no body here", row.method);
+        return Err(invalid(message).hint("put what it takes into the query").into());
+    }
+    for (name, text) in query {
+        let member = member(schema, schema, &name);
+        let is_elsewhere =
+            |name: &str| row.parameters().any(|(_, member)| member == name) || row.body_member == Some(name);
+        let Some(member) = member.filter(|_| !is_elsewhere(&name)) else {
+            return Err(invalid(format!("there is no parameter `{name}` here")).hint("check its spelling").into());
+        };
+        let value = typed(member, schema, text);
+        match (input.get_mut(&name), value) {
+            // A list is given by its elements.
+            (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+            (Some(_), _) => return Err(invalid(format!("the parameter `{name}` is given twice")).into()),
+            (None, value) => drop(input.insert(name, value)),
         }
-        for (name, text) in query {
-            let member = member(schema, schema, &name);
-            let Some(member) = member.filter(|_| row.parameters().all(|(_, member)| member != name)) else {
-                return Err(invalid(format!("there is no parameter `{name}` here")).hint("check its spelling").into());
-            };
-            let value = typed(member, schema, text);
-            match (input.get_mut(&name), value) {
-                // A list is given by its elements.
-                (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
-                (Some(_), _) => return Err(invalid(format!("the parameter `{name}` is given twice")).into()),
-                (None, value) => drop(input.insert(name, value)),
-            }
+    }
+    for (name, of) in HEADERS {
+        if input.contains_key(name) {
+            return Err(invalid(format!("`{name}` stands in the header {of}, and nowhere else")).into());
+        }
+        if let (Some(_), Some(value)) = (member(schema, schema, name), header(headers, of.as_str())?) {
+            input.insert(name.to_owned(), value.into());
         }
     }
     let fixed = row.callback_member.map(|member| (member, callback()));
     let path = parameters(row, uri.path())?.into_iter().chain(fixed);
     for (name, text) in path {
-        let text = match member(schema, schema, name) {
+        let text: Value = match member(schema, schema, name) {
             Some(member) if accepts(member, schema, "array") => vec![text].into(),
             _ => text.into(),
         };
-        if input.insert(name.to_owned(), text).is_some() {
+        // The document that a GET returns has its name, too.
+        if input.insert(name.to_owned(), text.clone()).is_some_and(|given| row.method != "PUT" || given != text) {
             return Err(invalid(format!("`{name}` cannot be given here: the path of the request says it")).into());
         }
     }

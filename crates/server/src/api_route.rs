@@ -4,7 +4,8 @@ use axum::routing::MethodFilter;
 use trunkline::operations::{AnyOperation, operations};
 
 /// A request of the API that carries out an operation. A member of the operation's input that the path does not name is
-/// a parameter of the query in a GET or DELETE, and a member of the body in a POST.
+/// a parameter of the query in a GET or DELETE, and a member of the body in a POST, PUT or PATCH. What the caller expects
+/// of a document stands in headers, see [`HEADERS`](crate::api_input::HEADERS).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiRoute {
     /// The method, such as `POST`.
@@ -15,6 +16,8 @@ pub struct ApiRoute {
     pub operation: &'static str,
     /// The status of the response if the operation succeeds.
     pub status: u16,
+    /// The URL of what the output is about, see [`ApiRoute::located`].
+    pub(crate) location: Option<&'static str>,
     /// The value of the header `Link` of a deprecated route, which names the path that replaces it.
     pub(crate) successor: Option<&'static str>,
     /// Parameters of the path that stand for a member of another name: the parameter, and the member.
@@ -34,6 +37,7 @@ impl ApiRoute {
             path,
             operation,
             status: 200,
+            location: None,
             successor: None,
             renamed: None,
             body_member: None,
@@ -50,6 +54,16 @@ impl ApiRoute {
     /// Returns a row with a body.
     pub(crate) const fn post(path: &'static str, operation: &'static str) -> ApiRoute {
         ApiRoute::new("POST", path, operation)
+    }
+
+    /// Returns a row that saves a document in place of another one.
+    pub(crate) const fn put(path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute::new("PUT", path, operation)
+    }
+
+    /// Returns a row that changes a part of a document.
+    pub(crate) const fn patch(path: &'static str, operation: &'static str) -> ApiRoute {
+        ApiRoute::new("PATCH", path, operation)
     }
 
     /// Returns a row that removes.
@@ -99,6 +113,17 @@ impl ApiRoute {
         names.map(move |name| (name, renamed.filter(|(from, _)| *from == name).map_or(name, |(_, to)| to)))
     }
 
+    /// Returns whether its requests have a body.
+    pub(crate) fn has_body(&self) -> bool {
+        ["POST", "PUT", "PATCH"].contains(&self.method)
+    }
+
+    /// Sets the URL of what the output is about, which the header `Location` of the response names. `{member}` stands for
+    /// a member of the output.
+    pub(crate) const fn located(self, location: &'static str) -> ApiRoute {
+        ApiRoute { location: Some(location), ..self }
+    }
+
     /// Returns the operation.
     pub(crate) fn operation(&self) -> Option<&'static dyn AnyOperation> {
         let found = operations().binary_search_by_key(&self.operation, |one| one.spec().name).ok()?;
@@ -108,6 +133,8 @@ impl ApiRoute {
     pub(crate) fn filter(&self) -> MethodFilter {
         match self.method {
             "POST" => MethodFilter::POST,
+            "PUT" => MethodFilter::PUT,
+            "PATCH" => MethodFilter::PATCH,
             "DELETE" => MethodFilter::DELETE,
             _ => MethodFilter::GET,
         }

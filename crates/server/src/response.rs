@@ -21,13 +21,20 @@ pub(crate) struct ErrorResponse {
     error: Error,
     /// How a caller authenticates, in a response of status 401.
     challenge: &'static str,
-    /// How many seconds a caller has to wait, in a response of status 429 or 503.
-    retry_after: u64,
+    /// How many seconds a caller has to wait, if that is known, and always in a response of status 429 or 503.
+    retry_after: Option<u64>,
 }
 
 impl ErrorResponse {
     pub(crate) fn new(status: StatusCode, error: Error) -> Self {
-        ErrorResponse { status, error, challenge: "Bearer", retry_after: 30 }
+        let wait = match error.retryable() {
+            Retry::After(wait) => Some(wait),
+            _ if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&status) => {
+                Some(Duration::from_secs(30))
+            }
+            _ => None,
+        };
+        ErrorResponse { status, error, challenge: "Bearer", retry_after: wait.map(seconds) }
     }
 
     /// Returns the response to a call without valid authentication, which the caller has to send as `challenge` says.
@@ -35,10 +42,15 @@ impl ErrorResponse {
         ErrorResponse { challenge, ..ErrorResponse::new(StatusCode::UNAUTHORIZED, error) }
     }
 
-    /// Sets how long the caller has to wait. A part of a second counts as a whole one.
+    /// Sets how long the caller has to wait.
     pub(crate) fn retry_after(self, wait: Duration) -> Self {
-        ErrorResponse { retry_after: wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX), ..self }
+        ErrorResponse { retry_after: Some(seconds(wait)), ..self }
     }
+}
+
+/// Returns the length of a wait in seconds. A part of a second counts as a whole one.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
 }
 
 impl ErrorResponse {
@@ -50,10 +62,12 @@ impl ErrorResponse {
     /// Returns the status that an error has unless its place gives it another one.
     pub(crate) fn status_of(error: &Error) -> StatusCode {
         match error.kind() {
+            _ if error.has(&ErrorDetail::KeyReused) => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
             ErrorKind::Config => StatusCode::UNPROCESSABLE_ENTITY,
             ErrorKind::Permission => StatusCode::FORBIDDEN,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
+            _ if error.has(&ErrorDetail::ExpectationMissing) => StatusCode::PRECONDITION_REQUIRED,
             ErrorKind::Conflict | ErrorKind::Auth => StatusCode::CONFLICT,
             ErrorKind::Limit => StatusCode::PAYLOAD_TOO_LARGE,
             ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -74,14 +88,9 @@ impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
         response.extensions_mut().insert(UnwrittenError(problem(self.status, &self.error)));
-        let header = match self.status {
-            StatusCode::UNAUTHORIZED => Some((header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Some((header::RETRY_AFTER, HeaderValue::from(self.retry_after)))
-            }
-            _ => None,
-        };
-        response.headers_mut().extend(header);
+        let challenge = (header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge));
+        response.headers_mut().extend((self.status == StatusCode::UNAUTHORIZED).then_some(challenge));
+        response.headers_mut().extend(self.retry_after.map(|wait| (header::RETRY_AFTER, HeaderValue::from(wait))));
         response
     }
 }

@@ -24,6 +24,7 @@ use trunkline_core::{Error, ErrorKind};
 use crate::{
     api::{self, DEPRECATION},
     api_document,
+    api_input::HEADERS,
     api_route::ApiRoute,
     app::App,
     auth,
@@ -34,6 +35,9 @@ use crate::{
     response::{ErrorResponse, with_error},
     unread_body, webhook,
 };
+
+/// The URL of the run that an output names.
+const RUN: &str = "/rest/v1/runs/{run}";
 
 /// The rows of the API.
 static ROWS: &[ApiRoute] = &[
@@ -46,12 +50,17 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::get("/rest/v1/connections", "connections.list"),
     ApiRoute::post("/rest/v1/connections", "connections.add"),
     ApiRoute::post("/rest/v1/connections/discover", "connections.discover"),
+    ApiRoute::post("/rest/v1/connections/validate", "connections.validate"),
     ApiRoute::get("/rest/v1/connections/{name}", "connections.get"),
+    ApiRoute::put("/rest/v1/connections/{name}", "connections.put").body_is("document"),
+    ApiRoute::patch("/rest/v1/connections/{name}", "connections.patch").body_is("patch"),
     ApiRoute::delete("/rest/v1/connections/{name}", "connections.remove"),
     ApiRoute::post("/rest/v1/connections/{name}/authorize", "connections.authorize").callback_is("redirect_uri"),
     ApiRoute::post("/rest/v1/connections/{name}/check", "connections.check"),
+    ApiRoute::get("/rest/v1/connections/{name}/events", "connections.events"),
     ApiRoute::get("/rest/v1/connections/{name}/export", "connections.export"),
     ApiRoute::post("/rest/v1/connections/{name}/discover", "connections.apply_discovery"),
+    ApiRoute::get("/rest/v1/connections/{name}/uses", "connections.uses"),
     ApiRoute::get("/rest/v1/connectors", "connectors.list"),
     ApiRoute::get("/rest/v1/connectors/{name}", "connectors.get"),
     ApiRoute::post("/rest/v1/event-tickets", "event_tickets.get"),
@@ -65,14 +74,15 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::post("/rest/v1/flows/outputs", "flows.outputs"),
     ApiRoute::post("/rest/v1/flows/validate", "flows.validate"),
     ApiRoute::get("/rest/v1/flows/{name}", "flows.get"),
+    ApiRoute::put("/rest/v1/flows/{name}", "flows.put"),
     ApiRoute::delete("/rest/v1/flows/{name}", "flows.remove"),
     ApiRoute::post("/rest/v1/flows/{name}/activate", "flows.activate"),
     ApiRoute::post("/rest/v1/flows/{name}/deactivate", "flows.deactivate"),
     ApiRoute::get("/rest/v1/flows/{name}/deliveries", "flows.deliveries"),
     ApiRoute::get("/rest/v1/flows/{name}/graph", "flows.get_graph"),
-    ApiRoute::post("/rest/v1/flows/{name}/remembered-items", "remembered_items.list").renamed("name", "flow"),
+    ApiRoute::get("/rest/v1/flows/{name}/remembered-items", "remembered_items.list").renamed("name", "flow"),
     ApiRoute::delete("/rest/v1/flows/{name}/remembered-items", "remembered_items.remove").renamed("name", "flow"),
-    ApiRoute::post("/rest/v1/flows/{name}/runs", "runs.start").renamed("name", "flow").accepted(),
+    ApiRoute::post("/rest/v1/flows/{name}/runs", "runs.start").renamed("name", "flow").located(RUN).accepted(),
     ApiRoute::get("/rest/v1/flows/{name}/trigger", "flows.trigger"),
     ApiRoute::post("/rest/v1/flows/{name}/trigger/address", "flows.new_webhook_address"),
     ApiRoute::post("/rest/v1/flows/{name}/trigger/secret", "flows.set_webhook_secret"),
@@ -80,7 +90,7 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::get("/rest/v1/retention", "runs.get_retention"),
     ApiRoute::post("/rest/v1/retention", "runs.set_retention"),
     ApiRoute::get("/rest/v1/runs", "runs.list"),
-    ApiRoute::post("/rest/v1/runs", "runs.start").accepted(),
+    ApiRoute::post("/rest/v1/runs", "runs.start").located(RUN).accepted(),
     ApiRoute::delete("/rest/v1/runs", "runs.prune"),
     ApiRoute::post("/rest/v1/runs/bulk", "runs.bulk"),
     ApiRoute::get("/rest/v1/runs/{run}", "runs.get"),
@@ -91,10 +101,11 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::get("/rest/v1/runs/{run}/graph", "runs.graph"),
     ApiRoute::get("/rest/v1/runs/{run}/items", "runs.items"),
     ApiRoute::get("/rest/v1/runs/{run}/log", "runs.log"),
-    ApiRoute::post("/rest/v1/runs/{run}/rerun", "runs.rerun").accepted(),
+    ApiRoute::post("/rest/v1/runs/{run}/rerun", "runs.rerun").located(RUN).accepted(),
     ApiRoute::post("/rest/v1/runs/{run}/resolve", "runs.resolve"),
-    ApiRoute::post("/rest/v1/runs/{run}/resume", "runs.resume").accepted(),
+    ApiRoute::post("/rest/v1/runs/{run}/resume", "runs.resume").located(RUN).accepted(),
     ApiRoute::post("/rest/v1/runs/{run}/retry", "runs.rerun")
+        .located(RUN)
         .accepted()
         .replaced_by("<rerun>; rel=\"successor-version\""),
     ApiRoute::post("/rest/v1/runs/{run}/settle", "runs.resolve").replaced_by("<resolve>; rel=\"successor-version\""),
@@ -162,11 +173,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 /// Returns the layer that lets web pages of the listed origins read responses (CORS). It answers their preflight requests,
 /// which have no token.
 fn pages(app: &App) -> CorsLayer {
+    let own = [header::AUTHORIZATION, header::CONTENT_TYPE, LAST_EVENT_ID, REQUEST_ID];
+    let allowed: Vec<_> = own.into_iter().chain(HEADERS.map(|(_, header)| header)).collect();
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(app.guard.origins().to_vec()))
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, LAST_EVENT_ID, REQUEST_ID])
-        .expose_headers([header::LINK, header::RETRY_AFTER, DEPRECATION, REQUEST_ID])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_headers(allowed)
+        .expose_headers([header::ETAG, header::LINK, header::LOCATION, header::RETRY_AFTER, DEPRECATION, REQUEST_ID])
         .max_age(Duration::from_secs(600))
 }
 

@@ -56,7 +56,7 @@ pub mod store_suite;
 mod vault;
 
 pub use connections::connection_store::{
-    ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent,
+    ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SeenConnection, SignInEvent,
 };
 #[cfg(feature = "sqlite")]
 pub use database::Store;

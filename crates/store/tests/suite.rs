@@ -3,12 +3,11 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use serde_json::Value;
 use trunkline_core::{Connection, Error, ErrorKind, MemoryVault, Result, Schema, Secret};
 use trunkline_engine::journal_suite;
 use trunkline_store::{
-    ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, Replacement, SavedFlow, SignInEvent,
-    TriggerDelivery, TriggerFinding, TriggerStarts,
+    ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, MemoryStore, Replacement, SavedFlow, SeenConnection,
+    SignInEvent, TriggerDelivery, TriggerFinding, TriggerStarts,
     store_suite::{TestedStore, run},
 };
 
@@ -69,6 +68,7 @@ enum Gap {
     Activation,
     Consent,
     Called,
+    Removal,
 }
 
 /// A store with a gap.
@@ -123,16 +123,21 @@ impl ConnectionStore for LooksFirst {
         self.0.connections().await
     }
 
-    async fn masked_connection(&self, name: &str) -> Result<Value> {
-        self.0.masked_connection(name).await
+    async fn seen_connection(&self, name: &str) -> Result<SeenConnection> {
+        self.0.seen_connection(name).await
     }
 
-    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
-        self.0.remove_connection(name, force).await
+    async fn remove_connection(
+        &self,
+        name: &str,
+        force: bool,
+        seen: Option<&SeenConnection>,
+    ) -> Result<Option<Secret>> {
+        self.0.remove_connection(name, force, seen.filter(|_| self.1 != Gap::Removal)).await
     }
 
-    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
-        self.0.sign_in_events(connection, after).await
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64, most: usize) -> Result<Vec<SignInEvent>> {
+        self.0.sign_in_events(connection, after, most).await
     }
 }
 
@@ -172,12 +177,12 @@ impl FlowStore for LooksFirst {
         self.0.saved_flow(name).await
     }
 
-    async fn deactivate_flow(&self, name: &str) -> Result<()> {
-        self.0.deactivate_flow(name).await
+    async fn deactivate_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
+        self.0.deactivate_flow(name, seen.filter(|_| self.1 != Gap::Removal)).await
     }
 
-    async fn remove_flow(&self, name: &str) -> Result<()> {
-        self.0.remove_flow(name).await
+    async fn remove_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
+        self.0.remove_flow(name, seen.filter(|_| self.1 != Gap::Removal)).await
     }
 
     async fn set_starts(&self, name: &str, starts: TriggerStarts) -> Result<()> {
@@ -217,5 +222,6 @@ fn the_suite_finds_a_store_that_looks_first_and_writes_later() {
     assert!(!passes(|| LooksFirst::store(Gap::Replacement)), "the second replacement of a flow undoes the first");
     assert!(!passes(|| LooksFirst::store(Gap::Activation)), "a flow that was not checked is active");
     assert!(!passes(|| LooksFirst::store(Gap::Consent)), "a sign-in gets another host than was agreed to");
+    assert!(!passes(|| LooksFirst::store(Gap::Removal)), "what is removed is not what the caller has seen");
     assert!(!passes(|| LooksFirst::store(Gap::Called)), "a flow calls one that was not checked");
 }

@@ -22,9 +22,9 @@ function ok<T>(result: { data?: T; error?: components["schemas"]["Problem"] }): 
 }
 
 // The catalogue leads to the connector and to what it can do.
-const connectors = ok(await api.GET("/rest/v1/connectors"));
+const connectors = ok(await api.GET("/rest/v1/connectors")).items;
 assert.ok(connectors.some((one) => one.name === "mediavalet"));
-const actions = ok(await api.GET("/rest/v1/actions", { params: { query: { connector: "mediaflow", search: "download" } } }));
+const actions = ok(await api.GET("/rest/v1/actions", { params: { query: { connector: "mediaflow", search: "download", lists: false } } })).items;
 assert.ok(actions.length > 0 && actions.every((one) => one.connector === "mediaflow"));
 
 // Connect: one account signs in with a code in the browser, the other with a password.
@@ -82,11 +82,11 @@ assert.deepEqual(events.map((one) => one.seq), events.map((_, index) => index + 
 
 // Read the outcomes to the last page.
 const items: Item[] = [];
-for (let from: string | undefined; ; ) {
-  const page = ok(await api.GET("/rest/v1/runs/{run}/items", { params: { path: { run }, query: { from } } }));
+for (let cursor: string | undefined; ; ) {
+  const page = ok(await api.GET("/rest/v1/runs/{run}/items", { params: { path: { run }, query: { limit: 7, cursor } } }));
   items.push(...page.items);
   if (page.next == null) break;
-  from = page.next;
+  cursor = page.next;
 }
 const ended = ok(await api.GET("/rest/v1/runs/{run}", { params: { path: { run } } }));
 assert.equal(ended.status, "succeeded");

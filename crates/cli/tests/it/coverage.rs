@@ -72,12 +72,17 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 6] = [
+const NO_COMMAND: [(&str, &str); 11] = [
     ("actions.options", "a form asks for it"),
     ("actions.pages", "`call --all` reads all pages"),
+    ("connections.patch", "a form changes single settings; at a terminal, `connection add --replace` takes the file"),
+    ("connections.put", "`connection add --replace` does this, with the file as the user has it"),
+    ("connections.uses", "`connection list` shows them, of all connections"),
+    ("connections.validate", "`connection add` checks the document too, and saves nothing that is wrong"),
     ("event_tickets.get", "a web page that cannot send a token needs it, and a command has the journal"),
     ("expressions.complete", "an editor asks for it while a person writes"),
     ("expressions.evaluate", "`step test` of a `set` evaluates expressions"),
+    ("flows.put", "`flow add --replace` does this, with the file as the user has it"),
     ("runs.graph", "`runs timeline` has the steps of a run, and `flow graph` their tree"),
 ];
 

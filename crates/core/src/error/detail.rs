@@ -66,6 +66,12 @@ pub enum ErrorDetail {
         /// The stage that failed.
         stage: ConnectStage,
     },
+    /// What is saved is not as the caller expects it: it was changed, it exists already, or it does not exist.
+    NotAsExpected,
+    /// The caller has to say what it expects of what is saved, because the request would replace it.
+    ExpectationMissing,
+    /// The idempotency key was used before, with another request.
+    KeyReused,
     /// A fault of the disk or the system keeps the store from working.
     StoreFault {
         /// The fault.
@@ -91,6 +97,9 @@ impl ErrorDetail {
             UrlExpired => ("upload", Cow::Borrowed("address expired")),
             BlocksLost => ("upload", Cow::Borrowed("blocks lost")),
             NoConnection { stage } => ("stage", Cow::Borrowed(stage.as_str())),
+            NotAsExpected => ("expected", Cow::Borrowed("something else")),
+            ExpectationMissing => ("expected", Cow::Borrowed("nothing")),
+            KeyReused => ("key", Cow::Borrowed("used before")),
             StoreFault { fault } => ("fault", Cow::Borrowed(fault.as_str())),
         }
     }

@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     fmt,
 };
@@ -117,6 +118,24 @@ pub struct FoundItem {
     /// The item.
     #[serde(flatten)]
     pub item: Item,
+}
+
+/// A place in a list of found items, which is ordered by it: the newest first.
+pub type FoundPlace = (Reverse<Timestamp>, RunId, StepPath, String);
+
+impl FoundItem {
+    /// Returns the place of the item in a list of found items.
+    pub fn place(&self) -> FoundPlace {
+        (Reverse(self.item.at), self.run.clone(), self.item.step.clone(), self.item.key.clone())
+    }
+
+    /// Returns a page of a list, of all items in any order.
+    pub(crate) fn page(mut all: Vec<FoundItem>, after: Option<&FoundPlace>, most: usize) -> Vec<FoundItem> {
+        all.sort_by_cached_key(FoundItem::place);
+        all.retain(|found| after.is_none_or(|after| found.place() > *after));
+        all.truncate(most);
+        all
+    }
 }
 
 /// An item that is remembered across runs, because its list says `once`.

@@ -9,7 +9,7 @@ use trunkline_flow::Retention;
 
 use crate::{
     journal::{
-        EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, Item, Journal, LogEntry, LogPage,
+        EventLog, EventPage, EventPlace, FlowVersions, Flush, FoundItem, FoundPlace, Item, Journal, LogEntry, LogPage,
         PreviousOutcome, ProcessLog, RememberedItem, RunClaim, RunClaims, RunFilter, RunIndex, RunPage, RunPlace,
         RunRemoval, TriggerDeduplication, TriggerEvent,
     },
@@ -133,8 +133,14 @@ impl RunIndex for JournalParts {
         self.index.before(run, step, key).await
     }
 
-    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
-        self.index.find_items(keys, prefix, most).await
+    async fn find_items(
+        &self,
+        keys: &[String],
+        prefix: bool,
+        after: Option<&FoundPlace>,
+        most: usize,
+    ) -> Result<Vec<FoundItem>> {
+        self.index.find_items(keys, prefix, after, most).await
     }
 
     async fn remembered(
@@ -171,6 +177,10 @@ impl TriggerDeduplication for JournalParts {
 
     async fn count_taken(&self, flow: &str) -> Result<Option<u64>> {
         self.deduplication.count_taken(flow).await
+    }
+
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        self.deduplication.taken_by(flow, feed, key).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

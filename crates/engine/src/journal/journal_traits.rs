@@ -21,8 +21,8 @@ use trunkline_core::{Error, ErrorKind, Result, RunId, StepPath};
 
 use crate::{
     journal::{
-        EventPage, EventPlace, Flush, FoundItem, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem, RunClaim,
-        RunFilter, RunPage, RunPlace, RunRemoval, RunSummary, TriggerEvent,
+        EventPage, EventPlace, Flush, FoundItem, FoundPlace, Item, LogEntry, LogPage, PreviousOutcome, RememberedItem,
+        RunClaim, RunFilter, RunPage, RunPlace, RunRemoval, RunSummary, TriggerEvent,
     },
     run::{ItemOutcome, RunEvent, RunNote, RunStatus},
 };
@@ -279,14 +279,20 @@ pub trait RunIndex: Send + Sync {
     /// `not_found` if there is no such run.
     async fn before(&self, run: &RunId, step: &StepPath, key: &str) -> Result<Option<PreviousOutcome>>;
 
-    /// Returns at most `most` items of all runs, newest first, whose key is one of `keys`, or that have one of the names
-    /// of [`Item::names`] in common with them. With `prefix`, keys and names that begin like one of `keys` count, too.
+    /// Returns at most `most` items of all runs in the order of [`FoundItem::place`], those behind the place `after`, whose
+    /// key is one of `keys`, or that have one of the names of [`Item::names`] in common with them. With `prefix`, keys and names that begin like one of `keys` count, too.
     /// The default implementation looks through all items of all runs.
     ///
     /// # Errors
     ///
     /// `store` if an outcome cannot be read.
-    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+    async fn find_items(
+        &self,
+        keys: &[String],
+        prefix: bool,
+        after: Option<&FoundPlace>,
+        most: usize,
+    ) -> Result<Vec<FoundItem>> {
         let mut found = Vec::new();
         for RunSummary { id, flow, .. } in self.runs().await? {
             let mut after = None;
@@ -298,9 +304,7 @@ pub trait RunIndex: Send + Sync {
                 found.extend(named.map(|item| FoundItem { run: id.clone(), flow: flow.clone(), item }));
             }
         }
-        found.sort_by_key(|found| std::cmp::Reverse(found.item.at));
-        found.truncate(most);
-        Ok(found)
+        Ok(FoundItem::page(found, after, most))
     }
 
     /// Returns a page of the items that are remembered across the runs of a flow, see [`before`](RunIndex::before): at
@@ -371,6 +375,13 @@ pub trait TriggerDeduplication: Send + Sync {
     async fn count_taken(&self, _flow: &str) -> Result<Option<u64>> {
         Ok(None)
     }
+
+    /// Returns the run for which a key was taken: the empty id if none was started, and `None` if it is not taken.
+    ///
+    /// # Errors
+    ///
+    /// `store` if the key cannot be read.
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>>;
 
     /// Takes the deduplication keys of a trigger event for which no run is started. They are on disk when this returns.
     /// If the saved flow is in the same storage, [`TriggerEvent::through`] is stored with it.

@@ -355,6 +355,11 @@ impl TriggerDeduplication for MemoryJournal {
         Ok(Some(memory.deduplication.keys().filter(is_event).count() as u64))
     }
 
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        let key = (flow.to_owned(), feed.to_owned(), key.to_owned());
+        Ok(self.lock().deduplication.get(&key).cloned())
+    }
+
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         let mut memory = self.lock();
         for key in event.keys {

@@ -14,7 +14,9 @@ mod run_removal;
 pub mod suite;
 
 pub use event_order::{EventPage, EventPlace, PlacedEvent};
-pub use journal::{Flush, FoundItem, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent};
+pub use journal::{
+    Flush, FoundItem, FoundPlace, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
+};
 pub use journal_parts::JournalParts;
 pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, TriggerDeduplication};
 pub use memory::MemoryJournal;

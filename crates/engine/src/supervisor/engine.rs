@@ -160,9 +160,37 @@ impl Engine {
         bindings: BTreeMap<String, Connected>,
         trigger: &TriggerEvent,
     ) -> Result<AcceptOutcome> {
+        let kind = flow.trigger().map(|one| one.kind().to_owned());
+        self.accept_keyed(flow, input, bindings, trigger, kind).await
+    }
+
+    /// Accepts a run that a caller starts once, unless an earlier run has taken one of the keys of `once`. The run and the
+    /// keys are on disk when this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`accept`](Engine::accept).
+    pub async fn accept_once(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, Connected>,
+        once: &TriggerEvent,
+    ) -> Result<AcceptOutcome> {
+        self.accept_keyed(flow, input, bindings, once, None).await
+    }
+
+    async fn accept_keyed(
+        &self,
+        flow: &Flow,
+        input: Value,
+        bindings: BTreeMap<String, Connected>,
+        trigger: &TriggerEvent,
+        kind: Option<String>,
+    ) -> Result<AcceptOutcome> {
         let (accepted, mut started) = self.prepare(flow, input, bindings, None).await?;
-        if let RunEvent::Started { trigger: kind, .. } = &mut started {
-            *kind = flow.trigger().map(|one| one.kind().to_owned());
+        if let RunEvent::Started { trigger, .. } = &mut started {
+            *trigger = kind;
         }
         let journal = &self.journal;
         Ok(match journal.accept_triggered(accepted.id(), flow.version(), flow.document(), started, trigger).await? {

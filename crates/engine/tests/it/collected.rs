@@ -199,7 +199,7 @@ async fn items_keep_their_labels_and_what_they_have_become() {
     let labels: Vec<_> = found.iter().map(|item| item.label.clone()).collect();
     assert_eq!(labels, [None, Some("2".to_owned()), Some(format!("{}…", "é".repeat(200)))]);
     assert_eq!(found[2].result, Some(json!({ "id": 3, "of": [3] })));
-    let found = journal.find_items(&["3".to_owned()], false, 10).await.unwrap();
+    let found = journal.find_items(&["3".to_owned()], false, None, 10).await.unwrap();
     assert_eq!((found.len(), &found[0].run, &*found[0].item.key), (1, &run.id, "2"));
 }
 

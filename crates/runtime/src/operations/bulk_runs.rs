@@ -163,10 +163,11 @@ async fn chosen(
         let message = "`filter` has no condition, so all runs would be chosen";
         return Err(invalid(message.to_owned()).hint("give at least one, such as `flow` or `status`"));
     }
-    let RunSelection { filter, after, limit } = query.selection(runtime.now())?;
-    let page = runtime.journal().run_page(&filter, after.as_ref(), limit).await?;
-    (outcome.matched, outcome.next) = (page.runs.len(), page.next.as_ref().map(RunSelection::cursor));
-    Ok(page.runs)
+    let RunSelection { filter, page: request } = query.selection(runtime.now())?;
+    let page = runtime.journal().run_page(&filter, request.after.as_ref(), request.limit).await?;
+    let chosen = request.ending_at(page.runs, page.next);
+    (outcome.matched, outcome.next) = (chosen.items.len(), chosen.next);
+    Ok(chosen.items)
 }
 
 /// Returns the summary of the run that a user names.

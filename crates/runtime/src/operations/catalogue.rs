@@ -4,28 +4,41 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Result};
+use trunkline_core::{ActionSpec, ConnectorSpec, Effect, Registered, Result};
 #[cfg(not(feature = "http"))]
 use trunkline_core::{Error, ErrorKind};
 use trunkline_flow::{Filter, Flow, filters};
 use trunkline_rest::operation_schema;
 
-use super::{Empty, operation_table};
+use super::{Listed, PageQuery, PageRequest, operation_table};
 use crate::Runtime;
 
 operation_table! {
-    /// Lists the connectors of this host.
-    ListConnectors: "connectors.list", list_connectors(Empty) -> Vec<ConnectorSummary>, Viewer, Read;
+    /// Lists the connectors of this host, by name.
+    ListConnectors: "connectors.list", list_connectors(ConnectorQuery) -> Listed<ConnectorSummary>, Viewer, Read;
     /// Describes a connector, with the JSON Schema of its connections.
     GetConnector: "connectors.get", get_connector(ConnectorName) -> ConnectorSpec, Viewer, Read;
     /// Lists the actions of connectors, by connector, group and name.
-    ListActions: "actions.list", list_actions(ActionQuery) -> Vec<ActionSummary>, Viewer, Read;
+    ListActions: "actions.list", list_actions(ActionQuery) -> Listed<ActionSummary>, Viewer, Read;
     /// Describes an action, with the JSON Schemas of its input and its output.
     GetAction: "actions.get", get_action(ActionName) -> ActionSpec, Viewer, Read;
     /// Returns a JSON Schema (draft 2020-12): of flows, connections, actions or operation rows.
     GetSchema: "schemas.get", get_schema(SchemaQuery) -> Value, Viewer, Read;
     /// Lists the filters of expressions, with examples.
-    ListFilters: "filters.list", list_filters(Empty) -> &'static [&'static Filter], Viewer, Read;
+    ListFilters: "filters.list", list_filters(PageQuery) -> Listed<&'static Filter>, Viewer, Read;
+}
+
+/// Which connectors to list.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConnectorQuery {
+    /// Only connectors with all of these words in their name or title.
+    pub search: Option<String>,
+    /// The most connectors to return, 1 to 500; without it, 50.
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    pub cursor: Option<String>,
 }
 
 /// A connector in a list.
@@ -43,15 +56,22 @@ pub struct ConnectorSummary {
     pub actions: usize,
 }
 
-async fn list_connectors(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectorSummary>> {
-    let summary = |spec: &ConnectorSpec, actions| ConnectorSummary {
-        name: spec.name.clone(),
-        version: spec.version.clone(),
-        title: spec.title.clone(),
-        id: spec.id(),
-        actions,
+async fn list_connectors(runtime: &Runtime, input: ConnectorQuery) -> Result<Listed<ConnectorSummary>> {
+    let ConnectorQuery { search, limit, cursor } = input;
+    let request = PageRequest::read("connectors.list", limit, cursor.as_deref())?;
+    let summary = |one: &Registered| ConnectorSummary {
+        name: one.spec().name.clone(),
+        version: one.spec().version.clone(),
+        title: one.spec().title.clone(),
+        id: one.spec().id(),
+        actions: one.actions().count(),
     };
-    Ok(runtime.registry().connectors().map(|one| summary(one.spec(), one.actions().count())).collect())
+    let is_wanted = |one: &&Registered| {
+        let ConnectorSpec { name, title, .. } = one.spec();
+        search.as_ref().is_none_or(|words| has_words(&[name, title], words))
+    };
+    let found = runtime.registry().connectors().filter(is_wanted).map(summary);
+    Ok(request.page_of(found, |one| one.name.clone()))
 }
 
 /// Names a connector.
@@ -74,6 +94,15 @@ pub struct ActionQuery {
     pub connector: Option<String>,
     /// Only actions with all of these words in their name, title, group or description.
     pub search: Option<String>,
+    /// Only actions with this effect.
+    pub effect: Option<Effect>,
+    /// Only actions that list items page by page, or only those that do not.
+    pub lists: Option<bool>,
+    /// The most actions to return, 1 to 500; without it, 50.
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    pub cursor: Option<String>,
 }
 
 /// An action in a list.
@@ -96,25 +125,31 @@ pub struct ActionSummary {
     pub route: Option<String>,
 }
 
-async fn list_actions(runtime: &Runtime, input: ActionQuery) -> Result<Vec<ActionSummary>> {
-    let ActionQuery { connector, search } = input;
+async fn list_actions(runtime: &Runtime, input: ActionQuery) -> Result<Listed<ActionSummary>> {
+    let ActionQuery { connector, search, effect, lists, limit, cursor } = input;
+    let request = PageRequest::read("actions.list", limit, cursor.as_deref())?;
     let connectors: Vec<_> = match &connector {
         Some(name) => vec![&**runtime.registry().connector(name)?],
         None => runtime.registry().connectors().collect(),
     };
+    let is_wanted = |spec: &&ActionSpec| {
+        let ActionSpec { name, title, group, about, .. } = spec;
+        search.as_ref().is_none_or(|words| has_words(&[name, title, group, about], words))
+            && effect.is_none_or(|effect| effect == spec.effect)
+            && lists.is_none_or(|lists| lists == spec.lists)
+    };
     let mut found = Vec::new();
     for connector in connectors {
-        let is_wanted = |spec: &&ActionSpec| search.as_ref().is_none_or(|words| matches(spec, words));
-        let mut specs: Vec<_> = connector.actions().filter(is_wanted).collect();
-        specs.sort_by(|a, b| (&a.group, &a.name).cmp(&(&b.group, &b.name)));
-        found.extend(specs.into_iter().map(|spec| summary(&connector.spec().name, spec)));
+        found.extend(connector.actions().filter(is_wanted).map(|spec| summary(&connector.spec().name, spec)));
     }
-    Ok(found)
+    let place = |one: &ActionSummary| (one.connector.clone(), one.group.clone(), one.name.clone());
+    found.sort_by_cached_key(place);
+    Ok(request.page_of(found, place))
 }
 
-/// Returns whether all words occur in the name, title, group or description of an action.
-fn matches(spec: &ActionSpec, words: &str) -> bool {
-    let text = format!("{} {} {} {}", spec.name, spec.title, spec.group, spec.about).to_lowercase();
+/// Returns whether all words occur in these texts, in upper or lower case.
+fn has_words(texts: &[&String], words: &str) -> bool {
+    let text = texts.iter().map(|text| text.to_lowercase()).collect::<Vec<_>>().join(" ");
     words.to_lowercase().split_whitespace().all(|word| text.contains(word))
 }
 
@@ -185,6 +220,7 @@ fn connector_manifest() -> Result<Value> {
         .hint("build it with the feature `http`"))
 }
 
-async fn list_filters(_: &Runtime, _: Empty) -> Result<&'static [&'static Filter]> {
-    Ok(filters())
+async fn list_filters(_: &Runtime, input: PageQuery) -> Result<Listed<&'static Filter>> {
+    let request = PageRequest::read("filters.list", input.limit, input.cursor.as_deref())?;
+    Ok(request.page_of(filters().iter().copied(), |filter| filter.name.to_owned()))
 }

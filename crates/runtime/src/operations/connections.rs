@@ -5,20 +5,27 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use trunkline_core::{CheckReport, Diagnostic, Error, ErrorKind, Result, Stage, hide_url_passwords};
-use trunkline_store::{ConnectionSummary, Replacement};
+use trunkline_store::{ConnectionSummary, ConnectionUse, FlowUse, Replacement, SeenConnection};
 
-use super::{Empty, consent, operation_table};
+use super::{
+    Listed, PageQuery, PageRequest, consent, operation_table,
+    precondition::{Precondition, tag_of_connection},
+};
 use crate::{Exported, Removal, Runtime};
 
 operation_table! {
     /// Checks and saves connections: all of them, or none if one is wrong.
     AddConnections: "connections.add", add(ConnectionsToAdd) -> AddedConnections, Admin, Idempotent;
     /// Lists the connections, with their sign-ins and uses, by name.
-    ListConnections: "connections.list", list(Empty) -> Vec<ConnectionSummary>, Viewer, Read;
+    ListConnections: "connections.list", list(PageQuery) -> Listed<ConnectionSummary>, Viewer, Read;
     /// Returns the document of a connection, with `***` in the place of each secret.
-    GetConnection: "connections.get", get(ConnectionName) -> Value, Viewer, Read;
+    GetConnection: "connections.get", get(ConnectionName) -> ConnectionDocument, Viewer, Read, etag;
     /// Tries a connection in stages, and names the settings that are wrong.
     CheckConnection: "connections.check", check(ConnectionName) -> ConnectionCheck, Operator, Read;
+    /// Checks a connection document, and lists everything that is wrong with it. Nothing is saved or sent.
+    ValidateConnection: "connections.validate", validate(ConnectionCandidate) -> ConnectionReport, Editor, Read;
+    /// Lists the saved flows and the unfinished runs that use a connection.
+    ListConnectionUses: "connections.uses", uses(ConnectionName) -> ConnectionUses, Viewer, Read;
     /// Exports connections as documents to add elsewhere, with references in place of secrets.
     ExportConnections: "connections.export", export(ExportQuery) -> Vec<Exported>, Admin, Read;
     /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server.
@@ -99,7 +106,7 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
             .hint("give one of them another name"));
     }
     if !input.allow_references {
-        consent::without_references(runtime.registry(), &documents)?;
+        consent::without_references(runtime.registry(), &documents, None)?;
     }
     let replace = match input.replace {
         true => Replacement::AsSeen(consent::no_sign_in_for_others(runtime, &documents).await?),
@@ -119,14 +126,83 @@ async fn add(runtime: &Runtime, input: ConnectionsToAdd) -> Result<AddedConnecti
     Ok(AddedConnections { added, warnings })
 }
 
-async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectionSummary>> {
-    runtime.connections().connections().await
+async fn list(runtime: &Runtime, input: PageQuery) -> Result<Listed<ConnectionSummary>> {
+    let request = PageRequest::<String>::read("connections.list", input.limit, input.cursor.as_deref())?;
+    let found = runtime.connections().connection_page(request.after.as_deref(), request.limit + 1).await?;
+    Ok(request.page(found, |one| one.name.clone()))
 }
 
-async fn get(runtime: &Runtime, input: ConnectionName) -> Result<Value> {
-    let mut document = runtime.connections().masked_connection(&input.name).await?;
+/// The document of a connection, without its secrets.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConnectionDocument {
+    /// The document.
+    #[serde(flatten)]
+    #[schemars(with = "Map<String, Value>")]
+    pub document: Value,
+    /// Its entity tag, which stands in the header `ETag`.
+    #[serde(skip)]
+    pub etag: String,
+}
+
+async fn get(runtime: &Runtime, input: ConnectionName) -> Result<ConnectionDocument> {
+    let seen = runtime.connections().seen_connection(&input.name).await?;
+    Ok(ConnectionDocument { document: shown(&seen), etag: tag_of_connection(&seen) })
+}
+
+/// Returns the document of a connection as it is shown.
+pub(super) fn shown(seen: &SeenConnection) -> Value {
+    let mut document = seen.document.clone();
     hide_url_passwords(&mut document);
-    Ok(document)
+    document
+}
+
+/// A connection document to check. It may hold secrets.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionCandidate {
+    /// The document.
+    #[schemars(with = "Map<String, Value>")]
+    pub document: Value,
+}
+
+/// The result of a check of a document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConnectionReport {
+    /// Whether the connection can be added.
+    pub ok: bool,
+    /// Everything that was found.
+    pub findings: Vec<Diagnostic>,
+}
+
+async fn validate(runtime: &Runtime, input: ConnectionCandidate) -> Result<ConnectionReport> {
+    let warnings = consent::other_hosts(runtime.registry(), &input.document);
+    match runtime.checked(vec![input.document]) {
+        Ok(_) => Ok(ConnectionReport { ok: true, findings: warnings }),
+        Err(error) if !error.findings().is_empty() => {
+            let findings = error.findings().iter().cloned().chain(warnings).collect();
+            Ok(ConnectionReport { ok: false, findings })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What uses a connection.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ConnectionUses {
+    /// The saved flows.
+    pub flows: Vec<FlowUse>,
+    /// The unfinished runs.
+    pub runs: Vec<ConnectionUse>,
+}
+
+async fn uses(runtime: &Runtime, input: ConnectionName) -> Result<ConnectionUses> {
+    let ConnectionName { name } = input;
+    // It fails if there is no such connection.
+    runtime.connections().seen_connection(&name).await?;
+    let all = runtime.connections().connections().await?;
+    let found = all.into_iter().find(|one| one.name == name);
+    let (flows, runs) = found.map(|one| (one.flows, one.used_by)).unwrap_or_default();
+    Ok(ConnectionUses { flows, runs })
 }
 
 /// The report on a connection.
@@ -177,6 +253,10 @@ pub struct ConnectionRemoval {
     /// Whether it is removed even if an active flow or an unfinished run uses it. That run cannot continue then.
     #[serde(default)]
     pub force: bool,
+    /// The entity tag of the connection as the caller has seen it, see `connections.put`.
+    #[serde(default)]
+    #[schemars(regex(pattern = super::precondition::ENTITY_TAGS))]
+    pub if_match: Option<String>,
 }
 
 /// The connection that was removed.
@@ -190,9 +270,16 @@ pub struct RemovedConnection {
 }
 
 async fn remove(runtime: &Runtime, input: ConnectionRemoval) -> Result<RemovedConnection> {
-    let tokens_not_revoked = match runtime.remove_connection(&input.name, input.force).await? {
+    let ConnectionRemoval { name, force, if_match } = input;
+    let expected = Precondition::read(if_match.as_deref(), None)?;
+    let seen = match expected.is_given() {
+        true => Some(runtime.connections().seen_connection(&name).await?),
+        false => None,
+    };
+    expected.check(&format!("connection {name}"), seen.as_ref().map(tag_of_connection).as_deref())?;
+    let tokens_not_revoked = match runtime.remove_seen_connection(&name, force, seen.as_ref()).await? {
         Removal::Complete => None,
         Removal::TokensNotRevoked(error) => Some(error),
     };
-    Ok(RemovedConnection { removed: input.name, tokens_not_revoked })
+    Ok(RemovedConnection { removed: name, tokens_not_revoked })
 }

@@ -11,6 +11,7 @@ use trunkline_core::{
     Connection, Diagnostic, Error, ErrorKind, NextStep, Registered, Registry, Result, SecretSource, pointer_part,
 };
 use trunkline_rest::Url;
+use trunkline_store::SeenConnection;
 
 use crate::Runtime;
 
@@ -76,13 +77,14 @@ fn add_hosts(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
-/// Fails if a document refers to secrets of this host.
-pub(super) fn without_references(registry: &Registry, documents: &[Value]) -> Result<()> {
+/// Fails if a document refers to secrets of this host, other than the `known` one does at the same places.
+pub(super) fn without_references(registry: &Registry, documents: &[Value], known: Option<&Value>) -> Result<()> {
     let mut found = Vec::new();
     for document in documents {
         let Some(connector) = connector_of(registry, document) else { continue };
         let name = document["name"].as_str().unwrap_or_default();
-        for (pointer, source) in connector.references(document) {
+        let is_known = |pointer: &str| known.is_some_and(|known| known.pointer(pointer) == document.pointer(pointer));
+        for (pointer, source) in connector.references(document).into_iter().filter(|(pointer, _)| !is_known(pointer)) {
             let source = match source {
                 SecretSource::Env(name) => format!("the environment variable {name}"),
                 SecretSource::File(path) => format!("the file {path}"),
@@ -101,27 +103,51 @@ pub(super) fn without_references(registry: &Registry, documents: &[Value]) -> Re
         .next(NextStep::SetOption { name: "allow-references".to_owned() }))
 }
 
-/// Fails if a document would send the sign-in of the connection that it replaces to another host. Returns the connections
-/// that were looked at, each with its document and whether it is signed in: only as such they may be replaced.
+/// Fails if documents would send the sign-in of the connections that they replace to other hosts. Returns the connections
+/// that were looked at: only as such they may be replaced.
 pub(super) async fn no_sign_in_for_others(
     runtime: &Runtime,
     documents: &[Value],
-) -> Result<BTreeMap<String, (Value, bool)>> {
-    let mut seen = BTreeMap::new();
-    let saved = runtime.connections().connections().await?;
+) -> Result<BTreeMap<String, SeenConnection>> {
+    let mut all = BTreeMap::new();
     for document in documents {
         let Some(name) = document["name"].as_str() else { continue };
-        let Some(one) = saved.iter().find(|one| one.name == name) else { continue };
-        let (known, is_signed_in) = (runtime.connections().masked_connection(name).await?, one.sign_in.is_some());
-        let hosts = |document| hosts(runtime.registry(), document);
-        let new: Vec<_> = hosts(document).difference(&hosts(&known)).cloned().collect();
-        if is_signed_in && !new.is_empty() {
-            let message =
-                format!("connection {name} is signed in, and its sign-in would be sent to {}", new.join(", "));
-            return Err(Error::new(ErrorKind::Conflict, message)
-                .hint("remove the connection first, which also revokes its tokens, and add it again"));
+        match runtime.connections().seen_connection(name).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            seen => {
+                let seen = seen?;
+                no_secrets_for_others(runtime, name, document, &seen, false)?;
+                all.insert(name.to_owned(), seen);
+            }
         }
-        seen.insert(name.to_owned(), (known, is_signed_in));
     }
-    Ok(seen)
+    Ok(all)
+}
+
+/// Fails if a document would send to another host what the connection that it replaces has: its sign-in, and the secrets
+/// that it keeps, if it `has_kept` any. Returns whether it names no other host.
+pub(super) fn no_secrets_for_others(
+    runtime: &Runtime,
+    name: &str,
+    document: &Value,
+    seen: &SeenConnection,
+    has_kept: bool,
+) -> Result<bool> {
+    let hosts = |document| hosts(runtime.registry(), document);
+    let new: Vec<_> = hosts(document).difference(&hosts(&seen.document)).cloned().collect();
+    let conflict = |message: String| Error::new(ErrorKind::Conflict, message);
+    if new.is_empty() {
+        return Ok(true);
+    }
+    if seen.is_signed_in {
+        let message = format!("connection {name} is signed in, and its sign-in would be sent to {}", new.join(", "));
+        return Err(
+            conflict(message).hint("remove the connection first, which also revokes its tokens, and add it again")
+        );
+    }
+    if has_kept {
+        let message = format!("the saved secrets of connection {name} would be sent to {}", new.join(", "));
+        return Err(conflict(message).hint("give the secrets for this host, in place of `***`"));
+    }
+    Ok(false)
 }

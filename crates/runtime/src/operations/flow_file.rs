@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap};
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Registry, Result, Severity};
 use trunkline_flow::{Flow, StepYield};
@@ -11,7 +11,7 @@ use trunkline_flow::{Flow, StepYield};
 use crate::Runtime;
 
 /// The document of a flow.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowText {
     /// The name of the document in the locations of findings, such as the path of its file. Its extension says whether
@@ -25,7 +25,7 @@ pub struct FlowText {
 }
 
 /// A flow that is not saved, with the flows that it calls.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FlowFile {
     /// The name of the document in the locations of findings, such as the path of its file. Its extension says whether
@@ -42,7 +42,7 @@ pub struct FlowFile {
 }
 
 /// A saved flow, by its name, or one that is given.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FlowChoice {
     /// The name of a saved flow.
@@ -51,7 +51,7 @@ pub enum FlowChoice {
     File(FlowFile),
 }
 
-fn object_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+pub(super) fn object_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
     let document = Value::deserialize(deserializer)?;
     if document.is_object() || document.is_string() {
         return Ok(document);

@@ -9,7 +9,10 @@ use trunkline_core::{Diagnostic, Error, ErrorKind, Result, Secret, Severity, Tim
 use trunkline_flow::{StepYield, Trigger};
 use trunkline_store::SavedFlow;
 
-use super::{Empty, FlowFile, FlowText, operation_table};
+use super::{
+    FlowFile, FlowText, Listed, PageQuery, PageRequest, operation_table,
+    precondition::{Precondition, tag_of_flow},
+};
 use crate::{Runtime, SaveOptions};
 
 operation_table! {
@@ -19,16 +22,16 @@ operation_table! {
     ListOutputs: "flows.outputs", outputs(FlowFile) -> Vec<StepYield>, Viewer, Read;
     /// Checks a flow and saves it under its name, with its connections and a default input.
     SaveFlow: "flows.save", save(FlowDraft) -> FlowAdded, Editor, Idempotent;
-    /// Lists the saved flows.
-    ListFlows: "flows.list", list(Empty) -> Vec<FlowSummary>, Viewer, Read;
+    /// Lists the saved flows, by name.
+    ListFlows: "flows.list", list(PageQuery) -> Listed<FlowSummary>, Viewer, Read;
     /// Returns a saved flow with its document.
-    GetFlow: "flows.get", get(FlowName) -> FlowDetails, Viewer, Read;
+    GetFlow: "flows.get", get(FlowName) -> FlowDetails, Viewer, Read, etag;
     /// Lets the trigger of a saved flow start runs.
-    ActivateFlow: "flows.activate", activate(FlowName) -> FlowActivated, Editor, Idempotent;
+    ActivateFlow: "flows.activate", activate(FlowChange) -> FlowActivated, Editor, Idempotent;
     /// Stops the trigger of a saved flow from starting runs. Running runs continue.
-    DeactivateFlow: "flows.deactivate", deactivate(FlowName) -> FlowDeactivated, Editor, Idempotent;
+    DeactivateFlow: "flows.deactivate", deactivate(FlowChange) -> FlowDeactivated, Editor, Idempotent;
     /// Removes a saved flow and the deduplication keys of its trigger. Its runs stay.
-    RemoveFlow: "flows.remove", remove(FlowName) -> FlowRemoved, Editor, Delete;
+    RemoveFlow: "flows.remove", remove(FlowChange) -> FlowRemoved, Editor, Delete;
     /// Gives the webhook of a saved flow a new address. The previous one stops working.
     NewWebhookAddress: "flows.new_webhook_address", new_webhook_address(FlowName) -> WebhookAddress, Editor, Create;
     /// Saves the secret that the sender of a flow's webhook signs with.
@@ -46,6 +49,32 @@ async fn outputs(runtime: &Runtime, input: FlowFile) -> Result<Vec<StepYield>> {
 pub struct FlowName {
     /// The flow.
     pub name: String,
+}
+
+/// Names a saved flow to change.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FlowChange {
+    /// The flow.
+    pub name: String,
+    /// The entity tag of the flow as the caller has seen it, written as in the header `If-Match`. If the flow is another
+    /// one now, nothing is changed.
+    #[serde(default)]
+    #[schemars(regex(pattern = super::precondition::ENTITY_TAGS))]
+    pub if_match: Option<String>,
+}
+
+impl FlowChange {
+    /// Returns the flow if it is as the caller expects it, or nothing if the caller expects nothing.
+    async fn seen(&self, runtime: &Runtime) -> Result<Option<SavedFlow>> {
+        let expected = Precondition::read(self.if_match.as_deref(), None)?;
+        if !expected.is_given() {
+            return Ok(None);
+        }
+        let saved = runtime.flows().saved_flow(&self.name).await?;
+        expected.check(&format!("flow {}", self.name), Some(&tag_of_flow(&saved)))?;
+        Ok(Some(saved))
+    }
 }
 
 /// A flow to check, and the connections to check it with.
@@ -120,11 +149,18 @@ pub struct FlowAdded {
 }
 
 async fn save(runtime: &Runtime, input: FlowDraft) -> Result<FlowAdded> {
+    let name = input.flow.read().0.map(|flow| flow.name().to_owned());
+    let previous = runtime.previous(name.as_deref().unwrap_or_default()).await?;
+    save_over(runtime, input, previous).await
+}
+
+/// Saves a flow in place of `previous`, the saved flow of its name.
+pub(super) async fn save_over(runtime: &Runtime, input: FlowDraft, previous: Option<SavedFlow>) -> Result<FlowAdded> {
     let FlowDraft { flow: text, connections: bindings, input, active, replace } = input;
     let options = SaveOptions { bindings, input, active, replace };
     let (flow, mut found) = text.read();
     let plan = match &flow {
-        Some(flow) => Some(runtime.plan_to_save(flow, &options).await?),
+        Some(flow) => Some(runtime.plan_to_save(flow, previous, &options).await?),
         None => None,
     };
     found.extend(text.located(plan.iter().flat_map(|plan| plan.found.clone()).collect()));
@@ -159,9 +195,12 @@ pub struct FlowSummary {
     pub next: Option<Timestamp>,
 }
 
-async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
-    let mut all = Vec::new();
-    for mut flow in runtime.flows().saved_flows().await? {
+async fn list(runtime: &Runtime, input: PageQuery) -> Result<Listed<FlowSummary>> {
+    let request = PageRequest::<String>::read("flows.list", input.limit, input.cursor.as_deref())?;
+    let found = runtime.flows().flow_page(request.after.as_deref(), request.limit + 1).await?;
+    let page = request.page(found, |flow| flow.name.clone());
+    let mut items = Vec::new();
+    for mut flow in page.items {
         let document = match flow.damaged {
             None => runtime.journal().flow(&flow.version).await,
             Some(_) => Ok(Value::Null),
@@ -178,9 +217,9 @@ async fn list(runtime: &Runtime, _: Empty) -> Result<Vec<FlowSummary>> {
         let trigger = kinds.into_iter().find(|kind| document["trigger"].get(kind).is_some()).map(str::to_owned);
         let cron = document.pointer("/trigger/schedule/cron").and_then(Value::as_str).map(str::to_owned);
         let next = if flow.damaged.is_none() { next_due(runtime, &flow).await } else { None };
-        all.push(FlowSummary { flow, trigger, cron, next });
+        items.push(FlowSummary { flow, trigger, cron, next });
     }
-    Ok(all)
+    Ok(Listed { items, next: page.next })
 }
 
 /// Returns when a run of a flow is due next. There is none without an active schedule.
@@ -203,13 +242,16 @@ pub struct FlowDetails {
     /// When a run is due next, if its schedule is active.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Timestamp>,
+    /// The entity tag of the flow, which stands in the header `ETag`.
+    #[serde(skip)]
+    pub etag: String,
 }
 
 async fn get(runtime: &Runtime, input: FlowName) -> Result<FlowDetails> {
     let flow = runtime.flows().saved_flow(&input.name).await?;
     let document = runtime.journal().flow(&flow.version).await?;
     let next = next_due(runtime, &flow).await;
-    Ok(FlowDetails { flow, document, next })
+    Ok(FlowDetails { etag: tag_of_flow(&flow), flow, document, next })
 }
 
 /// The flow that was activated.
@@ -219,8 +261,8 @@ pub struct FlowActivated {
     pub activated: String,
 }
 
-async fn activate(runtime: &Runtime, input: FlowName) -> Result<FlowActivated> {
-    runtime.activate_flow(&input.name, true).await?;
+async fn activate(runtime: &Runtime, input: FlowChange) -> Result<FlowActivated> {
+    runtime.set_activity(&input.name, true, input.seen(runtime).await?).await?;
     Ok(FlowActivated { activated: input.name })
 }
 
@@ -231,8 +273,8 @@ pub struct FlowDeactivated {
     pub deactivated: String,
 }
 
-async fn deactivate(runtime: &Runtime, input: FlowName) -> Result<FlowDeactivated> {
-    runtime.activate_flow(&input.name, false).await?;
+async fn deactivate(runtime: &Runtime, input: FlowChange) -> Result<FlowDeactivated> {
+    runtime.set_activity(&input.name, false, input.seen(runtime).await?).await?;
     Ok(FlowDeactivated { deactivated: input.name })
 }
 
@@ -243,8 +285,8 @@ pub struct FlowRemoved {
     pub removed: String,
 }
 
-async fn remove(runtime: &Runtime, input: FlowName) -> Result<FlowRemoved> {
-    runtime.remove_flow(&input.name).await?;
+async fn remove(runtime: &Runtime, input: FlowChange) -> Result<FlowRemoved> {
+    runtime.remove_seen_flow(&input.name, input.seen(runtime).await?.as_ref()).await?;
     Ok(FlowRemoved { removed: input.name })
 }
 

@@ -5,11 +5,11 @@
 //!
 //! ```
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-//! use trunkline::{Runtime, operations::{Caller, Empty, catalogue::ListConnectors}};
+//! use trunkline::{Runtime, operations::{Caller, catalogue::{ConnectorQuery, ListConnectors}}};
 //!
 //! let runtime = Runtime::in_memory(trunkline::registry(None)?);
-//! let connectors = runtime.execute::<ListConnectors>(&Caller::owner(), Empty {}).await?;
-//! assert!(connectors.iter().any(|one| one.name == "mediavalet"));
+//! let page = runtime.execute::<ListConnectors>(&Caller::owner(), ConnectorQuery::default()).await?;
+//! assert!(page.items.iter().any(|one| one.name == "mediavalet"));
 //! # Ok::<(), trunkline::core::Error>(())
 //! # }).unwrap();
 //! ```
@@ -27,32 +27,39 @@
 pub mod actions;
 pub mod bulk_runs;
 pub mod catalogue;
+pub mod connection_put;
 pub mod connections;
 mod consent;
 pub mod event_watch;
 pub mod expressions;
 mod flow_file;
+pub mod flow_put;
 pub mod flows;
 pub mod graphs;
+mod idempotency;
+mod listed;
 mod operation;
 pub mod options;
+mod precondition;
 pub mod remembered_items;
 pub mod run_queries;
 pub mod run_removal;
 pub mod run_steps;
 pub mod runs;
 pub mod sign_ins;
-pub mod triggers;
 pub mod steps;
+pub mod triggers;
 
 use std::sync::LazyLock;
 
 pub use crate::caller::{Caller, Role};
 pub use flow_file::{FlowChoice, FlowFile, FlowText};
+pub use listed::{Listed, PageQuery};
 pub use operation::{
     AnyOperation, Empty, Operation, OperationOutput, OperationSpec, OutputStream, StreamOperation, read,
 };
 
+use listed::PageRequest;
 use operation::{operation_table, streaming};
 
 /// Returns all operations, by name.
@@ -62,9 +69,11 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             actions::table(),
             bulk_runs::table(),
             catalogue::table(),
+            connection_put::table(),
             connections::table(),
             event_watch::table(),
             expressions::table(),
+            flow_put::table(),
             flows::table(),
             graphs::table(),
             options::table(),

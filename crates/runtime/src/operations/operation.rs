@@ -34,6 +34,11 @@ pub trait Operation: Send + Sync + 'static {
     ///
     /// Those that the operation documents.
     async fn run(runtime: &Runtime, caller: &Caller, input: Self::Input) -> Result<Self::Output>;
+
+    /// Returns the entity tag of the document that the output is, or that the operation has saved, if there is one.
+    fn etag(_output: &Self::Output) -> Option<&str> {
+        None
+    }
 }
 
 /// One verb of the product whose output is a stream, such as `runs.events`.
@@ -89,8 +94,8 @@ pub struct OperationSpec {
 
 /// The output of an operation as JSON.
 pub enum OperationOutput {
-    /// The whole output.
-    Value(Value),
+    /// The whole output, and the entity tag of the document that it is.
+    Value(Value, Option<String>),
     /// The elements of a stream.
     Stream(OutputStream<Value>),
 }
@@ -129,10 +134,12 @@ pub(super) fn streaming<O: StreamOperation>() -> Box<dyn AnyOperation> {
 }
 
 /// Declares operations as a table: the name of each, the function that carries it out with its input and output, the
-/// lowest role that may use it, and its effect. The documentation of an operation is also its description.
+/// lowest role that may use it, its effect, and the field of its output that is the entity tag of a document. The
+/// documentation of an operation is also its description.
 macro_rules! operation_table {
     ($(#[doc = $about:literal]
-        $operation:ident: $name:literal, $run:ident($input:ty) -> $output:ty, $role:ident, $effect:ident;)+) => {
+        $operation:ident: $name:literal, $run:ident($input:ty) -> $output:ty, $role:ident, $effect:ident
+            $(, $etag:ident)?;)+) => {
         $(
             #[doc = $about]
             pub struct $operation;
@@ -153,6 +160,10 @@ macro_rules! operation_table {
                 ) -> trunkline_core::Result<$output> {
                     $run(runtime, input).await
                 }
+
+                $(fn etag(output: &$output) -> Option<&str> {
+                    Some(&output.$etag)
+                })?
             }
         )+
 
@@ -200,7 +211,8 @@ impl<O: Operation> AnyOperation for Single<O> {
         // Before the input is looked at: what is wrong with it is not for every caller.
         check_role(caller, O::NAME, O::ROLE)?;
         let output = O::run(runtime, caller, read::<O::Input>(self.spec(), input)?).await?;
-        Ok(OperationOutput::Value(write(O::NAME, &output)?))
+        let etag = O::etag(&output).map(str::to_owned);
+        Ok(OperationOutput::Value(write(O::NAME, &output)?, etag))
     }
 }
 

@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 use trunkline_core::{Error, ErrorKind, Result};
 use trunkline_engine::RememberedItem;
 
-use super::{operation_table, run_queries::key_forms};
+use super::{Listed, PageRequest, operation_table, run_queries::key_forms};
 use crate::Runtime;
 
 operation_table! {
-    /// Lists the items that are remembered across the runs of a flow, a page at a time.
-    ListRememberedItems: "remembered_items.list", list(RememberedQuery) -> RememberedPage, Viewer, Read;
+    /// Lists the items that are remembered across the runs of a flow, by step and key.
+    ListRememberedItems: "remembered_items.list", list(RememberedQuery) -> Listed<RememberedItem>, Viewer, Read;
     /// Forgets items of a flow that are done, so that its next run processes them again.
     ForgetItems: "remembered_items.remove", forget(ForgetRequest) -> ItemsForgotten, Operator, Delete;
 }
 
-/// The number of items in a page.
-const PAGE: usize = 500;
+/// The most items with an unknown outcome that are named.
+const MOST_UNKNOWN: usize = 500;
 
 /// Which remembered items to list.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -27,24 +27,21 @@ pub struct RememberedQuery {
     /// Only items with these keys; all if there are none.
     #[serde(default)]
     pub keys: Vec<String>,
-    /// The last item of the previous page.
+    /// The most items to return, 1 to 500; without it, 50.
     #[serde(default)]
-    pub after: Option<RememberedItem>,
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    #[serde(default)]
+    pub cursor: Option<String>,
 }
 
-/// A page of remembered items.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct RememberedPage {
-    /// The items, by step and key.
-    pub items: Vec<RememberedItem>,
-    /// Whether there are more items after the last one.
-    pub more: bool,
-}
-
-async fn list(runtime: &Runtime, input: RememberedQuery) -> Result<RememberedPage> {
-    let RememberedQuery { flow, keys, after } = input;
-    let items = runtime.journal().remembered(&flow, &key_forms(keys), after, PAGE).await?;
-    Ok(RememberedPage { more: items.len() == PAGE, items })
+async fn list(runtime: &Runtime, input: RememberedQuery) -> Result<Listed<RememberedItem>> {
+    let RememberedQuery { flow, keys, limit, cursor } = input;
+    let request = PageRequest::read(format!("remembered_items.list {flow}"), limit, cursor.as_deref())?;
+    let after = request.after.clone();
+    let items = runtime.journal().remembered(&flow, &key_forms(keys), after, request.limit + 1).await?;
+    Ok(request.page(items, RememberedItem::clone))
 }
 
 /// Which items to forget.
@@ -78,7 +75,7 @@ async fn forget(runtime: &Runtime, input: ForgetRequest) -> Result<ItemsForgotte
     }
     let keys = key_forms(keys);
     let forgotten = runtime.journal().forget(&flow, &keys).await?;
-    let mut unknown = runtime.journal().remembered(&flow, &keys, None, PAGE).await?;
+    let mut unknown = runtime.journal().remembered(&flow, &keys, None, MOST_UNKNOWN).await?;
     unknown.retain(|item| item.unknown);
     Ok(ItemsForgotten { forgotten, unknown })
 }

@@ -1,28 +1,34 @@
 //! What can be seen of runs. All of it is read from the journal, so it does not matter which process works on a run.
 
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{Effect, Error, ErrorKind, Result, RunId, Timestamp, async_trait};
-use trunkline_engine::{FoundItem, LogPage, RunEvent, RunEventView, RunFilter, RunPlace, RunStatus, Timeline, Watch};
+use trunkline_engine::{
+    FoundItem, FoundPlace, Item, LOG_PAGE, LogEntry, RunEvent, RunEventView, RunFilter, RunPlace, RunStatus, Timeline,
+    Watch,
+};
 
-use super::{Caller, OutputStream, Role, StreamOperation, operation_table, runs::RunName};
-use crate::{ItemPage, ListedRun, Redacted, RunView, Runtime};
+use super::{
+    Caller, Listed, OutputStream, PageQuery, PageRequest, Role, StreamOperation, listed::ItemPlace, operation_table,
+    runs::RunName,
+};
+use crate::{ListedRun, Redacted, RunView, Runtime};
 
 operation_table! {
     /// Lists the runs, newest first.
-    ListRuns: "runs.list", list(RunQuery) -> RunList, Viewer, Read;
+    ListRuns: "runs.list", list(RunQuery) -> Listed<ListedRun>, Viewer, Read;
     /// Returns the status of a run, and the outcomes of its items.
     GetRun: "runs.get", get(RunName) -> RunView, Viewer, Read;
-    /// Lists the outcomes of a run's items, a page at a time.
-    ListItems: "runs.items", items(ItemQuery) -> Redacted<ItemPage>, Viewer, Read;
+    /// Lists the outcomes of a run's items, by step and key.
+    ListItems: "runs.items", items(ItemQuery) -> Redacted<Listed<Item>>, Viewer, Read;
     /// Finds the items of all runs that have a key, a label, or an id of what they have become, newest first.
-    FindItems: "runs.find", find(ItemSearch) -> Redacted<FoundItems>, Viewer, Read;
+    FindItems: "runs.find", find(ItemSearch) -> Redacted<Listed<FoundItem>>, Viewer, Read;
     /// Says where the time of a run went, by step.
     GetTimeline: "runs.timeline", timeline(RunName) -> Redacted<Timeline>, Viewer, Read;
-    /// Returns a page of the logged calls of a run, with their inputs and results.
-    ReadRunLog: "runs.log", log(RunPosition) -> Redacted<LogPage>, Viewer, Read;
+    /// Lists the logged calls of a run with their inputs and results, oldest first.
+    ReadRunLog: "runs.log", log(LogQuery) -> Redacted<Listed<NumberedCall>>, Viewer, Read;
 }
 
 /// Which runs to list.
@@ -50,6 +56,7 @@ pub struct RunQuery {
     pub search: Option<String>,
     /// The most runs to return, 1 to 500; without it, 50.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 500))]
     pub limit: Option<usize>,
     /// The `next` of the previous page.
     #[serde(default)]
@@ -70,33 +77,13 @@ pub enum RunTrigger {
     Event,
 }
 
-/// A page of a list of runs.
-#[derive(Serialize, JsonSchema)]
-pub struct RunList {
-    /// The runs, newest first.
-    pub items: Vec<ListedRun>,
-    /// Where the next page starts; null after the last page.
-    pub next: Option<String>,
-    /// What is damaged of runs that cannot be read, with what to do.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub damaged: Vec<String>,
-}
-
 /// The longest text that is searched for, in characters.
 const LONGEST_SEARCH: usize = 100;
 
-/// Which runs a [`RunQuery`] chooses, and where its page starts.
+/// Which runs a [`RunQuery`] chooses, and which page of them.
 pub(super) struct RunSelection {
     pub(super) filter: RunFilter,
-    pub(super) after: Option<RunPlace>,
-    pub(super) limit: usize,
-}
-
-impl RunSelection {
-    /// Returns the cursor of the page after a place.
-    pub(super) fn cursor((at, run): &RunPlace) -> String {
-        format!("{}-{run}", at.as_millis())
-    }
+    pub(super) page: PageRequest<RunPlace>,
 }
 
 impl RunQuery {
@@ -108,15 +95,14 @@ impl RunQuery {
     pub(super) fn selection(self, now: Timestamp) -> Result<RunSelection> {
         let invalid = |message: String| Error::new(ErrorKind::InvalidInput, message);
         let RunQuery { flow, status, since, until, trigger, search, limit, cursor } = self;
-        let limit = limit.unwrap_or(50);
-        if !(1..=500).contains(&limit) {
-            return Err(invalid(format!("`limit` is {limit}, and has to be between 1 and 500")));
-        }
+        let page = PageRequest::read("runs.list", limit, cursor.as_deref())?;
         let search = search.map(|text| text.trim().to_owned());
         let length = search.as_ref().map(|text| text.chars().count());
         if let Some(length) = length.filter(|length| !(1..=LONGEST_SEARCH).contains(length)) {
             let message = format!("`search` has {length} characters, and has to have between 1 and {LONGEST_SEARCH}");
-            return Err(invalid(message).hint("give a part of a run's id, of its flow, or of the kind or message of its error"));
+            return Err(
+                invalid(message).hint("give a part of a run's id, of its flow, or of the kind or message of its error")
+            );
         }
         let time = |name: &str, text: Option<String>| {
             let read = |text: String| {
@@ -130,33 +116,22 @@ impl RunQuery {
         };
         let (since, until) = (time("since", since)?, time("until", until)?);
         let trigger = trigger.and_then(|trigger| serde_json::to_value(trigger).ok()?.as_str().map(str::to_owned));
-        let after = cursor.map(|cursor| place(&cursor)).transpose()?;
         let filter = RunFilter { flow, status, since, until, trigger, search, ..RunFilter::default() };
-        Ok(RunSelection { filter, after, limit })
+        Ok(RunSelection { filter, page })
     }
 }
 
 /// A page can have fewer runs than its limit although there is a next one: a search looks at some thousand runs at a
 /// time.
-async fn list(runtime: &Runtime, input: RunQuery) -> Result<RunList> {
-    let RunSelection { filter, after, limit } = input.selection(runtime.now())?;
-    let page = runtime.journal().run_page(&filter, after.as_ref(), limit).await?;
-    let next = page.next.as_ref().map(RunSelection::cursor);
+async fn list(runtime: &Runtime, input: RunQuery) -> Result<Listed<ListedRun>> {
+    let RunSelection { filter, page: request } = input.selection(runtime.now())?;
+    let page = runtime.journal().run_page(&filter, request.after.as_ref(), request.limit).await?;
     let mut items = Vec::new();
     for run in page.runs {
         let state = runtime.engine().state_of(&run.id, run.status).await?;
         items.push(ListedRun { run, state });
     }
-    Ok(RunList { items, next, damaged: page.damaged })
-}
-
-fn place(cursor: &str) -> Result<RunPlace> {
-    let parts =
-        cursor.split_once('-').and_then(|(at, run)| Some((Timestamp::from_millis(at.parse().ok()?), run.into())));
-    parts.ok_or_else(|| {
-        Error::new(ErrorKind::InvalidInput, "no page starts at this `cursor`")
-            .hint("pass the `next` of the previous page")
-    })
+    Ok(Listed { damaged: page.damaged, ..request.ending_at(items, page.next) })
 }
 
 async fn get(runtime: &Runtime, input: RunName) -> Result<RunView> {
@@ -190,6 +165,8 @@ pub(super) async fn learn_secrets_of(runtime: &Runtime, run: &RunId) -> Result<(
     }
     Ok(())
 }
+/// The statuses of items.
+const STATUSES: [&str; 4] = ["done", "skipped", "failed", "unknown"];
 
 /// Which items of a run to list.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -203,16 +180,35 @@ pub struct ItemQuery {
     /// Only items of this `each` step, by its path. `*` stands for any enclosing item.
     #[serde(default)]
     pub step: Option<String>,
+    /// The most items to return, 1 to 500; without it, 50.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
     /// The `next` of the previous page.
     #[serde(default)]
-    pub from: Option<String>,
+    pub cursor: Option<String>,
 }
 
-async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<ItemPage>> {
-    let ItemQuery { run, status, step, from } = input;
+async fn items(runtime: &Runtime, input: ItemQuery) -> Result<Redacted<Listed<Item>>> {
+    let ItemQuery { run, status, step, limit, cursor } = input;
     let run = runtime.find_run(&run).await?;
+    let request = PageRequest::<ItemPlace<_>>::read(format!("runs.items {run}"), limit, cursor.as_deref())?;
+    if let Some(status) = status.as_ref().filter(|status| !STATUSES.contains(&status.as_str())) {
+        let message = format!("items are done, skipped, failed or unknown, not {status}");
+        return Err(Error::new(ErrorKind::InvalidInput, message));
+    }
     learn_secrets_of(runtime, &run).await?;
-    let page = runtime.items(&run, status.as_deref(), step.as_deref(), from).await?;
+    let read = |after, most| runtime.journal().items(&run, status.as_deref(), after, most);
+    let place = |item: &Item| (item.step.clone(), item.key.clone());
+    let after = match request.after.clone() {
+        Some(after) => Some(after.find(place, |after| read(after, PageQuery::MOST)).await?),
+        None => None,
+    };
+    let found = read(after, request.limit + 1).await?;
+    let mut page = request.page(found, |item| ItemPlace::new(place(item), runtime.redactor()));
+    if let Some(step) = step {
+        page.items.retain(|item| item.step.is_like(&step));
+    }
     Ok(Redacted::new(page, runtime.redactor()))
 }
 
@@ -225,22 +221,18 @@ pub struct ItemSearch {
     /// Also find keys, labels and ids that only begin like this.
     #[serde(default)]
     pub prefix: bool,
+    /// The most items to return, 1 to 500; without it, 50.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    #[serde(default)]
+    pub cursor: Option<String>,
 }
 
-/// The items that were found.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct FoundItems {
-    /// The items, newest first, at most 500.
-    pub items: Vec<FoundItem>,
-    /// Whether there are older ones.
-    pub more: bool,
-}
-
-/// The largest number of items that are found.
-const MOST_FOUND: usize = 500;
-
-async fn find(runtime: &Runtime, input: ItemSearch) -> Result<Redacted<FoundItems>> {
-    let ItemSearch { key, prefix } = input;
+async fn find(runtime: &Runtime, input: ItemSearch) -> Result<Redacted<Listed<FoundItem>>> {
+    let ItemSearch { key, prefix, limit, cursor } = input;
+    let request = PageRequest::<ItemPlace<FoundPlace>>::read("runs.find", limit, cursor.as_deref())?;
     if key.is_empty() {
         let error = Error::new(ErrorKind::InvalidInput, "an empty text finds no items");
         return Err(error.hint("give the key of an item, its label, or an id of what it has become"));
@@ -250,12 +242,20 @@ async fn find(runtime: &Runtime, input: ItemSearch) -> Result<Redacted<FoundItem
         // The quoted form goes on, too.
         keys[0].pop();
     }
-    let mut items = runtime.journal().find_items(&keys, prefix, MOST_FOUND + 1).await?;
-    let more = items.len() > MOST_FOUND;
-    items.truncate(MOST_FOUND);
+    let (keys, journal) = (&keys, runtime.journal());
+    let page = |after: Option<FoundPlace>| {
+        let read = async move { journal.find_items(keys, prefix, after.as_ref(), PageQuery::MOST).await };
+        read.boxed()
+    };
+    let after = match request.after.clone() {
+        Some(after) => Some(after.find(FoundItem::place, page).await?),
+        None => None,
+    };
+    let found = journal.find_items(keys, prefix, after.as_ref(), request.limit + 1).await?;
     let known = runtime.connections().connections().await?;
     learn_secrets(runtime, known.iter().map(|one| &one.name)).await;
-    Ok(Redacted::new(FoundItems { items, more }, runtime.redactor()))
+    let page = request.page(found, |item| ItemPlace::new(item.place(), runtime.redactor()));
+    Ok(Redacted::new(page, runtime.redactor()))
 }
 
 /// Returns each key as a person writes it, and as a text that looks like another kind of key is recorded: in quotes.
@@ -279,9 +279,42 @@ pub struct RunPosition {
     pub after: u64,
 }
 
-async fn log(runtime: &Runtime, input: RunPosition) -> Result<Redacted<LogPage>> {
-    let run = runtime.find_run(&input.run).await?;
-    Ok(Redacted::new(runtime.engine().log(&run, input.after).await?, runtime.redactor()))
+/// Which logged calls of a run to list.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogQuery {
+    /// The run. Its first digits are enough.
+    pub run: String,
+    /// The most calls to return, 1 to 500; without it, 50.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+/// A logged call, with its number in the log.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct NumberedCall {
+    /// The call.
+    #[serde(flatten)]
+    pub call: LogEntry,
+    /// Its number, from 1. If that of the first call is greater, older calls were dropped because the log was full.
+    pub number: u64,
+}
+
+async fn log(runtime: &Runtime, input: LogQuery) -> Result<Redacted<Listed<NumberedCall>>> {
+    let LogQuery { run, limit, cursor } = input;
+    let run = runtime.find_run(&run).await?;
+    let request = PageRequest::<u64>::read(format!("runs.log {run}"), limit, cursor.as_deref())?;
+    let mut found = runtime.engine().log(&run, request.after.unwrap_or_default()).await?.entries;
+    // A page of the journal may be smaller than the limit.
+    let has_more = found.len() > request.limit || found.len() == LOG_PAGE;
+    found.truncate(request.limit);
+    let last = found.last().filter(|_| has_more).map(|(number, _)| *number);
+    let calls = found.into_iter().map(|(number, call)| NumberedCall { call, number }).collect();
+    Ok(Redacted::new(request.ending_at(calls, last), runtime.redactor()))
 }
 
 /// `runs.events`

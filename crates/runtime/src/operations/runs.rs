@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use trunkline_core::{Diagnostic, Error, ErrorKind, Result, RunId, StepPath};
 use trunkline_engine::{Resolution, Verdict};
 
-use super::{FlowChoice, operation_table};
+use super::{FlowChoice, idempotency::OneStart, operation_table};
 use crate::{NewRerun, NewRun, Redacted, Runtime, StartOutcome};
 
 operation_table! {
@@ -57,10 +57,24 @@ pub struct RunRequest {
     /// given, a declared connection without one gets the only connection that fits.
     #[serde(default)]
     pub connections: BTreeMap<String, String>,
+    /// A key of the caller for this request, 1 to 255 characters, as in the header `Idempotency-Key`. If the request is
+    /// sent again with its key within 24 hours, it returns the run that it has started and starts no other one.
+    #[serde(default)]
+    #[schemars(regex(pattern = r#"^([!#-\[\]-~]{1,255}|"[!#-\[\]-~]{1,255}")$"#))]
+    pub idempotency_key: Option<String>,
 }
 
 async fn start(runtime: &Runtime, request: RunRequest) -> Result<RunStarted> {
-    let RunRequest { flow, input, connections } = request;
+    let RunRequest { flow, input, connections, idempotency_key } = request;
+    let once = match &idempotency_key {
+        Some(key) => Some(OneStart::new(key, &flow, &(&input, &connections))?),
+        None => None,
+    };
+    if let Some(once) = &once
+        && let Some(run) = once.earlier(runtime).await?
+    {
+        return Ok(RunStarted { run, warnings: Vec::new() });
+    }
     let input = input.unwrap_or_else(|| Map::new().into());
     let (new, warnings) = match flow {
         FlowChoice::Saved(name) => {
@@ -71,12 +85,19 @@ async fn start(runtime: &Runtime, request: RunRequest) -> Result<RunStarted> {
         FlowChoice::File(file) => {
             let (flow, warnings) = file.checked(runtime, &connections).await?;
             let bindings = runtime.all_bindings(&flow, connections).await?;
-            (NewRun { flow, input, bindings, is_saved: false }, warnings)
+            (NewRun { flow, input, bindings, is_saved: false, once: None }, warnings)
         }
     };
     let name = new.flow.name().to_owned();
+    let new = NewRun { once: once.as_ref().map(OneStart::event), ..new };
     match runtime.launcher().start(runtime, new).await? {
-        StartOutcome::Run(run) | StartOutcome::Duplicate(run) => Ok(RunStarted { run, warnings }),
+        StartOutcome::Run(run) => Ok(RunStarted { run, warnings }),
+        StartOutcome::Duplicate(run) => {
+            if let Some(once) = &once {
+                once.earlier(runtime).await?;
+            }
+            Ok(RunStarted { run, warnings })
+        }
         StartOutcome::Skipped => {
             let message = format!("a run of {name} is active, and the flow skips further runs until it ends");
             Err(Error::new(ErrorKind::Conflict, message).hint("wait until it ends, or cancel it"))

@@ -9,14 +9,14 @@ use trunkline_core::{Diagnostic, Result};
 use trunkline_rest::Url;
 use trunkline_store::SignInEvent;
 
-use super::operation_table;
+use super::{Listed, PageRequest, operation_table};
 use crate::{Runtime, StartedSignIn};
 
 operation_table! {
     /// Begins a sign-in in the browser, and returns the URL to open.
     AuthorizeConnection: "connections.authorize", authorize(SignInRequest) -> StartedSignIn, Admin, Idempotent;
     /// Lists the changes of sign-in states, oldest first.
-    ListSignInEvents: "connections.events", events(SignInEventQuery) -> Vec<SignInEvent>, Viewer, Read;
+    ListSignInEvents: "connections.events", events(SignInEventQuery) -> Listed<SignInEvent>, Viewer, Read;
     /// Reads what a login server publishes about itself, as settings for a connection.
     DiscoverSettings: "connections.discover", discover(DiscoveryQuery) -> DiscoveredSettings, Admin, Read;
     /// Copies the URLs that a login server publishes into the settings of a connection; its scopes stay.
@@ -46,10 +46,19 @@ pub struct SignInEventQuery {
     pub name: Option<String>,
     /// Only events after the one with this id, for polling.
     pub after: u64,
+    /// The most events to return, 1 to 500; without it, 50.
+    #[schemars(range(min = 1, max = 500))]
+    pub limit: Option<usize>,
+    /// The `next` of the previous page.
+    pub cursor: Option<String>,
 }
 
-async fn events(runtime: &Runtime, input: SignInEventQuery) -> Result<Vec<SignInEvent>> {
-    runtime.connections().sign_in_events(input.name.as_deref(), input.after).await
+async fn events(runtime: &Runtime, input: SignInEventQuery) -> Result<Listed<SignInEvent>> {
+    let SignInEventQuery { name, after, limit, cursor } = input;
+    let request = PageRequest::<u64>::read("connections.events", limit, cursor.as_deref())?;
+    let after = request.after.unwrap_or_default().max(after);
+    let found = runtime.connections().sign_in_events(name.as_deref(), after, request.limit + 1).await?;
+    Ok(request.page(found, |event| event.id))
 }
 
 /// Which login server to look at.

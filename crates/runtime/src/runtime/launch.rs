@@ -8,12 +8,23 @@ use std::{
 };
 
 use serde_json::{Map, Value};
-use trunkline_core::{Result, RunId, async_trait};
-use trunkline_engine::RunHandle;
+use trunkline_core::{Error, Result, RunId, async_trait};
+use trunkline_engine::{AcceptOutcome, Flush, RunHandle, TriggerEvent};
 use trunkline_flow::Flow;
 use trunkline_store::SavedFlow;
 
 use super::Runtime;
+
+/// What starts a run, see [`Runtime::accept_run`].
+#[derive(Clone, Copy, Debug)]
+pub enum Cause<'a> {
+    /// A trigger event, which starts at most one run.
+    Trigger(&'a TriggerEvent),
+    /// A trigger that could not start a run, for this reason: only the failure handler of the flow runs.
+    FailedStart(&'a Error),
+    /// A caller that gets the id of the run at once ([`Flush::Now`]) or only its result at the end.
+    Caller(Flush),
+}
 
 /// A run to be started.
 #[derive(Clone, Debug)]
@@ -27,13 +38,15 @@ pub struct NewRun {
     pub bindings: BTreeMap<String, String>,
     /// Whether the flow is a saved one, which was checked when it was saved.
     pub is_saved: bool,
+    /// The keys for which a caller starts one run, however often it asks.
+    pub once: Option<TriggerEvent>,
 }
 
 impl NewRun {
     /// Returns a run of a saved flow. `input` is laid over the input that is saved with the flow.
     pub fn of_saved(saved: SavedFlow, flow: Flow, input: Value) -> NewRun {
         let SavedFlow { input: default, connections: bindings, .. } = saved;
-        NewRun { flow, input: with_default_input(default, input), bindings, is_saved: true }
+        NewRun { flow, input: with_default_input(default, input), bindings, is_saved: true, once: None }
     }
 }
 
@@ -111,6 +124,12 @@ impl LocalLauncher {
 #[async_trait]
 impl RunLauncher for LocalLauncher {
     async fn start(self: Arc<Self>, runtime: &Runtime, new: NewRun) -> Result<StartOutcome> {
+        if new.once.is_some() {
+            return Ok(match runtime.accept_run(new, Cause::Caller(Flush::Now)).await? {
+                AcceptOutcome::New(accepted) => StartOutcome::Run(self.keep(runtime.engine().begin(*accepted))),
+                AcceptOutcome::Duplicate(run) => StartOutcome::Duplicate(run),
+            });
+        }
         let flow = runtime.linked(&new.flow).await?;
         let handle = runtime.start_bound(&flow, new.input, new.bindings).await?;
         Ok(StartOutcome::Run(self.keep(handle)))

@@ -7,6 +7,6 @@ mod sign_ins;
 mod warnings;
 
 pub(crate) use launch::with_default_input;
-pub use launch::{LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
+pub use launch::{Cause, LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
 pub use runtime::{CallOutput, ListedItem, Removal, Runtime};
 pub use sign_ins::{FinishedSignIn, StartedSignIn};

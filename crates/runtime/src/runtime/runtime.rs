@@ -239,7 +239,7 @@ impl Runtime {
     }
 
     /// Reads and checks connection documents.
-    fn checked(&self, documents: Vec<Value>) -> Result<Vec<Connection>> {
+    pub(crate) fn checked(&self, documents: Vec<Value>) -> Result<Vec<Connection>> {
         let (mut checked, mut findings, one) = (Vec::new(), Vec::new(), documents.len() == 1);
         // What the operator does not allow is found here, too.
         let host = ConnectionHost::new(Arc::new(MemoryVault::default())).with_extension(self.ports.http.clone());
@@ -292,26 +292,6 @@ impl Runtime {
 
     pub(crate) fn clients(&self) -> MutexGuard<'_, LruCache<String, (Secret, Connected)>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Removes a connection with its secrets and tokens, and revokes the tokens at its login server where that is possible
-    /// (RFC 7009). The returned [`Removal`] says whether the login server did so.
-    ///
-    /// # Errors
-    ///
-    /// `conflict` if an active flow or an unfinished run uses the connection, unless `force` is set. `not_found` if there is
-    /// no such connection.
-    pub async fn remove_connection(&self, name: &str, force: bool) -> Result<Removal> {
-        // The client is made first: afterwards there are no settings to make it from.
-        let connected = self.connect(name).await;
-        let tokens = self.connections().remove_connection(name, force).await?;
-        self.clients().pop(name);
-        let revoked = match (connected, tokens) {
-            (Ok(connected), Some(tokens)) => connected.sign_out(&tokens).await,
-            (Err(error), Some(_)) => Err(error),
-            (_, None) => Ok(()),
-        };
-        Ok(revoked.map_or_else(Removal::TokensNotRevoked, |()| Removal::Complete))
     }
 
     /// Runs one action outside a flow. `action` is written `connector.resource.verb`.

@@ -5,6 +5,7 @@ mod forecast;
 #[cfg(all(feature = "mediaflow", feature = "mediavalet"))]
 mod options;
 mod ports;
+mod preconditions;
 mod removal;
 mod settings;
 mod tenants;

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 use trunkline::{
     EnvironmentSecrets, Ports, SaveOptions, SecretResolver,
     core::{
@@ -252,13 +252,22 @@ async fn a_page_of_items_opens_only_the_connections_of_its_run() {
     ] });
     let flow = Flow::from_value(flow).unwrap_or_else(|found| panic!("{found:?}"));
     let bound = BTreeMap::from([("a".to_owned(), "ONE".to_owned())]);
-    let run = runtime.start(&flow, json!({ "names": ["canary of all"] }), bound).await.unwrap();
+    let run = runtime.start(&flow, json!({ "names": ["canary of all", "z"] }), bound).await.unwrap();
     let (id, _) = (run.id().to_string(), run.wait().await.unwrap());
     asked.0.lock().unwrap().clear();
-    let query: ItemQuery = serde_json::from_value(json!({ "run": id })).unwrap();
-    let page = runtime.execute::<ListItems>(&Caller::owner(), query).await.unwrap();
-    let page = serde_json::to_value(&page).unwrap();
+    let read = async |cursor: Value| {
+        let query: ItemQuery = serde_json::from_value(json!({ "run": id, "limit": 1, "cursor": cursor })).unwrap();
+        let page = runtime.execute::<ListItems>(&Caller::owner(), query).await.unwrap();
+        serde_json::to_value(&page).unwrap()
+    };
+    let page = read(Value::Null).await;
     assert!(page["items"][0]["key"] == "***", "{page}");
+    // A client sees what is in a cursor, so a place with a secret stands there as its hash.
+    let cursor = data_encoding::BASE64URL_NOPAD.decode(page["next"].as_str().unwrap().as_bytes()).unwrap();
+    let cursor = String::from_utf8(cursor).unwrap();
+    assert!(cursor.contains("sha256") && !cursor.contains("canary"), "{cursor}");
+    let second = read(page["next"].clone()).await;
+    assert_eq!((&second["items"][0]["key"], &second["next"]), (&json!("z"), &Value::Null));
     let asked = asked.0.lock().unwrap().join(" ");
     assert!(asked.contains("ONE") && !asked.contains("TWO") && !asked.contains("THREE"), "{asked}");
 }

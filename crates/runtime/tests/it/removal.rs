@@ -17,7 +17,7 @@ const DAY: u64 = 24 * 60 * 60;
 async fn execute(runtime: &Runtime, name: &str, input: Value) -> Result<Value, (ErrorKind, String)> {
     let operation: &dyn AnyOperation = &**operations().iter().find(|one| one.spec().name == name).unwrap();
     match operation.execute(runtime, &Caller::owner(), input).await {
-        Ok(OperationOutput::Value(value)) => Ok(value),
+        Ok(OperationOutput::Value(value, _)) => Ok(value),
         Ok(OperationOutput::Stream(_)) => unreachable!(),
         Err(error) => Err((error.kind(), format!("{error}; {}", error.advice().unwrap_or_default()))),
     }
@@ -70,7 +70,7 @@ async fn a_list_takes_times_and_ages_and_refuses_what_is_no_query() {
         (json!({ "since": "soon" }), "`since` is neither a time nor an age: soon"),
         (json!({ "limit": 0 }), "between 1 and 500"),
         (json!({ "limit": 501 }), "between 1 and 500"),
-        (json!({ "cursor": "x" }), "no page starts at this `cursor`"),
+        (json!({ "cursor": "x" }), "no page of runs.list starts at this `cursor`"),
         (json!({ "status": "ended" }), "must be \"running\", \"succeeded\", \"partial\", \"failed\" or \"cancelled\""),
         (json!({ "trigger": "clock" }), "\"schedule\", \"webhook\", \"poll\" or \"event\""),
         (json!({ "page": 2 }), "page is not known here"),

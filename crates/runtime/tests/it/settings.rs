@@ -149,7 +149,7 @@ async fn a_password_in_a_saved_url_is_not_shown() {
     ports.connections.put_connection(&saved, settings).await.unwrap();
     let owner = Caller::owner();
     let shown = runtime.execute::<GetConnection>(&owner, ConnectionName { name: "shop".into() }).await.unwrap();
-    assert_eq!(shown["endpointUrl"], "https://anna:***@api.test/v1");
+    assert_eq!(shown.document["endpointUrl"], "https://anna:***@api.test/v1");
     let exported = runtime.execute::<ExportConnections>(&owner, ExportQuery { name: None }).await.unwrap();
     assert!(!serde_json::to_string(&exported).unwrap().contains("canary"));
     let error = read(&runtime, "/a").await.unwrap_err();

@@ -19,7 +19,7 @@ fn dispatcher(shortest_wait: Duration) -> Arc<Dispatcher> {
 async fn start(dispatcher: &Arc<Dispatcher>, name: &str, wait: Value) -> RunId {
     let document = json!({ "name": name, "overlap": "queue", "steps": [{ "id": "ok", "wait": wait }] });
     let flow = Flow::from_value(document).unwrap();
-    let new = NewRun { flow, input: json!({}), bindings: Default::default(), is_saved: true };
+    let new = NewRun { flow, input: json!({}), bindings: Default::default(), is_saved: true, once: None };
     match dispatcher.dispatch(new, Cause::Caller(Flush::Now)).await.unwrap() {
         StartOutcome::Run(run) => run,
         other => panic!("{other:?}"),

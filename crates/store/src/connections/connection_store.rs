@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use trunkline_core::{
-    Connection, Error, ErrorKind, NextStep, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp, async_trait,
+    Connection, Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, Schema, Secret, SignIn, SignInState, Timestamp,
+    async_trait,
 };
 use trunkline_engine::RunStatus;
 
@@ -73,14 +74,34 @@ pub enum Replacement {
     Never,
     /// All of the same names, whatever they are now.
     Always,
-    /// Those that still are as the caller has looked at them: each with its document, without secrets, and whether it is
-    /// signed in. All others are a conflict.
-    AsSeen(BTreeMap<String, (Value, bool)>),
+    /// Those that still are as the caller has looked at them. All others are a conflict.
+    AsSeen(BTreeMap<String, SeenConnection>),
+}
+
+/// A connection as a caller has looked at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenConnection {
+    /// Its document, with `***` in the place of each secret.
+    pub document: Value,
+    /// Whether it has a sign-in.
+    pub is_signed_in: bool,
+    /// When it was last saved. Two states of a connection never have the same time, also if only their secrets differ.
+    pub updated_at: Timestamp,
+}
+
+impl SeenConnection {
+    /// Fails unless the connection still has the settings that the caller has looked at. A sign-in does not matter.
+    pub(crate) fn check(&self, name: &str, now: &SeenConnection) -> Result<()> {
+        match (&self.document, self.updated_at) == (&now.document, now.updated_at) {
+            true => Ok(()),
+            false => Err(was_changed(name)),
+        }
+    }
 }
 
 impl Replacement {
     /// Fails unless the connection of this name, which exists, may be replaced.
-    pub(crate) fn check(&self, name: &str, now: &(Value, bool)) -> Result<()> {
+    pub(crate) fn check(&self, name: &str, now: &SeenConnection) -> Result<()> {
         match self {
             Replacement::Never => Err(exists_already(name)),
             Replacement::Always => Ok(()),
@@ -150,26 +171,49 @@ pub trait ConnectionStore: Send + Sync {
     /// `store` if they cannot be read.
     async fn connections(&self) -> Result<Vec<ConnectionSummary>>;
 
+    /// Returns a page of the connections: those behind the name `after`, and at most `most`. The default implementation reads
+    /// all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`connections`](ConnectionStore::connections).
+    async fn connection_page(&self, after: Option<&str>, most: usize) -> Result<Vec<ConnectionSummary>> {
+        let mut all = self.connections().await?;
+        all.retain(|one| after.is_none_or(|after| *one.name > *after));
+        all.truncate(most);
+        Ok(all)
+    }
+
+    /// Looks at a connection. Nothing is decrypted.
+    ///
+    /// # Errors
+    ///
+    /// `not_found` if there is no such connection.
+    async fn seen_connection(&self, name: &str) -> Result<SeenConnection>;
+
     /// Returns the document of a connection with `***` in the place of each secret. Nothing is decrypted.
     ///
     /// # Errors
     ///
     /// `not_found` if there is no such connection.
-    async fn masked_connection(&self, name: &str) -> Result<Value>;
+    async fn masked_connection(&self, name: &str) -> Result<Value> {
+        Ok(self.seen_connection(name).await?.document)
+    }
 
     /// Removes a connection with its secrets and tokens. Returns the content of its vault entry, so that the tokens can
     /// be revoked; `None` if it has none, or if it cannot be decrypted.
     ///
-    /// The check of its uses and the removal are one transaction, so that no run can start in between.
+    /// The checks and the removal are one transaction, so that no run can start in between.
     ///
     /// # Errors
     ///
-    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set; `not_found` if there is no
-    /// such connection.
-    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>>;
+    /// `conflict` if an unfinished run or an active flow uses it, unless `force` is set, or if it has other settings than
+    /// those that were `seen`; `not_found` if there is no such connection.
+    async fn remove_connection(&self, name: &str, force: bool, seen: Option<&SeenConnection>)
+    -> Result<Option<Secret>>;
 
-    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all. To
-    /// follow them, call again with the last id. Events of other processes are included.
+    /// Returns the sign-in events after the id `after` (0 for all), oldest first, of one connection or of all, and at most
+    /// `most`. To follow them, call again with the last id. Events of other processes are included.
     ///
     /// There is an event for each [`Vault::replace`](trunkline_core::Vault::replace) whose state
     /// [differs](SignInState::differs) from the previous one. The newest 200 events of a connection are kept.
@@ -177,13 +221,14 @@ pub trait ConnectionStore: Send + Sync {
     /// # Errors
     ///
     /// `store` if they cannot be read.
-    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>>;
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64, most: usize) -> Result<Vec<SignInEvent>>;
 }
 
 /// The error of a connection that was changed after the caller had read it.
 pub(crate) fn was_changed(name: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("connection {name} was changed by another caller in the meantime"))
         .next("look at the connection as it is now, and repeat the change if it is still right")
+        .with_detail(ErrorDetail::NotAsExpected)
 }
 
 /// The error of a connection that must not be replaced.
@@ -191,4 +236,5 @@ pub(crate) fn exists_already(name: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("there is already a connection {name}"))
         .next("give the new one another name")
         .next(NextStep::ReplaceExisting)
+        .with_detail(ErrorDetail::NotAsExpected)
 }

@@ -13,7 +13,8 @@ use trunkline_engine::{RunEvent, RunStatus};
 use crate::{
     connections::{
         connection_store::{
-            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent, was_changed,
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SeenConnection, SignInEvent,
+            was_changed,
         },
         in_use::{bound, must_be_unused},
         secrets::{MASK, MaskedDocument, mask},
@@ -24,7 +25,7 @@ use crate::{
     sqlite::{
         WorkResult, authentication,
         manifest::{self, Manifest, Record},
-        now, seal_in, time,
+        now, seal_in, signed, time,
     },
     vault::vault_table,
 };
@@ -38,10 +39,8 @@ impl ConnectionStore for Store {
         let saved = self.inner.writer.run(move |store| {
             let is_checked = !matches!(replace, Replacement::Always);
             for row in rows.iter().filter(|_| is_checked) {
-                if let Some(document) = document(store, &row.name)? {
-                    let sql = "SELECT EXISTS (SELECT 1 FROM vault WHERE connection = ?1)";
-                    let is_signed_in = store.prepare_cached(sql)?.query_row([&row.name], |row| row.get(0))?;
-                    replace.check(&row.name, &(parse(&row.name, &document)?, is_signed_in))?;
+                if let Some(now) = seen(store, &row.name)? {
+                    replace.check(&row.name, &now?)?;
                 }
             }
             let manifest = Manifest::read(store)?;
@@ -86,13 +85,18 @@ impl ConnectionStore for Store {
     }
 
     async fn connections(&self) -> Result<Vec<ConnectionSummary>> {
-        let read = self.readers.read("listing the connections", |store| {
+        self.connection_page(None, usize::MAX).await
+    }
+
+    async fn connection_page(&self, after: Option<&str>, most: usize) -> Result<Vec<ConnectionSummary>> {
+        let (after, most) = (after.map(str::to_owned), signed(most as u64));
+        let read = self.readers.read("listing the connections", move |store| {
             let mut statement = store.prepare_cached(
                 "SELECT name, connector, created_at, connections.updated_at, vault.connection IS NOT NULL, vault.sign_in,
                      CASE WHEN connections.intact IS NOT TRUE THEN 'connections'
                           WHEN vault.connection IS NOT NULL AND vault.intact IS NOT TRUE THEN 'vault' END
                  FROM all_connections AS connections LEFT JOIN all_vault AS vault ON vault.connection = connections.name
-                 ORDER BY name",
+                 WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2",
             )?;
             let summary = |row: &rusqlite::Row<'_>| {
                 if let Some(table) = row.get::<_, Option<String>>(6)? {
@@ -124,7 +128,7 @@ impl ConnectionStore for Store {
                     damaged: None,
                 })
             };
-            let mut all = statement.query_map([], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
+            let mut all = statement.query_map(params![after, most], summary)?.collect::<rusqlite::Result<Vec<_>>>()?;
             let (mut uses, mut flows) = (uses(store)?, flow_uses(store)?);
             for one in &mut all {
                 one.used_by = uses.remove(&one.name).unwrap_or_default();
@@ -135,18 +139,27 @@ impl ConnectionStore for Store {
         read.await
     }
 
-    async fn masked_connection(&self, name: &str) -> Result<Value> {
-        let read = self.readers.look("reading a connection", |store| match document(store, name)? {
-            Some(document) => Ok((Some(document), Vec::new())),
+    async fn seen_connection(&self, name: &str) -> Result<SeenConnection> {
+        let read = self.readers.look("reading a connection", |store| match seen(store, name)? {
+            Some(seen) => Ok((Some(seen), Vec::new())),
             None => Ok((None, names(store)?)),
         });
-        let (document, known) = read?;
-        parse(name, &document.ok_or_else(|| no_connection(name, &known))?)
+        let (seen, known) = read?;
+        seen.ok_or_else(|| no_connection(name, &known))?
     }
 
-    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
-        let (wanted, seal) = (name.to_owned(), self.inner.seal.clone());
+    async fn remove_connection(
+        &self,
+        name: &str,
+        force: bool,
+        looked: Option<&SeenConnection>,
+    ) -> Result<Option<Secret>> {
+        let (wanted, seal, looked) = (name.to_owned(), self.inner.seal.clone(), looked.cloned());
         let removed = self.inner.writer.run(move |store| {
+            if let Some(looked) = looked {
+                let now = seen(store, &wanted)?.ok_or_else(|| no_connection(&wanted, &[]))?;
+                looked.check(&wanted, &now?)?;
+            }
             // In the same transaction, so that no run can start in between.
             if !force {
                 let runs = uses(store)?.remove(&wanted).unwrap_or_default();
@@ -165,11 +178,11 @@ impl ConnectionStore for Store {
         removed.await
     }
 
-    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
-        let (name, after) = (connection.map(str::to_owned), i64::try_from(after).unwrap_or(i64::MAX));
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64, most: usize) -> Result<Vec<SignInEvent>> {
+        let (name, after, most) = (connection.map(str::to_owned), signed(after), signed(most as u64));
         let read = self.readers.read("reading sign-in events", move |store| {
             let sql = "SELECT id, connection, at, sign_in FROM good_sign_ins
-                       WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id";
+                       WHERE id > ?1 AND (?2 IS NULL OR connection = ?2) ORDER BY id LIMIT ?3";
             let event = |row: &rusqlite::Row<'_>| {
                 Ok(SignInEvent {
                     id: row.get::<_, i64>(0)?.unsigned_abs(),
@@ -178,7 +191,7 @@ impl ConnectionStore for Store {
                     state: vault_table::read(row.get::<_, Option<String>>(3)?.as_deref()).state,
                 })
             };
-            store.prepare_cached(sql)?.query_map(params![after, name], event)?.collect()
+            store.prepare_cached(sql)?.query_map(params![after, name, most], event)?.collect()
         });
         read.await
     }
@@ -249,7 +262,8 @@ fn put(store: &rusqlite::Connection, seal: &Seal, row: ConnectionRow) -> WorkRes
         .prepare_cached(
             "INSERT INTO connections (name, connector, document, created_at, updated_at)
              VALUES (?1, ?2, ?3, ?4, ?4) ON CONFLICT (name) DO UPDATE
-             SET connector = excluded.connector, document = excluded.document, updated_at = excluded.updated_at",
+             SET connector = excluded.connector, document = excluded.document,
+                 updated_at = max(excluded.updated_at, updated_at + 1)",
         )?
         .execute(params![name, connector, document, now()])?;
     store.prepare_cached("DELETE FROM secrets WHERE connection = ?1")?.execute([&name])?;
@@ -297,6 +311,20 @@ fn flow_uses(store: &rusqlite::Connection) -> rusqlite::Result<BTreeMap<String, 
         }
     }
     Ok(uses)
+}
+
+/// Looks at a connection. The inner error is that of a document that cannot be read.
+fn seen(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<Result<SeenConnection>>> {
+    let mut statement = store.prepare_cached(
+        "SELECT document, updated_at, EXISTS (SELECT 1 FROM vault WHERE connection = ?1)
+         FROM good_connections WHERE name = ?1",
+    )?;
+    let seen = |row: &rusqlite::Row<'_>| {
+        let (updated_at, is_signed_in) = (time(row.get(1)?), row.get(2)?);
+        let document = parse(name, &row.get::<_, String>(0)?);
+        Ok(document.map(|document| SeenConnection { document, is_signed_in, updated_at }))
+    };
+    statement.query_row([name], seen).optional()
 }
 
 fn document(store: &rusqlite::Connection, name: &str) -> rusqlite::Result<Option<String>> {

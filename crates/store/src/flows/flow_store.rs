@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, Secret, Timestamp, async_trait};
+use trunkline_core::{Error, ErrorDetail, ErrorKind, NextStep, Result, RunId, Secret, Timestamp, async_trait};
 
 /// A flow that is saved under its name. [`FlowVersions::flow`](trunkline_engine::FlowVersions::flow) returns the
 /// document of its version.
@@ -44,16 +44,25 @@ pub struct SavedFlow {
 }
 
 impl SavedFlow {
-    /// Returns whether this and `other` are one flow with the same document and connections. So what a check of one of
-    /// them found is true for the other.
+    /// Returns whether this and `other` are one flow with the same document, connections and default input. So what a
+    /// check of one of them found is true for the other.
     pub fn is_same_flow(&self, other: &SavedFlow) -> bool {
-        (self.created_at, &self.version, &self.connections) == (other.created_at, &other.version, &other.connections)
+        (self.created_at, &self.version, &self.connections, &self.input)
+            == (other.created_at, &other.version, &other.connections, &other.input)
     }
 
-    /// Returns whether a flow that was made from this one can replace `other` without a loss: they are one flow, with
-    /// the same default input, and the triggers of both are active or those of neither.
+    /// Fails unless this flow, if it was seen, can be changed without a loss now that it is as `now`.
+    pub(crate) fn check(seen: Option<&SavedFlow>, now: Option<&SavedFlow>) -> Result<()> {
+        match (seen, now) {
+            (Some(seen), Some(now)) if !seen.is_unchanged(now) => Err(was_changed(&now.name)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether a flow that was made from this one can replace `other` without a loss: they are one flow, and
+    /// the triggers of both are active or those of neither.
     pub fn is_unchanged(&self, other: &SavedFlow) -> bool {
-        self.is_same_flow(other) && (self.active, &self.input) == (other.active, &other.input)
+        self.is_same_flow(other) && self.active == other.active
     }
 }
 
@@ -217,6 +226,19 @@ pub trait FlowStore: Send + Sync {
     /// `store` if they cannot be read.
     async fn saved_flows(&self) -> Result<Vec<SavedFlow>>;
 
+    /// Returns a page of the saved flows: those behind the name `after`, and at most `most`. The default implementation
+    /// reads all of them.
+    ///
+    /// # Errors
+    ///
+    /// As [`saved_flows`](FlowStore::saved_flows).
+    async fn flow_page(&self, after: Option<&str>, most: usize) -> Result<Vec<SavedFlow>> {
+        let mut all = self.saved_flows().await?;
+        all.retain(|one| after.is_none_or(|after| *one.name > *after));
+        all.truncate(most);
+        Ok(all)
+    }
+
     /// Returns a saved flow.
     ///
     /// # Errors
@@ -234,23 +256,23 @@ pub trait FlowStore: Send + Sync {
     /// flow that it calls has another version now.
     async fn activate_flow(&self, checked: &SavedFlow, called: &BTreeMap<String, String>, restart: bool) -> Result<()>;
 
-    /// Deactivates the trigger of a flow, whatever the flow is now.
+    /// Deactivates the trigger of a flow, as the caller has `seen` it, or whatever the flow is now.
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no flow of this name.
-    async fn deactivate_flow(&self, name: &str) -> Result<()>;
+    /// `not_found` if there is no flow of this name, `conflict` if it is not [unchanged](SavedFlow::is_unchanged).
+    async fn deactivate_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()>;
 
-    /// Removes a flow, the secrets of its webhook, and the deduplication keys of its trigger. Its runs stay, and
-    /// continue.
+    /// Removes a flow, as the caller has `seen` it or whatever it is now, the secrets of its webhook, and the deduplication
+    /// keys of its trigger. Its runs stay, and continue.
     ///
     /// If the journal is in another storage, the caller also removes the keys there, with
     /// [`TriggerDeduplication::forget_trigger`](trunkline_engine::TriggerDeduplication::forget_trigger).
     ///
     /// # Errors
     ///
-    /// `not_found` if there is no flow of this name.
-    async fn remove_flow(&self, name: &str) -> Result<()>;
+    /// `not_found` if there is no flow of this name, `conflict` if it is not [unchanged](SavedFlow::is_unchanged).
+    async fn remove_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()>;
 
     /// Replaces what was found about the trigger of a flow.
     ///
@@ -309,6 +331,7 @@ pub trait FlowStore: Send + Sync {
 pub(crate) fn was_changed(name: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("flow {name} was changed by another caller in the meantime"))
         .next("look at the flow as it is now, and repeat the change if it is still right")
+        .with_detail(ErrorDetail::NotAsExpected)
 }
 
 /// The error of a flow that must not be replaced.
@@ -316,4 +339,5 @@ pub(crate) fn exists_already(name: &str) -> Error {
     Error::new(ErrorKind::Conflict, format!("flow {name} exists already"))
         .next("give the new one another name")
         .next(NextStep::ReplaceExisting)
+        .with_detail(ErrorDetail::NotAsExpected)
 }

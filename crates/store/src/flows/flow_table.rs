@@ -20,7 +20,7 @@ use crate::{
         WorkError, WorkResult,
         authentication::{self, damaged_row},
         manifest::{self, Manifest, Record},
-        now, seal_in, text, time,
+        now, seal_in, signed, text, time,
     },
 };
 
@@ -64,9 +64,15 @@ impl FlowStore for Store {
     }
 
     async fn saved_flows(&self) -> Result<Vec<SavedFlow>> {
-        let read = self.readers.read("listing the flows", |store| {
-            let mut statement = store.prepare_cached(&format!("{} ORDER BY name", select("all")))?;
-            let flows = statement.query_map([], saved)?.collect::<rusqlite::Result<Vec<_>>>()?;
+        self.flow_page(None, usize::MAX).await
+    }
+
+    async fn flow_page(&self, after: Option<&str>, most: usize) -> Result<Vec<SavedFlow>> {
+        let (after, most) = (after.map(str::to_owned), signed(most as u64));
+        let read = self.readers.read("listing the flows", move |store| {
+            let sql = format!("{} WHERE ?1 IS NULL OR name > ?1 ORDER BY name LIMIT ?2", select("all"));
+            let mut statement = store.prepare_cached(&sql)?;
+            let flows = statement.query_map(params![after, most], saved)?.collect::<rusqlite::Result<Vec<_>>>()?;
             let manifest = Manifest::read(store).map_err(WorkError::into_sqlite)?;
             let checked = |flow: SavedFlow| match manifest.check(store, Record::Flow(&flow.name)) {
                 Err(WorkError::Sqlite(error)) => Err(error),
@@ -104,15 +110,25 @@ impl FlowStore for Store {
         .await
     }
 
-    async fn deactivate_flow(&self, name: &str) -> Result<()> {
+    async fn deactivate_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
         let sql = "UPDATE kept_flows SET active = FALSE, updated_at = ?2 WHERE name = ?1";
-        self.change_flow(name, move |store, name| Ok(store.prepare_cached(sql)?.execute(params![name, now()])?)).await
+        let seen = seen.cloned();
+        self.change_flow(name, move |store, name| {
+            if seen.is_some() {
+                SavedFlow::check(seen.as_ref(), current(store, name)?.as_ref())?;
+            }
+            Ok(store.prepare_cached(sql)?.execute(params![name, now()])?)
+        })
+        .await
     }
 
-    async fn remove_flow(&self, name: &str) -> Result<()> {
-        let name = name.to_owned();
-        // Not checked: a damaged flow can be removed too.
+    async fn remove_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
+        let (name, seen) = (name.to_owned(), seen.cloned());
         let removed = self.inner.writer.run(move |store| {
+            // Not checked unless it was seen: a damaged flow can be removed too.
+            if seen.is_some() {
+                SavedFlow::check(seen.as_ref(), current(store, &name)?.as_ref())?;
+            }
             let manifest = Manifest::read(store)?;
             forget(store, &name)?;
             match store.prepare_cached("DELETE FROM kept_flows WHERE name = ?1")?.execute([&name])? {

@@ -12,7 +12,7 @@ use trunkline_engine::{RunEvent, TriggerDeduplication, TriggerEvent};
 
 use crate::{
     database::Store,
-    journal::{accepting, save},
+    journal::{accepting, run_for, save},
     sqlite::now,
 };
 
@@ -73,6 +73,12 @@ impl TriggerDeduplication for Store {
             store.prepare_cached(sql)?.query_row([flow], |row| row.get::<_, i64>(0))
         });
         Ok(Some(read.await?.unsigned_abs()))
+    }
+
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        let keys = vec![key.to_owned()];
+        let event = TriggerEvent { flow: flow.to_owned(), feed: feed.to_owned(), keys, ..TriggerEvent::default() };
+        self.readers.read("reading a deduplication key", move |store| run_for(store, &event)).await
     }
 
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {

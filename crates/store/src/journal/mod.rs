@@ -16,7 +16,7 @@ mod run_index;
 mod run_notes;
 mod run_removal;
 
-pub(crate) use acceptance::{accepting, save};
+pub(crate) use acceptance::{accepting, run_for, save};
 pub(crate) use deduplication::forget;
 pub(crate) use event_insert::{insert_event, inserts};
 pub(crate) use flow_versions::pin;

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::from_str;
 use trunkline_core::{Result, RunId, StepPath, Timestamp, async_trait};
 use trunkline_engine::{
-    FoundItem, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunEvent, RunFilter, RunIndex, RunPage, RunPlace,
-    RunStatus, RunSummary,
+    FoundItem, FoundPlace, Item, ItemOutcome, PreviousOutcome, RememberedItem, RunEvent, RunFilter, RunIndex, RunPage,
+    RunPlace, RunStatus, RunSummary,
 };
 
 use crate::{
@@ -84,9 +84,15 @@ impl RunIndex for Store {
         read.await?.into_iter().map(|row| row.item(run)).collect()
     }
 
-    async fn find_items(&self, keys: &[String], prefix: bool, most: usize) -> Result<Vec<FoundItem>> {
+    async fn find_items(
+        &self,
+        keys: &[String],
+        prefix: bool,
+        after: Option<&FoundPlace>,
+        most: usize,
+    ) -> Result<Vec<FoundItem>> {
         let _ = self.flushed().await;
-        let wanted = keys.to_vec();
+        let (wanted, after) = (keys.to_vec(), after.cloned());
         let read = self.readers.read("looking for an item", move |store| {
             // No character is greater than the last one of Unicode.
             let last = if prefix { "|| char(1114111)" } else { "" };
@@ -97,13 +103,20 @@ impl RunIndex for Store {
                  ) AS hit CROSS JOIN good_items AS items
                      ON items.run = hit.run AND items.step = hit.step AND items.key = hit.key
                  CROSS JOIN good_runs AS runs ON runs.id = items.run
-                 ORDER BY items.finished_at DESC LIMIT ?2"
+                 WHERE ?2 IS NULL OR (-items.finished_at, items.run, items.step, items.key) > (-?2, ?3, ?4, ?5)
+                 ORDER BY items.finished_at DESC, items.run, items.step, items.key LIMIT ?6"
             ))?;
+            let after = after.as_ref();
+            let at = after.map(|(at, ..)| column(at.0));
+            let [run, step, last] = match after {
+                Some((_, run, step, key)) => [Some(run.as_str()), Some(step.as_str()), Some(&**key)],
+                None => [None; 3],
+            };
             let mut found = Vec::new();
             for key in &wanted {
                 let row = |row: &Row<'_>| Ok((ItemRow::read(row)?, row.get(4)?, row.get(5)?));
                 let most = i64::try_from(most).unwrap_or(i64::MAX);
-                let rows = statement.query_map(params![key, most], row)?;
+                let rows = statement.query_map(params![key, at, run, step, last, most], row)?;
                 found.extend(rows.collect::<rusqlite::Result<Vec<(ItemRow, String, String)>>>()?);
             }
             Ok(found)
@@ -115,13 +128,8 @@ impl RunIndex for Store {
         };
         let mut found: Vec<FoundItem> = read.await?.into_iter().map(item).collect::<Result<_>>()?;
         found.retain(|found| found.item.is_named(keys, prefix));
-        found.sort_by(|one, other| {
-            let place = |found: &FoundItem| (found.run.clone(), found.item.step.clone(), found.item.key.clone());
-            other.item.at.cmp(&one.item.at).then_with(|| place(one).cmp(&place(other)))
-        });
-        found.dedup_by(|one, other| {
-            (&one.run, &one.item.step, &one.item.key) == (&other.run, &other.item.step, &other.item.key)
-        });
+        found.sort_by_cached_key(FoundItem::place);
+        found.dedup_by_key(|found| found.place());
         found.truncate(most);
         Ok(found)
     }

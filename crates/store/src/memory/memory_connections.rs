@@ -1,6 +1,6 @@
 //! Connections and their vault in memory.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 use trunkline_core::{Connection, Error, Result, Schema, Secret, SignIn, Timestamp, Vault, VaultEntry, async_trait};
@@ -9,7 +9,8 @@ use trunkline_engine::{EventLog, RunEvent, RunIndex, RunStatus};
 use crate::{
     connections::{
         connection_store::{
-            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SignInEvent, was_changed,
+            ConnectionStore, ConnectionSummary, ConnectionUse, FlowUse, Replacement, SeenConnection, SignInEvent,
+            was_changed,
         },
         in_use::{bound, must_be_unused},
         secrets::mask,
@@ -29,9 +30,16 @@ impl Tables {
     /// Writes a connection in place of the one of its name.
     fn put(&mut self, connection: &Connection, masked: Value) {
         let (now, name) = (Timestamp::now(), connection.name.clone());
-        let created_at = self.connections.get(&name).map_or(now, |known| known.created_at);
-        let connection = connection.clone();
-        self.connections.insert(name, StoredConnection { connection, masked, created_at, updated_at: now });
+        let known = self.connections.get(&name).map(|known| (known.created_at, known.updated_at));
+        let (created_at, before) = known.unwrap_or((now, Timestamp::EPOCH));
+        let (connection, updated_at) = (connection.clone(), now.max(before + Duration::from_millis(1)));
+        self.connections.insert(name, StoredConnection { connection, masked, created_at, updated_at });
+    }
+
+    fn seen(&self, name: &str) -> Option<SeenConnection> {
+        let StoredConnection { masked, updated_at, .. } = self.connections.get(name)?;
+        let (document, updated_at) = (masked.clone(), *updated_at);
+        Some(SeenConnection { document, is_signed_in: self.vault.contains_key(name), updated_at })
     }
 
     /// Returns the saved flows by the connections they use.
@@ -89,9 +97,8 @@ impl ConnectionStore for MemoryStore {
         let masked = masked.collect::<Result<Vec<_>>>()?;
         let mut tables = self.lock().await;
         for (connection, _) in connections {
-            if let Some(known) = tables.connections.get(&connection.name) {
-                let is_signed_in = tables.vault.contains_key(&connection.name);
-                replace.check(&connection.name, &(known.masked.clone(), is_signed_in))?;
+            if let Some(now) = tables.seen(&connection.name) {
+                replace.check(&connection.name, &now)?;
             }
         }
         connections.iter().zip(masked).for_each(|((connection, _), masked)| tables.put(connection, masked));
@@ -138,14 +145,21 @@ impl ConnectionStore for MemoryStore {
         Ok(tables.connections.iter().map(summary).collect())
     }
 
-    async fn masked_connection(&self, name: &str) -> Result<Value> {
+    async fn seen_connection(&self, name: &str) -> Result<SeenConnection> {
         let tables = self.lock().await;
-        let found = tables.connections.get(name).map(|stored| stored.masked.clone());
-        found.ok_or_else(|| tables.unknown(name))
+        tables.seen(name).ok_or_else(|| tables.unknown(name))
     }
 
-    async fn remove_connection(&self, name: &str, force: bool) -> Result<Option<Secret>> {
+    async fn remove_connection(
+        &self,
+        name: &str,
+        force: bool,
+        seen: Option<&SeenConnection>,
+    ) -> Result<Option<Secret>> {
         let mut tables = self.lock().await;
+        if let (Some(seen), Some(now)) = (seen, tables.seen(name)) {
+            seen.check(name, &now)?;
+        }
         if !force {
             let runs = self.run_uses().await?.remove(name).unwrap_or_default();
             must_be_unused(name, &runs, &tables.flow_uses().remove(name).unwrap_or_default())?;
@@ -157,10 +171,10 @@ impl ConnectionStore for MemoryStore {
         Ok(tables.vault.remove(name).map(|(entry, _)| entry.content))
     }
 
-    async fn sign_in_events(&self, connection: Option<&str>, after: u64) -> Result<Vec<SignInEvent>> {
+    async fn sign_in_events(&self, connection: Option<&str>, after: u64, most: usize) -> Result<Vec<SignInEvent>> {
         let tables = self.lock().await;
         let asked = |event: &&SignInEvent| event.id > after && connection.is_none_or(|name| event.connection == name);
-        Ok(tables.sign_ins.iter().filter(asked).cloned().collect())
+        Ok(tables.sign_ins.iter().filter(asked).take(most).cloned().collect())
     }
 }
 

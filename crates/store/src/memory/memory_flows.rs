@@ -97,15 +97,18 @@ impl FlowStore for MemoryStore {
         })?
     }
 
-    async fn deactivate_flow(&self, name: &str) -> Result<()> {
+    async fn deactivate_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
         self.lock().await.change_flow(name, |flow| {
+            SavedFlow::check(seen, Some(&flow.saved))?;
             flow.saved.active = false;
             flow.saved.updated_at = Timestamp::now();
-        })
+            Ok(())
+        })?
     }
 
-    async fn remove_flow(&self, name: &str) -> Result<()> {
+    async fn remove_flow(&self, name: &str, seen: Option<&SavedFlow>) -> Result<()> {
         let mut tables = self.lock().await;
+        SavedFlow::check(seen, tables.flows.get(name).map(|flow| &flow.saved))?;
         if tables.flows.remove(name).is_none() {
             return Err(no_flow(name, &tables.flow_names()));
         }

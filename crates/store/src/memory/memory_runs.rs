@@ -78,6 +78,10 @@ impl TriggerDeduplication for MemoryRuns {
         self.0.runs.count_taken(flow).await
     }
 
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        self.0.runs.taken_by(flow, feed, key).await
+    }
+
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.0.lock().await.handled(&event);
         self.0.runs.remember_trigger(event).await

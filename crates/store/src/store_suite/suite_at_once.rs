@@ -134,7 +134,7 @@ pub(super) async fn a_flow_that_was_replaced_is_not_activated(store: TestedStore
         ErrorKind::Conflict,
         "its connections were checked"
     );
-    flows.deactivate_flow("copy").await.unwrap();
+    flows.deactivate_flow("copy", None).await.unwrap();
 }
 
 /// A flow is checked with the flows that it calls, so it is not saved or activated with others.
@@ -150,8 +150,8 @@ pub(super) async fn a_flow_whose_called_flow_was_replaced_is_neither_saved_nor_a
     let saved = flows.saved_flow("calls").await.unwrap();
     assert_eq!(kind(flows.activate_flow(&saved, &with("v1"), false).await), ErrorKind::Conflict);
     flows.activate_flow(&saved, &with("v2"), false).await.unwrap();
-    flows.deactivate_flow("calls").await.unwrap();
-    flows.remove_flow("called").await.unwrap();
+    flows.deactivate_flow("calls", None).await.unwrap();
+    flows.remove_flow("called", None).await.unwrap();
     assert_eq!(kind(flows.activate_flow(&saved, &with("v2"), false).await), ErrorKind::Conflict, "it is gone");
 }
 
@@ -159,25 +159,31 @@ pub(super) async fn a_flow_whose_called_flow_was_replaced_is_neither_saved_nor_a
 pub(super) async fn a_connection_is_replaced_only_as_it_was_looked_at(store: TestedStore) {
     let connections = &store.connections;
     add(&store, "dam").await;
-    let look = async |is_signed_in: bool| {
-        let document = connections.masked_connection("dam").await.unwrap();
-        Replacement::AsSeen(BTreeMap::from([("dam".to_owned(), (document, is_signed_in))]))
+    let look = async || {
+        let seen = connections.seen_connection("dam").await.unwrap();
+        Replacement::AsSeen(BTreeMap::from([("dam".to_owned(), seen)]))
     };
     let (new, settings) = (connection("dam", "new"), settings());
     let replace = async |seen: &Replacement| connections.save_connections(&[(&new, &settings)], seen.clone()).await;
-    let seen = look(false).await;
+    let seen = look().await;
     assert!(store.vault.replace("dam", 0, &Secret::from("tokens"), &SignIn::default()).await.unwrap());
     assert_eq!(kind(replace(&seen).await), ErrorKind::Conflict, "it was signed in meanwhile");
-    let seen = look(true).await;
+    let seen = look().await;
     let mut other = connection("dam", "s3cret");
     other.settings.insert("endpointUrl".into(), "https://elsewhere.test".into());
     connections.put_connection(&other, &settings).await.unwrap();
     assert_eq!(kind(replace(&seen).await), ErrorKind::Conflict, "it has another host meanwhile");
+    let (seen, looked) = (look().await, connections.seen_connection("dam").await.unwrap());
+    other.settings.insert("clientSecret".into(), "another".into());
+    connections.put_connection(&other, &settings).await.unwrap();
+    assert_eq!(kind(replace(&seen).await), ErrorKind::Conflict, "it has another secret meanwhile");
+    assert_eq!(kind(connections.remove_connection("dam", true, Some(&looked)).await), ErrorKind::Conflict);
     let nothing = Replacement::AsSeen(BTreeMap::new());
     assert_eq!(kind(replace(&nothing).await), ErrorKind::Conflict, "it was added meanwhile");
-    replace(&look(true).await).await.unwrap();
+    replace(&look().await).await.unwrap();
     assert_eq!(connections.connection("dam").await.unwrap().settings["clientSecret"], "new");
-    connections.remove_connection("dam", false).await.unwrap();
+    let looked = connections.seen_connection("dam").await.unwrap();
+    connections.remove_connection("dam", false, Some(&looked)).await.unwrap();
     replace(&nothing).await.unwrap();
 }
 
@@ -204,7 +210,7 @@ pub(super) async fn of_two_changes_of_a_connection_one_succeeds(store: TestedSto
     store.connections.put_connection(&other, &settings()).await.unwrap();
     let late = store.connections.replace_connection(&read, &read, &settings()).await;
     assert_eq!(kind(late), ErrorKind::Conflict, "a secret counts too");
-    store.connections.remove_connection("dam0", false).await.unwrap();
+    store.connections.remove_connection("dam0", false, None).await.unwrap();
     let late = store.connections.replace_connection(&other, &other, &settings()).await;
     assert_eq!(kind(late), ErrorKind::NotFound, "a removed connection does not come back");
 }
@@ -215,7 +221,7 @@ pub(super) async fn a_removal_and_a_use_exclude_each_other(store: TestedStore) {
         let name = format!("dam{round}");
         add(&store, &name).await;
         let (connections, removed) = (store.connections.clone(), name.clone());
-        let removal = tokio::spawn(async move { connections.remove_connection(&removed, false).await });
+        let removal = tokio::spawn(async move { connections.remove_connection(&removed, false, None).await });
         let (vault, renewed) = (store.vault.clone(), name.clone());
         let renewal = async move { vault.replace(&renewed, 0, &Secret::from("tokens"), &SignIn::default()).await };
         let (removal, renewal) = tokio::join!(removal, tokio::spawn(renewal));
@@ -233,11 +239,11 @@ pub(super) async fn of_two_removals_one_succeeds(store: TestedStore) {
         store.flows.save_flow(flow(&name, "v1", &[], false), None).await.unwrap();
         let connection = || {
             let (store, name) = (store.connections.clone(), name.clone());
-            tokio::spawn(async move { store.remove_connection(&name, true).await })
+            tokio::spawn(async move { store.remove_connection(&name, true, None).await })
         };
         let flow = || {
             let (store, name) = (store.flows.clone(), name.clone());
-            tokio::spawn(async move { store.remove_flow(&name).await })
+            tokio::spawn(async move { store.remove_flow(&name, None).await })
         };
         let (one, other, first, second) = tokio::join!(connection(), connection(), flow(), flow());
         one_succeeds(one.unwrap(), other.unwrap(), ErrorKind::NotFound);

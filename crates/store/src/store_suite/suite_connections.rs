@@ -61,13 +61,13 @@ pub(super) async fn a_removed_connection_leaves_nothing(store: TestedStore) {
     add(&store, "dam").await;
     add(&store, "other").await;
     assert!(store.vault.replace("dam", 0, &Secret::from("tokens"), &SignIn::default()).await.unwrap());
-    let tokens = store.connections.remove_connection("dam", false).await.unwrap();
+    let tokens = store.connections.remove_connection("dam", false, None).await.unwrap();
     assert_eq!(tokens.unwrap().expose(), "tokens", "the caller can revoke them");
     assert_eq!(kind(store.connections.connection("dam").await), ErrorKind::NotFound);
     assert!(store.vault.load("dam").await.unwrap().is_none());
-    assert!(store.connections.sign_in_events(Some("dam"), 0).await.unwrap().is_empty());
+    assert!(store.connections.sign_in_events(Some("dam"), 0, 999).await.unwrap().is_empty());
     assert_eq!(store.connections.connections().await.unwrap().len(), 1);
-    assert!(store.connections.remove_connection("other", false).await.unwrap().is_none(), "it had no tokens");
+    assert!(store.connections.remove_connection("other", false, None).await.unwrap().is_none(), "it had no tokens");
 }
 
 pub(super) async fn an_unknown_connection_is_not_found(store: TestedStore) {
@@ -78,8 +78,8 @@ pub(super) async fn an_unknown_connection_is_not_found(store: TestedStore) {
     for error in [
         store.connection("mediafow").await.unwrap_err(),
         store.masked_connection("mediafow").await.unwrap_err(),
-        store.remove_connection("mediafow", false).await.unwrap_err(),
-        store.remove_connection("mediafow", true).await.unwrap_err(),
+        store.remove_connection("mediafow", false, None).await.unwrap_err(),
+        store.remove_connection("mediafow", true, None).await.unwrap_err(),
     ] {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(!error.next_steps().is_empty(), "the nearest name: {error:?}");
@@ -109,19 +109,19 @@ pub(super) async fn a_connection_of_an_unfinished_run_is_not_removed(store: Test
     let connections = &store.connections;
     let listed = connections.connections().await.unwrap();
     assert_eq!((&listed[0].used_by, &listed[1].used_by), (&used(RunStatus::Running), &vec![]), "once, by one run");
-    assert_eq!(kind(connections.remove_connection("dam", false).await), ErrorKind::Conflict);
-    connections.remove_connection("spare", false).await.unwrap();
+    assert_eq!(kind(connections.remove_connection("dam", false, None).await), ErrorKind::Conflict);
+    connections.remove_connection("spare", false, None).await.unwrap();
     // A failed run can be resumed.
     finish(&store, &run, RunStatus::Failed).await;
     assert_eq!(connections.connections().await.unwrap()[0].used_by, used(RunStatus::Failed));
-    assert_eq!(kind(connections.remove_connection("dam", false).await), ErrorKind::Conflict);
+    assert_eq!(kind(connections.remove_connection("dam", false, None).await), ErrorKind::Conflict);
     assert!(connections.connection("dam").await.is_ok(), "it is still there");
-    connections.remove_connection("dam", true).await.unwrap();
+    connections.remove_connection("dam", true, None).await.unwrap();
     // A run that has ended in another way cannot.
     add(&store, "dam").await;
     finish(&store, &run, RunStatus::Succeeded).await;
     assert!(connections.connections().await.unwrap()[0].used_by.is_empty());
-    connections.remove_connection("dam", false).await.unwrap();
+    connections.remove_connection("dam", false, None).await.unwrap();
 }
 
 pub(super) async fn a_connection_of_an_active_flow_is_not_removed(store: TestedStore) {
@@ -133,13 +133,13 @@ pub(super) async fn a_connection_of_an_active_flow_is_not_removed(store: TestedS
     let used = |active| vec![FlowUse { flow: "copy".into(), active }];
     let listed = connections.connections().await.unwrap();
     assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
-    let error = connections.remove_connection("dam", false).await.unwrap_err();
+    let error = connections.remove_connection("dam", false, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.next_steps().contains(&NextStep::DeactivateFlow { flow: Some("copy".into()) }), "{error:?}");
-    flows.deactivate_flow("copy").await.unwrap();
+    flows.deactivate_flow("copy", None).await.unwrap();
     assert_eq!(connections.connections().await.unwrap()[0].flows, used(false));
-    connections.remove_connection("dam", false).await.unwrap();
+    connections.remove_connection("dam", false, None).await.unwrap();
     add(&store, "dam").await;
     flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), &BTreeMap::new(), false).await.unwrap();
-    connections.remove_connection("dam", true).await.unwrap();
+    connections.remove_connection("dam", true, None).await.unwrap();
 }

@@ -26,6 +26,9 @@ pub(super) async fn a_saved_flow_is_returned_unchanged(store: TestedStore) {
     flows.save_flow(flow("another", "v2", &[], false), None).await.unwrap();
     let all = flows.saved_flows().await.unwrap();
     assert_eq!((all.len(), &*all[0].name, &all[1]), (2, "another", &saved), "sorted by name");
+    for (after, most, page) in [(None, 1, &all[..1]), (Some("another"), 9, &all[1..]), (Some("a"), 9, &all[..])] {
+        assert_eq!(flows.flow_page(after, most).await.unwrap(), page);
+    }
 }
 
 pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
@@ -41,6 +44,10 @@ pub(super) async fn a_flow_is_replaced_only_on_request(store: TestedStore) {
     assert_eq!((&*saved.version, saved.active, saved.has_secret), ("v2", false, true));
     assert_eq!((saved.token_hash, saved.created_at), (Some(vec![1, 2]), before.created_at), "the webhook stays");
     assert_eq!(flows.webhook_secret("copy").await.unwrap().unwrap().expose(), "signing");
+    for stale in [flows.deactivate_flow("copy", Some(&before)).await, flows.remove_flow("copy", Some(&before)).await] {
+        assert_eq!(kind(stale), ErrorKind::Conflict, "it was replaced meanwhile");
+    }
+    flows.deactivate_flow("copy", Some(&flows.saved_flow("copy").await.unwrap())).await.unwrap();
     flows.set_webhook_token("copy", vec![3]).await.unwrap();
     assert_eq!(flows.saved_flow("copy").await.unwrap().token_hash, Some(vec![3]));
 }
@@ -53,7 +60,7 @@ pub(super) async fn a_removed_flow_leaves_nothing(store: TestedStore) {
     }
     flows.set_webhook_token("copy", vec![1]).await.unwrap();
     flows.set_webhook_secret("copy", Some(&Secret::from("signing"))).await.unwrap();
-    flows.remove_flow("copy").await.unwrap();
+    flows.remove_flow("copy", None).await.unwrap();
     assert_eq!(kind(flows.saved_flow("copy").await), ErrorKind::NotFound);
     assert!(flows.webhook_secret("copy").await.unwrap().is_none());
     assert_eq!(store.journal.flow("v1").await.unwrap(), document("v1"), "runs may be pinned to it");
@@ -75,8 +82,8 @@ pub(super) async fn an_unknown_flow_is_not_found(store: TestedStore) {
         flows.saved_flow("copi").await.map(drop),
         flows.activate_flow(&missing, &BTreeMap::new(), false).await,
         flows.save_flow(flow("copi", "v1", &[], true), Some(&missing)).await,
-        flows.deactivate_flow("copi").await,
-        flows.remove_flow("copi").await,
+        flows.deactivate_flow("copi", None).await,
+        flows.remove_flow("copi", None).await,
         flows.set_webhook_token("copi", vec![1]).await,
         flows.set_webhook_secret("copi", Some(&Secret::from("signing"))).await,
     ] {
@@ -121,7 +128,7 @@ pub(super) async fn what_a_trigger_has_handled_is_saved(store: TestedStore) {
     let saved = flows.saved_flow("copy").await.unwrap();
     flows.save_flow(flow("copy", "v1", &[], true), Some(&saved)).await.unwrap();
     assert_eq!(through().await, at(8), "a replaced flow does not start from the beginning");
-    flows.deactivate_flow("copy").await.unwrap();
+    flows.deactivate_flow("copy", None).await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (false, at(8)));
     flows.activate_flow(&flows.saved_flow("copy").await.unwrap(), &BTreeMap::new(), true).await.unwrap();
     assert_eq!((flows.saved_flow("copy").await.unwrap().active, through().await), (true, None), "it starts again");
@@ -167,7 +174,7 @@ pub(super) async fn what_was_found_about_a_trigger_is_saved(store: TestedStore) 
     flows.set_findings("copy", Vec::new()).await.unwrap();
     assert_eq!(found("copy").await, []);
     flows.set_findings("copy", vec![finding("it failed", None)]).await.unwrap();
-    flows.remove_flow("copy").await.unwrap();
+    flows.remove_flow("copy", None).await.unwrap();
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert_eq!(found("copy").await, [], "nor has another flow of the name");
     assert_eq!(kind(flows.set_findings("copi", Vec::new()).await), ErrorKind::NotFound);
@@ -199,7 +206,7 @@ pub(super) async fn the_starts_of_a_trigger_are_saved_and_stay_with_their_flow(s
     let saved = flows.saved_flow("copy").await.unwrap();
     flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
     assert_eq!(starts("copy").await.last, Some(at(10)), "another version of it keeps them");
-    flows.remove_flow("copy").await.unwrap();
+    flows.remove_flow("copy", None).await.unwrap();
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert!(starts("copy").await.is_empty(), "another flow of the name has its own");
     assert_eq!(kind(flows.set_starts("copi", TriggerStarts::default()).await), ErrorKind::NotFound);

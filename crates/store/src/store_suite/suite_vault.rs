@@ -28,7 +28,7 @@ pub(super) async fn of_two_replacements_of_a_version_one_succeeds(store: TestedS
 pub(super) async fn tokens_do_not_come_back(store: TestedStore) {
     add(&store, "dam").await;
     assert!(store.vault.replace("dam", 0, &Secret::from("one"), &SignIn::default()).await.unwrap());
-    store.connections.remove_connection("dam", false).await.unwrap();
+    store.connections.remove_connection("dam", false, None).await.unwrap();
     for expected in [0, 1] {
         let late = store.vault.replace("dam", expected, &Secret::from("late"), &SignIn::default()).await;
         assert_eq!(kind(late), ErrorKind::NotFound);
@@ -49,7 +49,7 @@ pub(super) async fn changes_of_a_sign_in_are_events(store: TestedStore) {
         assert!(store.vault.replace("dam", version, &Secret::from("x"), &sign_in).await.unwrap());
     }
     assert!(store.vault.replace("other", 0, &Secret::from("x"), &SignIn::default()).await.unwrap());
-    let events = async |name: Option<&str>, after: u64| store.connections.sign_in_events(name, after).await.unwrap();
+    let events = async |name: Option<&str>, after: u64| store.connections.sign_in_events(name, after, 9).await.unwrap();
     let of_dam = events(Some("dam"), 0).await;
     assert_eq!(of_dam.len(), 2, "an unchanged state is not an event");
     assert_eq!((&of_dam[0].state, &of_dam[1].state), (&SignInState::Ok, &pending.state));
@@ -58,6 +58,10 @@ pub(super) async fn changes_of_a_sign_in_are_events(store: TestedStore) {
     let all = events(None, 0).await;
     assert!(all.len() == 3 && all.is_sorted_by_key(|event| event.id));
     assert_eq!(all[2].connection, "other");
+    assert_eq!(store.connections.sign_in_events(None, 0, 2).await.unwrap(), all[..2]);
     let listed = store.connections.connections().await.unwrap();
+    for (after, most, page) in [(None, 1, &listed[..1]), (Some("dam"), 9, &listed[1..]), (Some("a"), 9, &listed[..])] {
+        assert_eq!(store.connections.connection_page(after, most).await.unwrap(), page);
+    }
     assert_eq!((&listed[0].sign_in, &listed[1].sign_in), (&Some(pending), &Some(SignIn::default())));
 }

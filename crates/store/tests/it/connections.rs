@@ -68,7 +68,7 @@ async fn replacing_a_connection_keeps_its_tokens_and_removing_it_deletes_them() 
     assert_eq!(store.load("dam").await.unwrap().unwrap().content.expose(), "tokens");
     assert_eq!(store.connections().await.unwrap()[0].created_at, first.created_at);
 
-    store.remove_connection("dam", false).await.unwrap();
+    store.remove_connection("dam", false, None).await.unwrap();
     assert_eq!(store.connection("dam").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(store.load("dam").await.unwrap().is_none());
     for table in ["connections", "secrets", "vault"] {
@@ -97,7 +97,7 @@ async fn an_unknown_name_gets_the_known_names_as_advice() {
     let errors = [
         store.connection("mediafow").await.unwrap_err(),
         store.masked_connection("mediafow").await.unwrap_err(),
-        store.remove_connection("mediafow", false).await.unwrap_err(),
+        store.remove_connection("mediafow", false, None).await.unwrap_err(),
     ];
     for error in errors {
         assert_eq!((error.kind(), error.advice().as_deref()), (ErrorKind::NotFound, Some("did you mean mediaflow?")));
@@ -191,13 +191,13 @@ async fn a_connection_that_a_run_needs_is_not_removed() {
         let listed = store.connections().await.unwrap();
         let uses = [ConnectionUse { run: run.clone(), flow: "copy".into(), status }];
         assert_eq!((&listed[0].used_by[..], listed[1].used_by.len()), (&uses[..], 0), "once, though it is bound twice");
-        let error = store.remove_connection("dam", false).await.unwrap_err();
+        let error = store.remove_connection("dam", false, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         let force = NextStep::ForceRemove { connection: "dam".to_owned() };
         assert!(error.message().contains("a1 of copy") && error.next_steps().contains(&force), "{error:?}");
         assert!(store.connection("dam").await.is_ok());
     }
-    store.remove_connection("free", false).await.unwrap();
+    store.remove_connection("free", false, None).await.unwrap();
     store.append(&run, finished(RunStatus::Cancelled), Flush::Now).await.unwrap();
-    store.remove_connection("dam", false).await.unwrap();
+    store.remove_connection("dam", false, None).await.unwrap();
 }

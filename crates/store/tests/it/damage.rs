@@ -88,7 +88,7 @@ async fn everything(store: &Store) -> Vec<(String, Read)> {
     }
     let mut all: Vec<(String, Read)> = vec![
         ("connections".into(), listed(store.connections().await, |one| &one.damaged)),
-        ("sign-in events".into(), text(store.sign_in_events(None, 0).await)),
+        ("sign-in events".into(), text(store.sign_in_events(None, 0, 999).await)),
         ("saved flows".into(), listed(store.saved_flows().await, |one| &one.damaged)),
         ("runs".into(), text(store.runs().await)),
         ("events of all runs".into(), text(store.all_events(Some(EventPlace::default())).await)),
@@ -305,8 +305,8 @@ async fn a_damaged_row_is_named_and_hides_no_others() {
         assert_eq!(damaged, usize::from(is_listed), "{table}");
         // What the advice says is possible.
         if is_listed {
-            store.remove_flow("copy").await.unwrap();
-            store.remove_connection("dam", true).await.unwrap();
+            store.remove_flow("copy", None).await.unwrap();
+            store.remove_connection("dam", true, None).await.unwrap();
             let left = (store.connections().await.unwrap(), store.saved_flows().await.unwrap());
             assert!(left.0.iter().all(|one| one.damaged.is_none()) && left.1.iter().all(|one| one.damaged.is_none()));
         }
@@ -317,6 +317,6 @@ async fn a_damaged_row_is_named_and_hides_no_others() {
     let sql = "UPDATE sign_ins SET at = 1, sum = mac('sign_ins', id, connection, 1, sign_in) WHERE id = 1";
     assert_eq!(sqlite.execute(sql, []).unwrap(), 1);
     drop(sqlite);
-    let events = home.open().unwrap().sign_in_events(None, 0).await.unwrap();
+    let events = home.open().unwrap().sign_in_events(None, 0, 999).await.unwrap();
     assert_eq!(events[0].at, Timestamp::from_millis(1));
 }

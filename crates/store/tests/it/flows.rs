@@ -38,8 +38,8 @@ async fn a_saved_flow_is_returned_unchanged() {
     assert_eq!(store.saved_flows().await.unwrap(), [saved]);
     for missing in [
         store.saved_flow("copi").await.map(drop),
-        store.deactivate_flow("copi").await,
-        store.remove_flow("copi").await,
+        store.deactivate_flow("copi", None).await,
+        store.remove_flow("copi", None).await,
         store.set_webhook_token("copi", vec![1]).await,
         store.set_webhook_secret("copi", Some(&Secret::from("signing"))).await,
     ] {
@@ -71,7 +71,7 @@ async fn a_flow_is_replaced_only_on_request_and_keeps_its_webhook() {
     forged.document = json!({ "name": "copy", "about": "another" });
     assert_eq!(store.save_flow(forged, Some(&saved)).await.unwrap_err().kind(), ErrorKind::Conflict);
 
-    store.remove_flow("copy").await.unwrap();
+    store.remove_flow("copy", None).await.unwrap();
     assert_eq!(store.saved_flow("copy").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert!(store.webhook_secret("copy").await.unwrap().is_none());
 }
@@ -117,18 +117,18 @@ async fn a_connection_of_an_active_flow_is_not_removed_without_force() {
     let listed = store.connections().await.unwrap();
     assert_eq!((&listed[0].flows, &listed[1].flows), (&used(true), &vec![]));
 
-    let error = store.remove_connection("dam", false).await.unwrap_err();
+    let error = store.remove_connection("dam", false, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
     let force = NextStep::ForceRemove { connection: "dam".to_owned() };
     assert!(error.message().contains("copy") && error.next_steps().contains(&force), "{error:?}");
-    store.remove_connection("spare", false).await.unwrap();
+    store.remove_connection("spare", false, None).await.unwrap();
 
-    store.deactivate_flow("copy").await.unwrap();
+    store.deactivate_flow("copy", None).await.unwrap();
     assert_eq!(store.connections().await.unwrap()[0].flows, used(false));
-    store.remove_connection("dam", false).await.unwrap();
+    store.remove_connection("dam", false, None).await.unwrap();
 
     store.put_connection(&connection("dam", "s", "p"), &settings()).await.unwrap();
     store.activate_flow(&store.saved_flow("copy").await.unwrap(), &BTreeMap::new(), false).await.unwrap();
-    store.remove_connection("dam", true).await.unwrap();
+    store.remove_connection("dam", true, None).await.unwrap();
     assert!(store.connections().await.unwrap().is_empty());
 }

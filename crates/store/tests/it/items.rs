@@ -20,7 +20,7 @@ fn noted(key: &str, label: &str, result: Value, collected: Value) -> RunEvent {
 }
 
 async fn found(store: &Store, name: &str) -> Vec<(RunId, String)> {
-    let found = store.find_items(&[name.to_owned()], false, 10).await.unwrap();
+    let found = store.find_items(&[name.to_owned()], false, None, 10).await.unwrap();
     found.into_iter().map(|found| (found.run, found.item.key)).collect()
 }
 

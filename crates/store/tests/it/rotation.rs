@@ -312,7 +312,7 @@ async fn a_corrupt_value_keeps_the_old_key_in_use() {
     );
     assert_eq!(keys(&home).len(), 2);
     assert_eq!(store.connection("dam").await.unwrap().settings["clientSecret"], "s");
-    store.remove_connection("dam", true).await.unwrap();
+    store.remove_connection("dam", true, None).await.unwrap();
     let rotated = rotate(&store).await;
     assert_eq!((rotated.values, rotated.resumed, keys(&home).len()), (0, true, 1));
 }

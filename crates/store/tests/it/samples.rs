@@ -196,7 +196,7 @@ async fn a_store_of_version_9_is_read_and_continued() {
     assert!(before.run == run && !before.unknown, "{before:?}");
     let RunEvent::Started { keys, .. } = events(&store, &run).await.swap_remove(0) else { panic!("it is started") };
     assert_eq!(keys, KeyForm::Plain);
-    store.remove_flow("watch").await.unwrap();
+    store.remove_flow("watch", None).await.unwrap();
     assert_eq!(store.not_taken("watch", "", keys_of(&["1"])).await.unwrap().len(), 1);
 }
 

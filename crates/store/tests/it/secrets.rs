@@ -94,7 +94,7 @@ async fn no_secret_is_in_any_file() {
         assert!(hits(&home, OPEN) > 0, "the search finds a value that is not secret");
         match round {
             0 => store.put_connection(&connection("dam", "another", "another"), &settings()).await.unwrap(),
-            1 => drop(store.remove_connection("dam", true).await),
+            1 => drop(store.remove_connection("dam", true, None).await),
             _ => {}
         }
     }
@@ -211,7 +211,7 @@ async fn without_its_key_a_store_is_not_changed() {
             refused(&home, &good);
             return;
         }
-        store.remove_connection("dam", true).await.unwrap();
+        store.remove_connection("dam", true, None).await.unwrap();
         fs::remove_dir_all(home.data()).unwrap();
         fs::remove_file(home.key()).unwrap();
     }

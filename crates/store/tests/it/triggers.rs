@@ -101,11 +101,11 @@ async fn events_that_start_no_run_are_recorded_too() {
     assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (Some(6), 0));
     // A replaced flow keeps its position. A flow that starts again keeps its keys, but not the time.
     kept(&store).await;
-    store.deactivate_flow("copy").await.unwrap();
+    store.deactivate_flow("copy", None).await.unwrap();
     assert_eq!(through(&store).await, Some(6));
     store.activate_flow(&store.saved_flow("copy").await.unwrap(), &BTreeMap::new(), true).await.unwrap();
     assert_eq!((through(&store).await, new(&store, &["x", "y"]).await.len()), (None, 0));
-    store.remove_flow("copy").await.unwrap();
+    store.remove_flow("copy", None).await.unwrap();
     assert_eq!(new(&store, &["x", "y"]).await.len(), 2);
 }
 

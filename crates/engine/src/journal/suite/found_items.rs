@@ -22,7 +22,7 @@ pub(super) async fn items_are_found_by_key_label_and_result(journal: &impl Journ
     journal.append(&other, vec![item(&step, "4711", skipped("unchanged"))], Flush::Later).await.unwrap();
     let find = async |keys: &[&str], prefix: bool, most: usize| {
         let keys: Vec<_> = keys.iter().map(|key| (*key).to_owned()).collect();
-        let found = journal.find_items(&keys, prefix, most).await.unwrap();
+        let found = journal.find_items(&keys, prefix, None, most).await.unwrap();
         let mut found: Vec<_> = found
             .into_iter()
             .map(|found| format!("{} {} {}", found.run, found.flow, found.item.step.join(&found.item.key)))
@@ -34,6 +34,14 @@ pub(super) async fn items_are_found_by_key_label_and_result(journal: &impl Journ
     assert_eq!(find(&["4711"], false, 9).await, [outer, nested, again]);
     assert_eq!(find(&["4711", "press.tif"], false, 9).await, [outer, nested, again], "each item once");
     assert_eq!(find(&["4711"], false, 2).await.len(), 2);
+    let (key, mut after, mut paged) = (["4711".to_owned()], None, Vec::new());
+    while let Some(found) = journal.find_items(&key, false, after.as_ref(), 1).await.unwrap().pop() {
+        after = Some(found.place());
+        paged.push(found.place());
+    }
+    let whole = journal.find_items(&key, false, None, 9).await.unwrap();
+    assert_eq!(paged, whole.iter().map(|found| found.place()).collect::<Vec<_>>(), "page by page, in the same order");
+    assert!(paged.len() == 3 && paged.is_sorted());
     assert_eq!(find(&["press.tif"], false, 9).await, [outer, nested]);
     for id in ["0b1c-\"'\u{0}", "7", "n2"] {
         assert_eq!(find(&[id], false, 9).await, [outer], "{id}");

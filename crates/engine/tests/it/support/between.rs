@@ -96,6 +96,9 @@ impl<W: Watcher> TriggerDeduplication for Between<W> {
     async fn not_taken(&self, flow: &str, feed: &str, keys: Vec<String>) -> Result<BTreeSet<String>> {
         self.inner.not_taken(flow, feed, keys).await
     }
+    async fn taken_by(&self, flow: &str, feed: &str, key: &str) -> Result<Option<RunId>> {
+        self.inner.taken_by(flow, feed, key).await
+    }
     async fn remember_trigger(&self, event: TriggerEvent) -> Result<()> {
         self.inner.remember_trigger(event).await
     }
