@@ -10,13 +10,14 @@ use axum::{
 };
 use futures::{StreamExt, stream};
 use trunkline::{
-    CsvRecords, ITEM_COLUMNS, ItemPage, Redacted, item_cells,
+    CsvRecords, ITEM_COLUMNS, Redacted, item_cells,
     operations::{
-        Caller,
+        Caller, Listed,
         run_queries::{ItemQuery, ListItems},
     },
 };
 use trunkline_core::Result;
+use trunkline_engine::Item;
 
 use crate::{app::App, response::ApiResult};
 
@@ -42,8 +43,8 @@ pub(crate) async fn items_csv(app: Arc<App>, caller: Caller, query: ItemQuery) -
             None => app.runtime.execute::<ListItems>(&caller, query.clone()).await,
         };
         let text = page.as_ref().map(rows).map_err(Clone::clone);
-        query.from = page.ok().and_then(|page| page.get().next.clone());
-        let more = query.from.is_some();
+        query.cursor = page.ok().and_then(|page| page.get().next.clone());
+        let more = query.cursor.is_some();
         // A response that breaks off is not taken for a whole list.
         Some((text, more.then_some((app, caller, query, None))))
     });
@@ -57,7 +58,7 @@ pub(crate) async fn items_csv(app: Arc<App>, caller: Caller, query: ItemQuery) -
     Ok((headers, Body::from_stream::<_>(body.map(|text: Result<Vec<u8>>| text))).into_response())
 }
 
-fn rows(page: &Redacted<ItemPage>) -> Vec<u8> {
+fn rows(page: &Redacted<Listed<Item>>) -> Vec<u8> {
     let mut records = CsvRecords::new(false);
     let mut text = Vec::new();
     for item in &page.get().items {

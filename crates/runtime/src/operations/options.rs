@@ -14,7 +14,7 @@ use crate::Runtime;
 
 operation_table! {
     /// Returns one page of an action that lists.
-    ListActionPage: "actions.pages", pages(PageRequest) -> ActionPage, Operator, Read;
+    ListActionPage: "actions.pages", pages(ActionPageQuery) -> ActionPage, Operator, Read;
     /// Lists the choices of an input of an action, from the action that its schema names in `x-options`.
     ListOptions: "actions.options", options(OptionsQuery) -> OptionsPage, Editor, Read;
 }
@@ -26,7 +26,7 @@ fn invalid(message: impl Into<String>) -> Error {
 /// Which page of an action to read.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PageRequest {
+pub struct ActionPageQuery {
     /// The action, such as `mediavalet.asset.list`.
     pub action: String,
     /// The connection to call it on.
@@ -51,8 +51,8 @@ pub struct ActionPage {
     pub maybe_incomplete: Option<String>,
 }
 
-async fn pages(runtime: &Runtime, input: PageRequest) -> Result<ActionPage> {
-    let PageRequest { action, connection, input, cursor } = input;
+async fn pages(runtime: &Runtime, input: ActionPageQuery) -> Result<ActionPage> {
+    let ActionPageQuery { action, connection, input, cursor } = input;
     let (connected, spec) = runtime.connected(&action, &connection).await?;
     let list = List { connected, spec, input: input.into() };
     let binding = list.binding();

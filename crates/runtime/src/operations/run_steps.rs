@@ -10,12 +10,12 @@ use trunkline_core::{Error, ErrorKind, NextStep, Result, RunId, StepPath, Timest
 use trunkline_engine::{LogEntry, RunEvent, RunStatus, StepTime, Verdict, shown_value};
 use trunkline_flow::StepOutline;
 
-use super::{operation_table, run_queries::learn_secrets_of, runs::RunName};
+use super::{Listed, PageRequest, operation_table, run_queries::learn_secrets_of, runs::RunName};
 use crate::{Redacted, Runtime};
 
 operation_table! {
     /// Lists the steps of a run, in the order of its flow, with what each did.
-    ListSteps: "runs.steps", list(StepQuery) -> StepList, Viewer, Read;
+    ListSteps: "runs.steps", list(StepQuery) -> Listed<RunStep>, Viewer, Read;
     /// Returns what one step of a run got and returned.
     GetStep: "runs.step", get(StepName) -> Redacted<StepDetails>, Viewer, Read;
     /// Returns the flow that a run is pinned to.
@@ -28,21 +28,13 @@ operation_table! {
 pub struct StepQuery {
     /// The run. Its first digits are enough.
     pub run: String,
-    /// The most steps to return, 1 to 500; without it, 100.
+    /// The most steps to return, 1 to 500; without it, 50.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 500))]
     pub limit: Option<usize>,
     /// The `next` of the previous page.
     #[serde(default)]
     pub cursor: Option<String>,
-}
-
-/// A page of the steps of a run.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct StepList {
-    /// The steps.
-    pub items: Vec<RunStep>,
-    /// Where the next page starts; null after the last page.
-    pub next: Option<String>,
 }
 
 /// A step of a run. A step inside the items of a list stands for its calls in all items.
@@ -100,14 +92,10 @@ pub enum StepState {
     Stopped,
 }
 
-async fn list(runtime: &Runtime, input: StepQuery) -> Result<StepList> {
+async fn list(runtime: &Runtime, input: StepQuery) -> Result<Listed<RunStep>> {
     let StepQuery { run, limit, cursor } = input;
-    let limit = limit.unwrap_or(100);
-    if !(1..=500).contains(&limit) {
-        let message = format!("`limit` is {limit}, and has to be between 1 and 500");
-        return Err(Error::new(ErrorKind::InvalidInput, message));
-    }
     let run = runtime.find_run(&run).await?;
+    let request = PageRequest::<usize>::read(format!("runs.steps {run}"), limit, cursor.as_deref())?;
     let timeline = runtime.engine().timeline(&run).await?;
     let (_, flow) = runtime.engine().pinned(&run).await?;
     let mut times: HashMap<_, _> = timeline.steps.into_iter().map(|time| (time.step.clone(), time)).collect();
@@ -120,20 +108,9 @@ async fn list(runtime: &Runtime, input: StepQuery) -> Result<StepList> {
     let mut others: Vec<_> = times.into_values().collect();
     others.sort_by(|one, other| (one.began, &one.step).cmp(&(other.began, &other.step)));
     steps.extend(others.into_iter().map(|time| step(runtime, timeline.status, time.step.clone(), None, time)));
-    let first = match &cursor {
-        None => 0,
-        Some(cursor) => {
-            1 + steps.iter().position(|step| step.path == *cursor).ok_or_else(|| {
-                let error = Error::new(ErrorKind::InvalidInput, "no page starts at this `cursor`");
-                error.hint("pass the `next` of the previous page")
-            })?
-        }
-    };
-    let mut items: Vec<_> = steps.into_iter().skip(first).take(limit + 1).collect();
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next = items.last().filter(|_| more).map(|last| last.path.clone());
-    Ok(StepList { items, next })
+    let page = request.page_of(steps.into_iter().enumerate(), |(number, _)| *number);
+    let items = page.items.into_iter().map(|(_, step)| step).collect();
+    Ok(Listed { items, next: page.next, damaged: page.damaged })
 }
 
 fn step(

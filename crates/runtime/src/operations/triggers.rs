@@ -7,14 +7,14 @@ use trunkline_core::{Error, ErrorKind, Result, Timestamp};
 use trunkline_flow::{Schedule, Trigger};
 use trunkline_store::{FailedStart, TriggerDelivery, TriggerFinding};
 
-use super::{flows::FlowName, operation_table};
+use super::{Listed, flows::FlowName, operation_table};
 use crate::Runtime;
 
 operation_table! {
     /// Describes the trigger of a saved flow: when it starts runs next, and what it has started.
     GetTrigger: "flows.trigger", get(TriggerQuery) -> TriggerView, Viewer, Read;
-    /// Lists the latest deliveries to the trigger of a saved flow, newest first, with what each has led to.
-    ListDeliveries: "flows.deliveries", deliveries(FlowName) -> DeliveryList, Viewer, Read;
+    /// Lists the latest deliveries to the trigger of a saved flow, newest first, with what each has led to: at most 100.
+    ListDeliveries: "flows.deliveries", deliveries(FlowName) -> Listed<TriggerDelivery>, Viewer, Read;
 }
 
 /// The most due times that are listed.
@@ -104,22 +104,13 @@ async fn get(runtime: &Runtime, input: TriggerQuery) -> Result<TriggerView> {
     })
 }
 
-/// The deliveries to a trigger.
-#[derive(Debug, Serialize, JsonSchema)]
-pub struct DeliveryList {
-    /// The deliveries, newest first: the latest 100 that `serve` has handled. They are recorded once a second, and a crash
-    /// loses those of the last one.
-    pub items: Vec<TriggerDelivery>,
-    /// Where the next page starts: there is only one page.
-    pub next: Option<String>,
-}
-
-async fn deliveries(runtime: &Runtime, input: FlowName) -> Result<DeliveryList> {
+async fn deliveries(runtime: &Runtime, input: FlowName) -> Result<Listed<TriggerDelivery>> {
     // A flow that does not exist is an error.
     let name = runtime.flows().saved_flow(&input.name).await?.name;
     let mut items = runtime.flows().deliveries(&name).await?;
     items.reverse();
-    Ok(DeliveryList { items, next: None })
+    // There is one page: `serve` keeps the latest 100, records them once a second, and a crash loses those of the last one.
+    Ok(Listed { items, next: None, damaged: Vec::new() })
 }
 
 /// Returns the next due times of a schedule.

@@ -235,7 +235,7 @@ pub(super) async fn the_latest_deliveries_to_a_trigger_are_kept_with_its_flow(st
     let saved = flows.saved_flow("copy").await.unwrap();
     flows.save_flow(flow("copy", "v2", &[], true), Some(&saved)).await.unwrap();
     assert_eq!(flows.deliveries("copy").await.unwrap().len(), 100, "another version of it keeps them");
-    flows.remove_flow("copy").await.unwrap();
+    flows.remove_flow("copy", None).await.unwrap();
     flows.save_flow(flow("copy", "v1", &[], true), None).await.unwrap();
     assert_eq!(flows.deliveries("copy").await.unwrap(), [], "another flow of the name has its own");
     assert_eq!(kind(flows.add_deliveries("copi", vec![delivery(1)]).await), ErrorKind::NotFound);
