@@ -200,11 +200,13 @@ impl EventLog for MemoryJournal {
 
     async fn all_events(&self, after: Option<EventPlace>) -> Result<EventPage> {
         let memory = self.lock();
-        let end = memory.order.len() as u64;
-        let after = after.map_or(end, |after| after.write);
-        let mut page =
-            EventPage { next: EventPlace { write: after, seq: 0 }, missed: after > end, ..EventPage::default() };
-        let behind = memory.order.iter().enumerate().skip(usize::try_from(after).unwrap_or(usize::MAX));
+        let last = memory.order.last().map_or(0, |(_, seq)| *seq as u64);
+        let end = EventPlace { write: memory.order.len() as u64, seq: last };
+        let Some(after) = after.filter(|after| after.write <= end.write) else {
+            return Ok(EventPage { next: end, missed: after.is_some(), ..EventPage::default() });
+        };
+        let mut page = EventPage { next: after, ..EventPage::default() };
+        let behind = memory.order.iter().enumerate().skip(usize::try_from(after.write).unwrap_or(usize::MAX));
         for (index, (run, seq)) in behind.take(MOST_EVENTS) {
             page.next = EventPlace { write: index as u64 + 1, seq: *seq as u64 };
             let Some(events) = memory.events.get(run) else { continue };
