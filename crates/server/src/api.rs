@@ -85,9 +85,21 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     let (app, output) = if effect == Effect::Read { executed.await? } else { detached(executed).await? };
     let status = StatusCode::from_u16(row.status).unwrap_or_default();
     Ok(match output {
+        OperationOutput::Value(Value::String(text)) if row.text.is_some() => response_text(row.text, text),
         OperationOutput::Value(output) => response_json(status, &output),
         OperationOutput::Stream(items) => response_lines(app, items),
     })
+}
+
+/// Returns a text as the whole body. A browser that opens it runs nothing in it.
+fn response_text(content_type: Option<&'static str>, text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type.unwrap_or("text/plain")),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::CACHE_CONTROL, "private, max-age=3600"),
+    ];
+    (headers, text).into_response()
 }
 
 /// Returns a response of one JSON value per line. If the stream fails, the last line has the member `error`, and a

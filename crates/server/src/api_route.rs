@@ -23,6 +23,8 @@ pub struct ApiRoute {
     pub(crate) body_member: Option<&'static str>,
     /// The member that is the URL of the callback of sign-ins.
     pub(crate) callback_member: Option<&'static str>,
+    /// The content type of the response, if the output is a text that is not sent as JSON.
+    pub(crate) text: Option<&'static str>,
 }
 
 impl ApiRoute {
@@ -36,6 +38,7 @@ impl ApiRoute {
             renamed: None,
             body_member: None,
             callback_member: None,
+            text: None,
         }
     }
 
@@ -72,6 +75,11 @@ impl ApiRoute {
     /// Says that this member is the URL of the callback of sign-ins. The caller cannot set it.
     pub(crate) const fn callback_is(self, member: &'static str) -> ApiRoute {
         ApiRoute { callback_member: Some(member), ..self }
+    }
+
+    /// Says that the output is the body itself, of this content type.
+    pub(crate) const fn text(self, content_type: &'static str) -> ApiRoute {
+        ApiRoute { text: Some(content_type), ..self }
     }
 
     /// Says that another path has replaced the one of this row, which the header `Link` of its responses names.

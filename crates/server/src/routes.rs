@@ -52,6 +52,7 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::post("/rest/v1/connections/{name}/discover", "connections.apply_discovery"),
     ApiRoute::get("/rest/v1/connectors", "connectors.list"),
     ApiRoute::get("/rest/v1/connectors/{name}", "connectors.get"),
+    ApiRoute::get("/rest/v1/connectors/{name}/icon", "connectors.get_icon").text("image/svg+xml"),
     ApiRoute::get("/rest/v1/filters", "filters.list"),
     ApiRoute::get("/rest/v1/flows", "flows.list"),
     ApiRoute::post("/rest/v1/flows", "flows.save"),

@@ -67,7 +67,7 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 0] = [];
+const NO_COMMAND: [(&str, &str); 1] = [("connectors.get_icon", "a terminal shows no pictures")];
 
 /// Returns the sources in a folder by their names.
 fn sources(folder: &str) -> BTreeMap<String, String> {

@@ -37,6 +37,12 @@ pub struct ConnectorSummary {
     pub version: String,
     /// The product's name as its vendor writes it.
     pub title: String,
+    /// One sentence on what the product is for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The URL of the vendor's API documentation.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub documentation: String,
     /// The id that connections name in `connector`, such as `mediavalet-v1.0`.
     pub id: String,
     /// The number of its actions.
@@ -48,6 +54,8 @@ async fn list_connectors(runtime: &Runtime, _: Empty) -> Result<Vec<ConnectorSum
         name: spec.name.clone(),
         version: spec.version.clone(),
         title: spec.title.clone(),
+        about: spec.about.clone(),
+        documentation: spec.documentation.clone(),
         id: spec.id(),
         actions,
     };

@@ -28,6 +28,7 @@ pub mod actions;
 mod caller;
 pub mod catalogue;
 pub mod connections;
+pub mod connector_icon;
 mod consent;
 mod flow_file;
 pub mod flows;
@@ -55,6 +56,7 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             actions::table(),
             catalogue::table(),
             connections::table(),
+            connector_icon::table(),
             flows::table(),
             remembered_items::table(),
             run_queries::table(),
