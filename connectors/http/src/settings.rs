@@ -16,7 +16,7 @@ use url::Url;
 #[serde(rename_all = "camelCase")]
 pub struct Settings {
     /// # Endpoint URL
-    /// URL that all paths are appended to.
+    /// URL that all paths are appended to, such as `https://api.example.com/v1`.
     #[schemars(extend("examples" = ["https://api.example.com/v1"]))]
     endpoint_url: Url,
     #[serde(flatten)]

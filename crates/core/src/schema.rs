@@ -260,7 +260,10 @@ fn narrow_conditions(
             }
         }
     }
-    narrowed.insert("allOf".into(), left.into());
+    match left.is_empty() {
+        true => narrowed.remove("allOf"),
+        false => narrowed.insert("allOf".into(), left.into()),
+    };
 }
 
 fn no_choice(tag: &str, given: Option<&Value>, choices: &[&Value], pointer: &str) -> Diagnostic {
