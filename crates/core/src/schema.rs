@@ -14,7 +14,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, schema_work, settings_schema::Condition,
+    Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, schema_work,
+    settings_schema::{Condition, tag},
     values::url_text::is_url,
 };
 
@@ -169,15 +170,6 @@ fn child(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", pointer_part(name))
 }
 
-/// Returns the property that distinguishes the branches of a `oneOf`: the first one that is a `const` in all of them.
-pub(crate) fn tag(branches: &[Value]) -> Option<&str> {
-    let first = branches.first()?.get("properties")?.as_object()?;
-    first
-        .keys()
-        .find(|name| branches.iter().all(|branch| branch.pointer(&format!("/properties/{name}/const")).is_some()))
-        .map(String::as_str)
-}
-
 fn has_choice(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => {
@@ -190,8 +182,8 @@ fn has_choice(schema: &Value) -> bool {
     }
 }
 
-/// Returns the schema with each `oneOf` replaced by the branch that the document's tag selects, and with the conditions
-/// that the document meets. A failed `oneOf` only reports that no branch fits; the selected branch reports what is wrong.
+/// Returns the schema with each `oneOf` replaced by the branch that the document's tag selects, and each condition by
+/// what it demands. A failed `oneOf` only reports that no branch fits; the selected branch reports what is wrong.
 fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Value {
     let Value::Object(object) = schema else { return schema.clone() };
     let mut narrowed = object.clone();

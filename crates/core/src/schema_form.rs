@@ -32,8 +32,8 @@ const WORDS: [(&str, &str); 18] = [
     ("xml", "XML"),
 ];
 
-/// Returns a schema that form libraries draw: each member and each choice has a title, each choice a type. Titles that are
-/// missing are made of names. It accepts the same documents.
+/// Returns a schema that form libraries draw: each member and each choice has a title, each choice a type. Titles that
+/// are missing are made of names. It accepts the same documents.
 pub fn form_schema(schema: Value) -> Value {
     value(schema)
 }

@@ -1,15 +1,12 @@
 //! The schema of a connection: its settings in the order of the form, and the choices that add settings.
 //!
-//! A choice, such as the OAuth 2 flow, is a setting whose values are listed. The settings that one value adds are a part
-//! of `allOf` with `if` and `then`, so that a form shows them when the value is chosen, and only then. The settings after
-//! the choice are the last part of `allOf`: a form shows parts in their order.
+//! A choice, such as the OAuth 2 flow, is a setting whose values are listed. The settings that one value adds are a
+//! part of `allOf` with `if` and `then`, so that a form shows them when the value is chosen, and only then. The settings
+//! after the choice are the last part of `allOf`: a form shows parts in their order.
 
 use serde_json::{Map, Value, json};
 
-use crate::{
-    schema::tag,
-    schema_form::{form_schema, words},
-};
+use crate::schema_form::{form_schema, words};
 
 /// The settings after which a choice stands that the connector flattens into its settings: the first of these.
 const BEFORE_CHOICE: [&str; 3] = ["authentication", "endpointUrl", "connector"];
@@ -113,6 +110,15 @@ fn complete(schema: &mut Value, documentation: &str) {
     if let Some(then) = schema.get_mut("then") {
         complete(then, documentation);
     }
+}
+
+/// Returns the property that distinguishes the branches of a `oneOf`: the first one that is a `const` in all of them.
+pub(crate) fn tag(branches: &[Value]) -> Option<&str> {
+    let first = branches.first()?.get("properties")?.as_object()?;
+    first
+        .keys()
+        .find(|name| branches.iter().all(|branch| branch.pointer(&format!("/properties/{name}/const")).is_some()))
+        .map(String::as_str)
 }
 
 /// What one value of a choice adds to an object: a part of `allOf` with `if` and `then`.

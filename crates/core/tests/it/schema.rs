@@ -165,8 +165,7 @@ fn a_setting_is_required_with_its_choice_and_refused_without_it() {
     }
 }
 
-/// A secret that a choice adds is one wherever the choice stands. The twin: a form that hides the settings of the choice
-/// from the search for secrets shows them.
+/// A secret that a choice adds is known as one. The twin: where the settings of a choice are not searched, it is not.
 #[test]
 fn a_secret_that_a_choice_adds_is_found() {
     let document = document(&json!({ "flows": "password", "username": "u", "password": "canary" }));
