@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, env, fs, path::PathBuf};
 
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use trunkline::operations::{OperationSpec, Role, operations};
 use trunkline_core::Effect;
 use trunkline_server::ApiRoute;
@@ -17,7 +17,7 @@ fn specs() -> Vec<OperationSpec> {
 }
 
 /// The verbs that change nothing. Every other verb changes something, or may.
-const READING: [&str; 27] = [
+const READING: [&str; 28] = [
     "check",
     "complete",
     "deliveries",
@@ -29,6 +29,7 @@ const READING: [&str; 27] = [
     "flow",
     "get",
     "get_graph",
+    "get_icon",
     "get_retention",
     "graph",
     "items",
@@ -244,31 +245,84 @@ fn the_documentation_lists_every_route() {
     }
 }
 
+/// Returns a part of the description as a schema by itself.
+fn validator(document: &Value, schema: &Value) -> jsonschema::Validator {
+    let mut schema = schema.clone();
+    schema["components"] = document["components"].clone();
+    jsonschema::draft202012::new(&schema).unwrap()
+}
+
+/// Returns what an operation does not say that a client has to know.
+fn faults_of_description(document: &Value, method: &str, path: &str) -> Vec<String> {
+    let operation = &document["paths"][path][method];
+    let mut found = Vec::new();
+    let mut check = |holds: bool, what: String| {
+        if !holds {
+            found.push(format!("{method} {path}: {what}"));
+        }
+    };
+    check(operation["operationId"].is_string(), "it has no id".into());
+    check(operation["summary"].as_str().is_some_and(|text| text.len() > 15), "it has no summary".into());
+    check(operation["tags"].as_array().is_some_and(|tags| tags.len() == 1), "it does not have one tag".into());
+    check(operation["x-trunkline-role"].is_string(), "it has no role".into());
+    let parameters: Vec<_> = operation["parameters"].as_array().into_iter().flatten().collect();
+    let (in_path, has_body) = (path.contains('{'), operation.get("requestBody").is_some());
+    let empty = Map::new();
+    let responses = operation["responses"].as_object().unwrap_or(&empty);
+    let mut wanted = vec!["400", "401", "403", "429"];
+    wanted.extend(in_path.then_some(["404", "422"]).into_iter().flatten());
+    wanted.extend((method != "get").then_some("409"));
+    wanted.extend(has_body.then_some(["413", "415"]).into_iter().flatten());
+    wanted.iter().for_each(|status| check(responses.contains_key(*status), format!("it does not document {status}")));
+    let names_nothing = method == "get" && parameters.is_empty();
+    let other = ["404", "409", "413", "415", "422"].iter().any(|status| responses.contains_key(*status));
+    check(!(names_nothing && other), "it documents an error that it cannot have".into());
+    for parameter in &parameters {
+        let name = &parameter["name"];
+        check(parameter["description"].is_string(), format!("the parameter {name} has no description"));
+        let example = parameter.get("example");
+        let fits = example
+            .map_or(parameter["required"] != true, |one| validator(document, &parameter["schema"]).is_valid(one));
+        check(fits, format!("the parameter {name} has no example that fits"));
+    }
+    let body = operation.pointer("/requestBody/content").into_iter();
+    let success = responses.iter().filter(|(status, _)| status.starts_with('2')).map(|(_, one)| &one["content"]);
+    let contents: Vec<_> = body.chain(success).collect();
+    check(contents.len() == 1 + usize::from(has_body), "it does not describe its success".into());
+    for media in contents.iter().filter_map(|content| content.as_object()).flat_map(Map::values) {
+        let fits = media.get("example").is_some_and(|one| validator(document, &media["schema"]).is_valid(one));
+        check(fits, format!("a body has no example that fits: {}", media["example"]));
+    }
+    let links: Vec<_> = responses.values().filter_map(|one| one["links"].as_object()).flat_map(Map::values).collect();
+    let makes = ["connections_add", "flows_save", "runs_start", "runs_rerun", "runs_resume"];
+    let makes = operation["operationId"].as_str().is_some_and(|id| makes.contains(&id));
+    check(!makes || links.len() > 3, "it has no links to what it has made".into());
+    for link in links {
+        let all = document["paths"].as_object().into_iter().flat_map(Map::values).filter_map(Value::as_object);
+        let target = all.flat_map(Map::values).find(|one| one["operationId"] == link["operationId"]);
+        let names: Vec<_> = target.iter().filter_map(|one| one["parameters"].as_array()).flatten().collect();
+        let given = link["parameters"].as_object().into_iter().flatten();
+        let fits = given.filter(|(name, _)| names.iter().any(|one| one["name"] == **name)).count() > 0;
+        check(fits, format!("its link to {} leads nowhere", link["operationId"]));
+    }
+    found
+}
+
 /// The description of the API says of every operation what a client has to know, and every reference in it leads
 /// somewhere.
 #[test]
 fn the_description_of_the_api_is_complete() {
     let document = trunkline_server::document();
-    let mut ids = BTreeSet::new();
+    let (mut ids, mut found) = (BTreeSet::new(), Vec::new());
     let mut count = 0;
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
-            let name = format!("{method} {path}");
             count += 1;
-            assert!(ids.insert(operation["operationId"].as_str().unwrap().to_owned()), "{name}: its id is not its own");
-            assert!(operation["summary"].as_str().unwrap().len() > 15, "{name}");
-            assert_eq!(operation["tags"].as_array().unwrap().len(), 1, "{name}");
-            assert!(operation["x-trunkline-role"].is_string(), "{name}");
-            let statuses: Vec<_> = operation["responses"].as_object().unwrap().keys().map(String::as_str).collect();
-            assert!(
-                statuses.contains(&"401") && statuses.iter().any(|one| one.starts_with('2')),
-                "{name}: {statuses:?}"
-            );
-            for parameter in operation["parameters"].as_array().into_iter().flatten() {
-                assert!(parameter["description"].is_string(), "{name}: {parameter}");
-            }
+            assert!(ids.insert(operation["operationId"].to_string()), "{method} {path}: its id is not its own");
+            found.extend(faults_of_description(&document, method, path));
         }
     }
+    assert_eq!(found, [""; 0]);
     assert_eq!(count, trunkline_server::api_routes().len());
     let tags: BTreeSet<_> =
         document["tags"].as_array().unwrap().iter().map(|tag| tag["name"].as_str().unwrap()).collect();
@@ -281,6 +335,39 @@ fn the_description_of_the_api_is_complete() {
         }
     });
     assert_eq!(dangling, [""; 0]);
+}
+
+/// The twins: each rule for the description finds what breaks it.
+#[test]
+fn a_description_that_lacks_something_is_found() {
+    let flow = "/paths/~1rest~1v1~1flows~1{name}/get";
+    let save = "/paths/~1rest~1v1~1flows/post";
+    let twins = [
+        (flow, "/summary", json!("Flow"), "it has no summary"),
+        (flow, "/responses/404", json!(null), "it does not document 404"),
+        (flow, "/parameters/0/example", json!(7), "has no example that fits"),
+        (flow, "/parameters/0/description", json!(null), "has no description"),
+        (flow, "/responses/200/content/application~1json/example", json!({}), "a body has no example that fits"),
+        (save, "/requestBody/content/application~1json/example", json!(null), "a body has no example that fits"),
+        (save, "/responses/415", json!(null), "it does not document 415"),
+        (save, "/responses/200/links", json!({}), "it has no links"),
+        (save, "/responses/200/links/flows_get/operationId", json!("flows_fly"), "leads nowhere"),
+        (save, "/responses/200/links/flows_get/parameters", json!({ "flow": "$url" }), "leads nowhere"),
+        ("/paths/~1rest~1v1~1filters/get", "/responses/404", json!({}), "an error that it cannot have"),
+    ];
+    for (operation, pointer, broken, expected) in twins {
+        let mut document = trunkline_server::document();
+        let (parent, member) = pointer.rsplit_once('/').unwrap();
+        let member = member.replace("~1", "/");
+        let part = document.pointer_mut(&format!("{operation}{parent}")).unwrap().as_object_mut().unwrap();
+        match broken {
+            Value::Null => drop(part.shift_remove(&member)),
+            broken => drop(part.insert(member, broken)),
+        }
+        let names: Vec<_> = operation.split('/').skip(2).map(|name| name.replace("~1", "/")).collect();
+        let found = faults_of_description(&document, &names[1], &names[0]);
+        assert!(found.iter().any(|fault| fault.contains(expected)), "{pointer}: {found:?}");
+    }
 }
 
 fn references(value: &Value, found: &mut impl FnMut(&str)) {

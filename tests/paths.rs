@@ -10,8 +10,11 @@ use trunkline_tests::{Cli, few, hostile::HOSTILE, requests, sandbox};
 
 /// Returns a value that the schema of an input allows.
 fn sample(schema: &Value) -> Value {
-    if let Some(choice) = schema["enum"].get(0).or_else(|| schema.get("const")) {
-        return choice.clone();
+    if let Some(choice) = schema["oneOf"].get(0) {
+        return sample(choice);
+    }
+    if let Some(constant) = schema.get("const") {
+        return constant.clone();
     }
     match schema["type"].as_str() {
         Some("string") if schema["format"] == "uuid" => json!("5a0d0001-7c1e-4b3a-9f00-00000000fffe"),

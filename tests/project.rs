@@ -2,6 +2,7 @@
 
 mod alike;
 mod errors;
+mod forms;
 mod layout;
 mod lean;
 mod mutants;

@@ -6,7 +6,7 @@ use std::{env, fs};
 
 use serde_json::{Value, json};
 use trunkline as _;
-use trunkline_core::{Registered, Registry};
+use trunkline_core::{Registered, Registry, Setting};
 use trunkline_flow::Flow;
 use trunkline_tests::project;
 
@@ -72,14 +72,36 @@ fn events(connector: &Registered) -> String {
 }
 
 fn settings(connector: &Registered) -> String {
-    let mut rows = Vec::new();
-    collect(&connector.spec().connection, "", &mut rows);
-    let mut text = String::from("\n| setting | in JSON | needed | what to enter |\n| --- | --- | --- | --- |\n");
-    for Row { name, title, choices, needed, about } in rows {
+    let all = Setting::all(&connector.spec().connection);
+    let mut rows = Vec::<Row>::new();
+    for setting in &all {
+        let needed = needed(setting);
         // A sign-in that several choices share needs one row.
-        let needed = needed.join("; ");
-        let about = [choices.join(", "), about].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
-        text += &format!("| {title} | `{name}` | {needed} | {} |\n", about.join(". ").replace('|', "\\|"));
+        if let Some(row) = rows.iter_mut().find(|row| row.name == setting.name) {
+            row.needed.push(needed);
+            continue;
+        }
+        let text = |schema: &Value, keyword: &str| schema[keyword].as_str().unwrap_or_default().replace('\n', " ");
+        let adds = all.iter().any(|one| one.when.last().is_some_and(|(choice, _)| *choice == setting.name));
+        let about = match adds {
+            true => {
+                let choices = setting.schema["oneOf"].as_array().into_iter().flatten();
+                let about = |one: &Value| {
+                    format!("`{}`: {}", one["const"].as_str().unwrap_or_default(), text(one, "description"))
+                };
+                choices.map(about).collect::<Vec<_>>().join(" ")
+            }
+            false => {
+                let parts = [values(setting.schema).join(", "), text(setting.schema, "description")];
+                parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(". ")
+            }
+        };
+        let title = text(setting.schema, "title");
+        rows.push(Row { name: setting.name.to_owned(), title, needed: vec![needed], about });
+    }
+    let mut text = String::from("\n| setting | in JSON | needed | what to enter |\n| --- | --- | --- | --- |\n");
+    for Row { name, title, needed, about } in rows {
+        text += &format!("| {title} | `{name}` | {} | {} |\n", needed.join("; "), about.replace('|', "\\|"));
     }
     text + "\n"
 }
@@ -88,76 +110,28 @@ fn settings(connector: &Registered) -> String {
 struct Row {
     name: String,
     title: String,
-    /// The values that the setting can have, if they are a choice.
-    choices: Vec<String>,
     /// Whether a connection needs the setting, for each choice that has it.
     needed: Vec<String>,
     about: String,
 }
 
-/// Collects the settings of a schema in the order of the form. `only` names the choice that has them.
-fn collect(schema: &Value, only: &str, rows: &mut Vec<Row>) {
-    let branches = schema["oneOf"].as_array().cloned().unwrap_or_default();
-    let tag = branches.first().and_then(tag_of);
-    let properties: Vec<_> = schema["properties"].as_object().into_iter().flatten().collect();
-    // The choice of a branch goes after the setting that it refines: the authentication, else the first one.
-    let place = ["authentication", "endpointUrl"].iter().find(|name| properties.iter().any(|(own, _)| own == *name));
-    for (index, (name, property)) in properties.iter().enumerate() {
-        // The tag of a branch is described by the row of the choice.
-        if only.is_empty() || property.get("const").is_none() {
-            add(rows, schema, name, property, only);
-        }
-        if place.is_none_or(|place| name == place)
-            && (place.is_some() || index == 0)
-            && let Some(tag) = &tag
-        {
-            choose(&branches, tag, only, rows);
-        }
-    }
-}
-
-/// Collects the settings of the branches of a choice: the choice itself, and what each branch has.
-fn choose(branches: &[Value], tag: &str, only: &str, rows: &mut Vec<Row>) {
-    let values: Vec<_> = branches.iter().filter_map(|branch| branch["properties"][tag]["const"].as_str()).collect();
-    let title = tag[..1].to_uppercase() + &tag[1..];
-    let help = |branch: &Value| branch["description"].as_str().unwrap_or_default().replace('\n', " ");
-    let about = branches.iter().zip(&values).map(|(branch, value)| format!("`{value}`: {}", help(branch)));
-    let about = about.collect::<Vec<_>>().join(" ");
-    let needed = if only.is_empty() { "yes".to_owned() } else { format!("for {only}") };
-    rows.push(Row { name: tag.to_owned(), title, choices: Vec::new(), needed: vec![needed], about });
-    for (branch, value) in branches.iter().zip(&values) {
-        collect(branch, &format!("`{value}`"), rows);
-    }
-}
-
-fn tag_of(branch: &Value) -> Option<String> {
-    let properties = branch["properties"].as_object()?;
-    properties.iter().find(|(_, property)| property.get("const").is_some()).map(|(name, _)| name.clone())
-}
-
-fn add(rows: &mut Vec<Row>, schema: &Value, name: &str, property: &Value, only: &str) {
-    let required = schema["required"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
-    let default = property
-        .get("default")
+/// Returns whether a connection needs a setting.
+fn needed(setting: &Setting<'_>) -> String {
+    let default = setting.schema.get("default");
+    let default = default
         .filter(|value| !matches!(value, Value::Bool(false)))
         .filter(|value| value.as_str() != Some("") && value.as_array().is_none_or(|all| !all.is_empty()));
-    let needed = match (required, default, only.is_empty()) {
-        (true, _, true) => "yes".to_owned(),
-        (true, _, false) => format!("for {only}"),
-        (false, Some(default), _) => {
+    let only = setting.when.last().map(|(_, value)| format!("`{}`", value.as_str().unwrap_or_default()));
+    match (setting.required, default, only) {
+        (true, _, None) => "yes".to_owned(),
+        (true, _, Some(only)) => format!("for {only}"),
+        (false, Some(default), only) => {
             let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
-            if only.is_empty() { format!("default `{default}`") } else { format!("for {only}; default `{default}`") }
+            only.map_or_else(|| format!("default `{default}`"), |only| format!("for {only}; default `{default}`"))
         }
-        (false, None, true) => "no".to_owned(),
-        (false, None, false) => format!("optional for {only}"),
-    };
-    if let Some(row) = rows.iter_mut().find(|row| row.name == name) {
-        row.needed.push(needed);
-        return;
+        (false, None, None) => "no".to_owned(),
+        (false, None, Some(only)) => format!("optional for {only}"),
     }
-    let about = property["description"].as_str().unwrap_or_default().replace('\n', " ");
-    let title = property["title"].as_str().unwrap_or(name).to_owned();
-    rows.push(Row { name: name.to_owned(), title, choices: values(property), needed: vec![needed], about });
 }
 
 /// Returns the values that a setting can have, if they are a choice.

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, env, fs};
 
 use serde_json::{Map, Value, json};
-use trunkline_core::{Registry, Severity};
+use trunkline_core::{Registry, Schema, Setting, Severity};
 use trunkline_flow::Flow;
 use trunkline_rest::operation_schema;
 use trunkline_tests::{fixture, project, shipped_flow};
@@ -93,25 +93,53 @@ fn every_schema_is_valid_draft_2020_12() {
     assert!(jsonschema::draft202012::meta::validate(&json!({ "type": "text" })).is_err());
 }
 
-/// Forms, documentation and coding assistants show the titles.
+/// Returns the settings of a connector without the first two, which every connector has.
+fn own_settings(connection: &Value) -> Vec<Setting<'_>> {
+    Setting::all(connection).into_iter().skip(2).collect()
+}
+
+/// What a form shows of a setting beside its field.
 #[test]
-fn every_setting_and_every_input_has_a_title() {
+fn every_setting_has_a_title_a_group_an_example_and_the_page_of_its_vendor() {
     let mut bare = Vec::new();
     for connector in Registry::discover().unwrap().connectors() {
         let spec = connector.spec();
-        let branches = spec.connection["oneOf"].as_array().cloned().unwrap_or_default();
-        for schema in branches.iter().chain([&spec.connection]) {
-            let properties = schema["properties"].as_object().into_iter().flatten();
-            let untitled = properties.filter(|(_, one)| one.get("title").is_none() && one.get("const").is_none());
-            bare.extend(untitled.map(|(name, _)| format!("{}: {name}", spec.name)));
-        }
-        for action in connector.actions() {
-            let properties = action.input["properties"].as_object().into_iter().flatten();
-            let untitled = properties.filter(|(_, one)| one.get("title").is_none());
-            bare.extend(untitled.map(|(name, _)| format!("{}.{}: {name}", spec.name, action.name)));
+        for setting in own_settings(&spec.connection) {
+            let is_choice = setting.schema.get("oneOf").is_some();
+            let missing = ["title", "x-group", "x-doc", "examples"].into_iter().filter(|keyword| match *keyword {
+                // A connector for any service has no vendor, and the choices of a setting are examples enough.
+                "x-doc" if spec.documentation.is_empty() => false,
+                "examples" if is_choice => false,
+                keyword => setting.schema.get(keyword).is_none(),
+            });
+            bare.extend(missing.map(|keyword| format!("{}: {} has no {keyword}", spec.name, setting.name)));
         }
     }
     assert_eq!(bare, [""; 0]);
+}
+
+/// A document that follows an example of a form is accepted.
+#[test]
+fn the_examples_of_settings_and_inputs_fit_their_schemas() {
+    let mut count = 0;
+    let mut check = |what: String, schema: &Value| {
+        for example in schema["examples"].as_array().into_iter().flatten() {
+            assert_eq!(Schema::from(schema.clone()).check(example), [], "{what}: {example}");
+            count += 1;
+        }
+    };
+    for connector in Registry::discover().unwrap().connectors() {
+        let name = &connector.spec().name;
+        own_settings(&connector.spec().connection)
+            .iter()
+            .for_each(|one| check(format!("{name}: {}", one.name), one.schema));
+        for action in connector.actions() {
+            for (input, schema) in action.input["properties"].as_object().into_iter().flatten() {
+                check(format!("{name}.{}: {input}", action.name), schema);
+            }
+        }
+    }
+    assert!(count > 60, "{count}");
 }
 
 #[test]
@@ -124,10 +152,10 @@ fn secrets_are_marked_in_the_connection_schemas() {
         ("mediavalet.json", "subscriptionKey"),
         ("mediavalet.json", "password"),
     ] {
-        let connection = &derived[file]["connection"];
-        let branches = connection["oneOf"].as_array().into_iter().flatten();
-        let setting = branches.chain([connection]).find_map(|schema| schema["properties"].get(name)).unwrap();
+        let all = Setting::all(&derived[file]["connection"]);
+        let setting = all.iter().find(|one| one.name == name).unwrap().schema;
         assert_eq!((&setting["writeOnly"], &setting["format"]), (&json!(true), &json!("password")), "{file}: {name}");
+        assert_eq!(setting["anyOf"][0]["format"], "password", "{file}: {name}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! `--help`, `connectors`, `actions`, `schema`: the catalogue, which needs no connection.
 
 use serde_json::{Value, json};
+use trunkline_core::Setting;
 use trunkline_tests::Cli;
 
 #[tokio::test]
@@ -96,9 +97,10 @@ async fn schemas_of_every_kind_are_printed() {
     assert_eq!(schema(&["flow"]).await["title"], "Flow");
     assert!(schema(&["operation"]).await["properties"]["operation"].is_object());
     let connection = schema(&["connection", "mediaflow"]).await;
-    assert_eq!(connection["properties"]["clientSecret"]["writeOnly"], true);
-    let names: Vec<_> = connection["properties"].as_object().unwrap().keys().cloned().collect();
-    assert_eq!(names[..4], ["name", "connector", "endpointUrl", "authentication"], "the order of the form");
+    let settings = Setting::all(&connection);
+    assert_eq!(settings.iter().find(|one| one.name == "clientSecret").unwrap().schema["writeOnly"], true);
+    let names: Vec<_> = settings.iter().map(|one| one.name).collect();
+    assert_eq!(names[..5], ["name", "connector", "endpointUrl", "authentication", "flows"], "the order of the form");
     let action = schema(&["action", "mediavalet.asset.upload"]).await;
     assert!(action["input"]["properties"]["categories"].is_object() && action["output"].is_object());
 

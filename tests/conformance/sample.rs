@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
-use trunkline_core::{Connected, Connection, MemoryVault, Registry};
+use trunkline_core::{Connected, Connection, MemoryVault, Registry, Setting};
 
 use crate::service::BASE;
 
@@ -16,8 +16,7 @@ pub(crate) const FILE: &str = "bytes";
 /// begin with `canary-`.
 pub(crate) fn connect(registry: &Registry, name: &str, connector: &str, address: &str) -> Connected {
     let spec = registry.connector(connector).unwrap().spec();
-    let mut document = Map::new();
-    settings(&spec.connection, address, &mut document);
+    let mut document = settings(&spec.connection, address);
     document.insert("name".into(), json!(name));
     document.insert("connector".into(), json!(spec.id()));
     let connection = Connection::from_value(document.into()).unwrap();
@@ -28,37 +27,34 @@ pub(crate) fn connect(registry: &Registry, name: &str, connector: &str, address:
         .unwrap()
 }
 
-/// Fills in required settings, all secrets and all URLs.
-fn settings(schema: &Value, address: &str, document: &mut Map<String, Value>) {
-    let required = required(schema);
-    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-        let value = match name.as_str() {
+/// Returns the required settings, all secrets and all URLs. Of each choice, the one with a refresh token is made, which
+/// needs no sign-in, else the first with a secret.
+fn settings(schema: &Value, address: &str) -> Map<String, Value> {
+    let all = Setting::all(schema);
+    let mut document = Map::new();
+    for setting in &all {
+        if !setting.when.iter().all(|(choice, value)| document.get(*choice) == Some(*value)) {
+            continue;
+        }
+        let adding = |has: &dyn Fn(&Setting<'_>) -> bool| {
+            let adds = |one: &&Setting<'_>| one.when.last().is_some_and(|(choice, _)| *choice == setting.name);
+            all.iter().filter(adds).find(|one| has(one)).map(|one| one.when[one.when.len() - 1].1.clone())
+        };
+        let value = match setting.name {
             "redirectUri" => continue,
             "allowPrivateNetwork" => json!(true),
             "tokenUrl" => json!(format!("{address}/token")),
             url if url.ends_with("Url") => json!(format!("{address}{BASE}")),
-            _ if property.get("writeOnly").is_some() => json!(format!("canary-{}", kebab(name))),
-            needed if required.contains(needed) => {
-                property.pointer("/oneOf/0/const").cloned().unwrap_or_else(|| sample(property, false))
-            }
+            _ if setting.schema.get("writeOnly").is_some() => json!(format!("canary-{}", kebab(setting.name))),
+            _ if setting.required => adding(&|one| one.name == "refreshToken")
+                .or_else(|| adding(&|one| one.schema.get("writeOnly").is_some()))
+                .or_else(|| setting.schema.pointer("/oneOf/0/const").cloned())
+                .unwrap_or_else(|| sample(setting.schema, false)),
             _ => continue,
         };
-        document.insert(name.clone(), value);
+        document.insert(setting.name.to_owned(), value);
     }
-    if let Some(branch) = authentication(schema) {
-        settings(branch, address, document);
-    }
-}
-
-/// Chooses an authentication: one with a refresh token, which needs no sign-in, else the first with a secret.
-fn authentication(schema: &Value) -> Option<&Value> {
-    let branches = schema["oneOf"].as_array()?;
-    let has_secret = |branch: &&Value| {
-        let mut all = branch["properties"].as_object().into_iter().flatten();
-        all.any(|(_, property)| property.get("writeOnly").is_some())
-    };
-    let refresh = branches.iter().find(|branch| branch.pointer("/properties/refreshToken").is_some());
-    refresh.or_else(|| branches.iter().find(has_secret)).or_else(|| branches.first())
+    document
 }
 
 fn kebab(name: &str) -> String {

@@ -134,3 +134,80 @@ async fn pages_of_listed_origins_can_use_the_api_and_others_cannot() {
     assert!(!preflight.send().await.unwrap().headers().contains_key("access-control-allow-origin"));
     assert_eq!(call("GET", &serve.url("")).bearer_auth(&serve.token).send().await.unwrap().status(), 200);
 }
+
+/// Sends the example of an operation to its route, and returns the status and the body.
+async fn example(serve: &Serve, document: &Value, method: &str, path: &str) -> (u16, String) {
+    let operation = &document["paths"][path][method];
+    let mut url = path.to_owned();
+    let mut query = Vec::new();
+    for parameter in operation["parameters"].as_array().into_iter().flatten() {
+        let Some(example) = parameter.get("example") else { continue };
+        let text = example.as_str().map_or_else(|| example.to_string(), str::to_owned);
+        match parameter["in"].as_str() {
+            Some("path") => url = url.replace(&format!("{{{}}}", parameter["name"].as_str().unwrap()), &text),
+            _ => query.push((parameter["name"].as_str().unwrap().to_owned(), text)),
+        }
+    }
+    let request = serve.http.request(method.to_uppercase().parse().unwrap(), serve.url(&url)).bearer_auth(&serve.token);
+    let request = match operation.pointer("/requestBody/content/application~1json/example") {
+        Some(body) => request.query(&query).json(body),
+        None => request.query(&query),
+    };
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+#[tokio::test]
+async fn the_examples_of_the_description_work() {
+    let cli = Cli::default();
+    let serve = Serve::start(&cli).await;
+    let document = trunkline_server::document();
+    // Made first, from their own examples.
+    for (method, path) in [("post", "/rest/v1/connections"), ("post", "/rest/v1/flows"), ("post", "/rest/v1/runs")] {
+        let (status, text) = example(&serve, &document, method, path).await;
+        assert!((200..300).contains(&status), "{path}: {status} {text}");
+    }
+    let exists = |path: &str| !path.contains("{run}");
+    // These call the host of the example, which no test does.
+    let calls = |path: &str| path.ends_with("/check") || path.ends_with("/discover");
+    let (mut answered, mut refused) = (0, 0);
+    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| !calls(path)) {
+        for method in item.as_object().unwrap().keys().filter(|method| *method != "delete") {
+            let (status, text) = example(&serve, &document, method, path).await;
+            if method == "get" && exists(path) {
+                assert_eq!(status, 200, "{method} {path}: {text}");
+                answered += 1;
+            } else {
+                // The run of the example does not exist, a connection cannot sign in, and the flow is there already.
+                assert!([200, 202, 400, 404, 409, 422, 503].contains(&status), "{method} {path}: {status} {text}");
+                assert!(item[method]["responses"].get(status.to_string()).is_some(), "{method} {path}: {status}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(answered > 12 && refused > 12, "{answered} {refused}");
+}
+
+#[tokio::test]
+async fn every_connector_has_an_icon_in_which_nothing_runs() {
+    let cli = Cli::default();
+    let serve = Serve::start(&cli).await;
+    for name in ["http", "mediaflow", "mediavalet"] {
+        let url = serve.url(&format!("/rest/v1/connectors/{name}/icon"));
+        let response = serve.http.get(&url).bearer_auth(&serve.token).send().await.unwrap();
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["content-type"]),
+            (200, &"image/svg+xml".parse().unwrap())
+        );
+        assert_eq!(response.headers()["content-security-policy"], "default-src 'none'; sandbox");
+        assert_eq!(response.headers()["x-content-type-options"], "nosniff");
+        let icon = response.text().await.unwrap();
+        assert!(icon.starts_with("<svg ") && icon.ends_with("</svg>\n"), "{icon}");
+        assert_eq!(serve.http.get(&url).send().await.unwrap().status(), 401, "it needs the token");
+    }
+    let (status, connector) = serve.get("/rest/v1/connectors/mediavalet").await;
+    let about = connector["about"].as_str().unwrap();
+    assert!(status == 200 && about.len() > 20 && connector["documentation"] == "https://docs.mediavalet.com");
+    let (_, list) = serve.get("/rest/v1/connectors").await;
+    assert!(list.to_string().contains(about) && list.to_string().contains("1.0"), "{list}");
+}

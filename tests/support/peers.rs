@@ -38,7 +38,7 @@ pub struct Peer {
     script: PathBuf,
 }
 
-/// Finds the program of this name, or `oidc`, the login server. If it is missing, prints why and returns `None`: the
+/// Finds the program of this name, or a script of ours: `oidc`, the login server, or `forms`, the page with forms. If it is missing, prints why and returns `None`: the
 /// test is skipped.
 ///
 /// # Panics
@@ -75,6 +75,14 @@ pub fn find(name: &str) -> Result<Peer, String> {
         // A library that our script starts.
         // A script that was compiled by a test.
         "node" => (PathBuf::new(), folder.join("node_modules/typescript")),
+        "forms" => {
+            if chromium().is_none() {
+                return Err(
+                    "forms needs Chromium: install Debian's package `chromium`, or set CHROMIUM to its path".into()
+                );
+            }
+            (folder.join("forms/forms.mjs"), folder.join("node_modules/@rjsf/core"))
+        }
         "oidc" => (folder.join("oidc.mjs"), folder.join("node_modules/oidc-provider")),
         _ => (folder.join("node_modules/.bin").join(name), folder.join("node_modules/.bin").join(name)),
     };
@@ -86,6 +94,12 @@ pub fn find(name: &str) -> Result<Peer, String> {
         true => Ok(Peer { name: name.to_owned(), script }),
         false => Err(format!("{name} needs Node.js 20 or newer, and there is no `node`")),
     }
+}
+
+/// Returns the path of the browser.
+fn chromium() -> Option<PathBuf> {
+    let given = env::var_os("CHROMIUM").map(PathBuf::from);
+    given.into_iter().chain([PathBuf::from("/usr/bin/chromium")]).find(|path| path.exists())
 }
 
 impl Peer {

@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use trunkline_core::{
     AnyAction, AnyClient, AnyConnector, CheckReport, ConnectionContext, ConnectorSpec, Context, Diagnostic, Error,
     ErrorKind, FileStream, NextStep, Position, Registry, Result, Schema, SignInClient, SourceLocation, any_action,
-    any_connector, async_trait, schema_of,
+    async_trait, connection_schema, schema_of,
 };
 use trunkline_rest::{Client, Table, generic, lossy_toml_numbers, plain_header, read_text_file};
 
@@ -37,6 +37,9 @@ struct Manifest {
     /// The version of settings and operations together. A connection names it in its `connector` (`shop-v1.0`).
     #[schemars(regex(pattern = r"^[0-9]+\.[0-9]+$"), extend("examples" = ["1.0"]))]
     version: String,
+    /// One sentence on what the product is for.
+    #[serde(default)]
+    about: String,
     /// The URL of the vendor's API documentation.
     #[serde(default)]
     documentation: String,
@@ -112,7 +115,7 @@ fn read(folder: &Path) -> Result<(DataConnector, Vec<Box<dyn AnyAction>>), Findi
     })?;
     let document: Value = toml::from_str(&text).unwrap_or_default();
     let mut findings = Schema::from(manifest_schema()).check(&document);
-    let connection = connection_schema(&parsed, &mut findings);
+    let connection = preset_schema(&parsed, &mut findings);
     findings.extend(parsed.headers.iter().filter_map(|(name, value)| {
         let error = plain_header(name, value).err()?;
         let hint = error.advice().unwrap_or_default();
@@ -204,6 +207,7 @@ fn assemble(
             name: manifest.name,
             version: manifest.version,
             title: manifest.title,
+            about: manifest.about,
             documentation: manifest.documentation,
             scopes: manifest.scopes,
             events,
@@ -218,8 +222,8 @@ fn assemble(
 }
 
 /// Returns the schema of a connection: that of `http`, with the manifest's presets.
-fn connection_schema(manifest: &Manifest, findings: &mut Findings) -> Value {
-    let mut schema = any_connector::<Http>().spec().connection.clone();
+fn preset_schema(manifest: &Manifest, findings: &mut Findings) -> Value {
+    let mut schema = schema_of::<Settings>();
     let mut presets = Presets { settings: &manifest.settings, known: BTreeSet::new(), findings };
     presets.apply(&mut schema);
     let Presets { known, .. } = presets;
@@ -231,9 +235,8 @@ fn connection_schema(manifest: &Manifest, findings: &mut Findings) -> Value {
     if let (Some(_), Some(properties)) = (&manifest.check, schema["properties"].as_object_mut()) {
         properties.shift_remove("checkPath");
     }
-    schema["title"] = format!("Connection to {}", manifest.title).into();
-    schema["properties"]["connector"]["const"] = format!("{}-v{}", manifest.name, manifest.version).into();
-    schema
+    let id = format!("{}-v{}", manifest.name, manifest.version);
+    connection_schema(&id, &manifest.title, &manifest.documentation, schema)
 }
 
 /// The settings that a manifest presets, while they are applied to the schema of a connection.
@@ -270,8 +273,7 @@ impl Presets<'_> {
             branches.iter_mut().for_each(|branch| self.apply(branch));
         }
         let properties = schema["properties"].as_object_mut().into_iter().flatten();
-        let own = properties.filter(|(name, _)| !["name", "connector"].contains(&name.as_str()));
-        for (name, property) in own {
+        for (name, property) in properties {
             let Some(value) = settings.get(name) else { continue };
             let pointer = format!("/settings/{name}");
             if property.get("writeOnly").is_some() {

@@ -32,6 +32,7 @@ impl Connector for Http {
     const NAME: &'static str = "http";
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "HTTP";
+    const ABOUT: &'static str = "Any service with an HTTP API.";
     type Settings = Settings;
     type Client = Client;
 

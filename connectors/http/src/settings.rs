@@ -17,24 +17,29 @@ use url::Url;
 pub struct Settings {
     /// # Endpoint URL
     /// URL that all paths are appended to, such as `https://api.example.com/v1`.
+    #[schemars(extend("examples" = ["https://api.example.com/v1"]))]
     endpoint_url: Url,
     #[serde(flatten)]
     authentication: Authentication,
     /// # Check Path
     /// A path that can be read without side effects. A check of the connection requests it.
     #[serde(default = "root")]
-    #[schemars(regex(pattern = "^/"), extend("examples" = ["/health"]))]
+    #[schemars(regex(pattern = "^/"), extend("examples" = ["/health"], "x-group" = "advanced"))]
     check_path: String,
     /// # Idempotency Header
     /// Name of the header in which the service takes an idempotency key, such as `Idempotency-Key`. Each call that does
     /// more than read then sends its step's key, which is the same in every attempt.
-    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), extend("examples" = ["X-Api-Key"]))]
+    #[schemars(
+        regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        extend("examples" = ["Idempotency-Key"], "x-group" = "advanced")
+    )]
     idempotency_header: Option<String>,
     #[serde(flatten)]
     http: HttpSettings,
     /// # Data Hosts
     /// Further hosts that a download may be redirected to, such as `files.example.com` or `*.example.com`.
     #[serde(default)]
+    #[schemars(extend("examples" = [["files.example.com"]], "x-group" = "advanced"))]
     data_hosts: Vec<String>,
 }
 
@@ -55,6 +60,7 @@ enum Authentication {
     #[serde(rename_all = "camelCase")]
     Bearer {
         /// # Token
+        #[schemars(extend("examples" = [{ "env": "API_TOKEN" }]))]
         token: Secret,
     },
     /// # Basic
@@ -62,9 +68,11 @@ enum Authentication {
     #[serde(rename_all = "camelCase")]
     Basic {
         /// # Username
+        #[schemars(extend("examples" = ["eva@example.com"]))]
         username: String,
         /// # Password
         /// Leave it out if the service takes a key as the user name.
+        #[schemars(extend("examples" = [{ "env": "API_PASSWORD" }]))]
         password: Option<Secret>,
     },
     /// # API key
@@ -77,6 +85,7 @@ enum Authentication {
         #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"), extend("examples" = ["X-Api-Key"]))]
         api_key_header: String,
         /// # API Key
+        #[schemars(extend("examples" = [{ "env": "API_KEY" }]))]
         api_key: Secret,
     },
     /// # OAuth 2
@@ -91,10 +100,17 @@ enum Authentication {
         /// # Issuer
         /// The login server's issuer identifier, which its discovery document has. A sign-in that another
         /// issuer answers is rejected.
+        #[schemars(extend(
+            "examples" = ["https://login.example.com"], "x-group" = "advanced",
+            "x-doc" = "https://www.rfc-editor.org/rfc/rfc9207"
+        ))]
         issuer: Option<String>,
         /// # Scopes
         /// The scopes to request, separated by spaces.
         #[serde(default)]
+        #[schemars(extend(
+            "examples" = ["read write"], "x-doc" = "https://www.rfc-editor.org/rfc/rfc6749#section-3.3"
+        ))]
         scopes: String,
     },
 }
@@ -115,14 +131,17 @@ enum Flows {
     RefreshToken {
         /// # Refresh Token
         #[serde(rename = "refreshToken")]
+        #[schemars(extend("examples" = [{ "env": "REFRESH_TOKEN" }]))]
         refresh_token: Secret,
     },
     /// # Password
     /// Uses a user's name and password.
     Password {
         /// # Username
+        #[schemars(extend("examples" = ["eva@example.com"]))]
         username: String,
         /// # Password
+        #[schemars(extend("examples" = [{ "env": "API_PASSWORD" }]))]
         password: Secret,
     },
     /// # Client Credentials

@@ -28,6 +28,7 @@ impl Connector for Mediaflow {
     const NAME: &'static str = "mediaflow";
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "Mediaflow";
+    const ABOUT: &'static str = "Digital asset management: images, films and documents with their metadata.";
     const DOCUMENTATION: &'static str = "https://docs.mediaflow.com";
     type Settings = Settings;
     type Client = Client;

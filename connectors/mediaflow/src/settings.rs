@@ -14,6 +14,7 @@ const OAUTH: OAuthPresets = OAuthPresets {
     token_url: "https://accounts.mediaflow.com/1/oauth2/token",
     authorization_url: "https://login.mediaflowpro.com/authorize",
     credentials: "From Mediaflow support.",
+    documentation: "https://docs.mediaflow.com/developer/integrations/integration-guides/authentication",
     revocation_url: Some(
         "URL at which tokens are revoked when the connection is removed. Mediaflow does not publish one.",
     ),
@@ -29,6 +30,10 @@ pub struct Settings {
     /// # Endpoint URL
     /// URL of the API; older accounts have `https://customerapi.mediaflowpro.com/1`.
     #[serde(default = "endpoint_url")]
+    #[schemars(extend(
+        "examples" = ["https://api.mediaflow.com/1"],
+        "x-doc" = "https://docs.mediaflow.com/developer/integrations/integration-guides/integrating-directly-to-the-api"
+    ))]
     endpoint_url: Url,
     /// # Authentication
     authentication: Authentication,
@@ -44,7 +49,7 @@ pub struct Settings {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Authentication {
-    /// OAuth 2
+    /// # OAuth 2
     OAuth2,
 }
 
@@ -58,6 +63,7 @@ enum Flows {
         /// # Refresh Token
         /// From Mediaflow support.
         #[serde(rename = "refreshToken")]
+        #[schemars(extend("examples" = [{ "env": "MEDIAFLOW_REFRESH_TOKEN" }]))]
         refresh_token: Secret,
     },
     /// # Authorization Code
@@ -67,8 +73,10 @@ enum Flows {
     /// Uses a user's name and password. Mediaflow allows it for some client IDs only.
     Password {
         /// # Username
+        #[schemars(extend("examples" = ["integration@example.com"]))]
         username: String,
         /// # Password
+        #[schemars(extend("examples" = [{ "env": "MEDIAFLOW_PASSWORD" }]))]
         password: Secret,
     },
 }

@@ -37,6 +37,7 @@ impl Connector for MediaValet {
     const NAME: &'static str = "mediavalet";
     const VERSION: &'static str = "1.0";
     const TITLE: &'static str = "MediaValet";
+    const ABOUT: &'static str = "Digital asset management: a library of images, films and documents in the cloud.";
     const DOCUMENTATION: &'static str = "https://docs.mediavalet.com";
     const SCOPES: &'static [&'static str] = &["api"];
     type Settings = Settings;

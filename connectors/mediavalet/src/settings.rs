@@ -10,10 +10,20 @@ use url::Url;
 
 use crate::errors;
 
+const WORKFLOWS: &str = concat!(
+    "https://support.mediavalet.com/hc/en-us/articles/",
+    "16057366273300-Which-authentication-workflows-are-supported-by-the-API",
+);
+const SIGN_UP: &str =
+    "https://support.mediavalet.com/hc/en-us/articles/5550696271380-How-do-I-sign-up-to-use-the-MediaValet-API";
+const REFRESH_TOKEN: &str =
+    "https://support.mediavalet.com/hc/en-us/articles/16657063526548-How-to-use-a-Refresh-Token-in-Postman";
+
 const OAUTH: OAuthPresets = OAuthPresets {
     token_url: "https://login.mediavalet.com/connect/token",
     authorization_url: "https://login.mediavalet.com/connect/authorize",
     credentials: "From MediaValet support.",
+    documentation: WORKFLOWS,
     revocation_url: Some(
         "URL at which tokens are revoked when the connection is removed. If absent, the token URL with `revocation` as \
          its last segment.",
@@ -33,10 +43,12 @@ pub struct Settings {
     /// # Endpoint URL
     /// URL of the API.
     #[serde(default = "endpoint_url")]
+    #[schemars(extend("examples" = ["https://api.mediavalet.com"]))]
     endpoint_url: Url,
     /// # Subscription Key
     /// From the developer portal; MediaValet support has to approve it. Sent with every call as
     /// `Ocp-Apim-Subscription-Key`.
+    #[schemars(extend("examples" = [{ "env": "MEDIAVALET_SUBSCRIPTION_KEY" }], "x-doc" = SIGN_UP))]
     subscription_key: Secret,
     /// # Authentication
     authentication: Authentication,
@@ -47,6 +59,7 @@ pub struct Settings {
     /// # Scopes
     /// The scopes to request, separated by spaces; `offline_access` requests a refresh token.
     #[serde(default = "scopes")]
+    #[schemars(extend("examples" = ["openid api offline_access"], "x-group" = "advanced"))]
     scopes: String,
     #[serde(flatten)]
     http: HttpSettings,
@@ -54,6 +67,7 @@ pub struct Settings {
     /// Further hosts that may have files, such as `files.example.com` or `*.example.com`, in case MediaValet moves its
     /// storage.
     #[serde(default)]
+    #[schemars(extend("examples" = [["files.example.com"]], "x-group" = "advanced"))]
     data_hosts: Vec<String>,
 }
 
@@ -61,7 +75,7 @@ pub struct Settings {
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Authentication {
-    /// OAuth 2
+    /// # OAuth 2
     OAuth2,
 }
 
@@ -77,14 +91,17 @@ enum Flows {
     RefreshToken {
         /// # Refresh Token
         #[serde(rename = "refreshToken")]
+        #[schemars(extend("examples" = [{ "env": "MEDIAVALET_REFRESH_TOKEN" }], "x-doc" = REFRESH_TOKEN))]
         refresh_token: Secret,
     },
     /// # Password
     /// Uses a user's name and password; for unattended use. Create a separate user for it.
     Password {
         /// # Username
+        #[schemars(extend("examples" = ["integration@example.com"]))]
         username: String,
         /// # Password
+        #[schemars(extend("examples" = [{ "env": "MEDIAVALET_PASSWORD" }]))]
         password: Secret,
     },
     /// # Client Credentials

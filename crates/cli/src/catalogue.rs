@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 use trunkline::{
     Runtime,
-    core::{Effect, Error, ErrorKind, EventSpec, ForeignText, Result},
+    core::{Effect, Error, ErrorKind, EventSpec, ForeignText, Result, Setting},
     operations::{
         Caller, Listed, PageQuery,
         catalogue::{
@@ -27,7 +27,7 @@ pub(crate) async fn connectors(runtime: &Runtime, name: Option<String>, output: 
     if let Some(name) = name {
         let spec = runtime.execute::<GetConnector>(&Caller::owner(), ConnectorName { name: name.clone() }).await?;
         output.show(&spec, || {
-            let rows = settings(&spec.connection, "");
+            let rows = settings(&Setting::all(&spec.connection), &[]);
             let title = ForeignText(&spec.title);
             let heading = format!("{title} ({})\n\nSettings of a connection:\n", spec.id());
             let table = table(&["Setting", "In JSON", "Required", "Meaning"], rows);
@@ -58,48 +58,52 @@ fn events(events: &[EventSpec]) -> String {
     format!("\nEvents that flows can name in their trigger:\n\n{}\n", table(&["Event", "Meaning"], rows))
 }
 
-/// Returns the rows of a settings form: first the settings that all choices share, then those of each choice. A choice
-/// can contain further choices.
-fn settings(schema: &Value, indent: &str) -> Vec<Vec<String>> {
-    let mut rows = properties(schema, indent);
-    for branch in schema.get("oneOf").and_then(Value::as_array).into_iter().flatten() {
-        let constants = branch.get("properties").and_then(Value::as_object).into_iter().flatten();
-        let tag = constants.filter_map(|(name, one)| Some((name, one.get("const")?.as_str()?))).next();
-        let Some((tag, choice)) = tag else { continue };
-        let about = branch.get("description").and_then(Value::as_str).unwrap_or_default();
-        let heading = tag[..1].to_uppercase() + &tag[1..];
-        let in_json = format!("{indent}{tag}: \"{choice}\"");
-        rows.push(vec![format!("{indent}{heading}"), in_json, "one of".into(), about.into()]);
-        let deeper = settings(branch, &format!("{indent}  "));
-        rows.extend(deeper.into_iter().filter(|row| row[1].trim() != tag));
+/// Returns the rows of a settings form in its order. Below a choice, each of its values has a row, and below that the
+/// settings that it adds. `when` are the choices that have been made.
+fn settings(all: &[Setting<'_>], when: &[(&str, &Value)]) -> Vec<Vec<String>> {
+    let (mut rows, indent) = (Vec::new(), "  ".repeat(when.len()));
+    for setting in all.iter().filter(|one| one.when == when) {
+        rows.push(row(setting.name, setting.schema, setting.required, &indent));
+        let adds = |one: &&Setting<'_>| one.when.get(when.len()).is_some_and(|(tag, _)| *tag == setting.name);
+        if !all.iter().any(|one| adds(&one)) {
+            continue;
+        }
+        for choice in setting.schema["oneOf"].as_array().into_iter().flatten() {
+            let text = |key: &str| choice[key].as_str().unwrap_or_default().to_owned();
+            let value = format!("{indent}{}: {}", setting.name, choice["const"]);
+            rows.push(vec![format!("{indent}{}", text("title")), value, "one of".into(), text("description")]);
+            let chosen: Vec<_> = when.iter().copied().chain([(setting.name, &choice["const"])]).collect();
+            rows.extend(settings(all, &chosen));
+        }
     }
     rows
 }
 
-fn properties(schema: &Value, indent: &str) -> Vec<Vec<String>> {
+fn properties(schema: &Value) -> Vec<Vec<String>> {
     let required = schema.get("required").and_then(Value::as_array);
+    let is_required = |name: &str| required.is_some_and(|all| all.iter().any(|one| one == name));
     let properties = schema.get("properties").and_then(Value::as_object).into_iter().flatten();
-    let row = |(name, property): (&String, &Value)| {
-        let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let needed = required.is_some_and(|all| all.iter().any(|one| one == name));
-        let default = property.get("default").map(|default| match default {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
-        let default = default.filter(|text| !["", "[]", "{}", "null"].contains(&text.as_str()));
-        let default = default.map(|text| format!(" [default: {text}]"));
-        let branches = property.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-        let constants = branches.chain([property]).filter_map(|one| one.get("const")?.as_str());
-        let choices = constants.collect::<Vec<_>>().join(" or ");
-        let choices = if choices.is_empty() { choices } else { format!(" [{choices}]") };
-        vec![
-            format!("{indent}{}", text("title")),
-            format!("{indent}{name}"),
-            if needed { "yes" } else { "no" }.into(),
-            format!("{}{choices}{}", text("description"), default.unwrap_or_default()).trim_start().to_owned(),
-        ]
-    };
-    properties.map(row).collect()
+    properties.map(|(name, property)| row(name, property, is_required(name), "")).collect()
+}
+
+fn row(name: &str, property: &Value, required: bool, indent: &str) -> Vec<String> {
+    let text = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let default = property.get("default").map(|default| match default {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    });
+    let default = default.filter(|text| !["", "[]", "{}", "null"].contains(&text.as_str()));
+    let default = default.map(|text| format!(" [default: {text}]"));
+    let branches = property.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let constants = branches.chain([property]).filter_map(|one| one.get("const")?.as_str());
+    let choices = constants.collect::<Vec<_>>().join(" or ");
+    let choices = if choices.is_empty() { choices } else { format!(" [{choices}]") };
+    vec![
+        format!("{indent}{}", text("title")),
+        format!("{indent}{name}"),
+        if required { "yes" } else { "no" }.into(),
+        format!("{}{choices}{}", text("description"), default.unwrap_or_default()).trim_start().to_owned(),
+    ]
 }
 
 /// Lists the actions of a connector or of all.
@@ -158,7 +162,7 @@ pub(crate) async fn action(runtime: &Runtime, name: String, output: &Output) -> 
         }
         let heading = ["Title", "In JSON", "Required", "Type", "Meaning"];
         let typed = |schema: &Value| {
-            let mut rows = properties(schema, "");
+            let mut rows = properties(schema);
             for row in &mut rows {
                 let property = &schema["properties"][row[1].as_str()];
                 row.insert(3, kind(property));
@@ -209,7 +213,8 @@ fn example(schema: &Value) -> Value {
     let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let properties = schema["properties"].as_object().into_iter().flatten();
     let value = |property: &Value| {
-        let given = property["examples"].get(0).or(property.get("default")).or_else(|| property["enum"].get(0));
+        let given =
+            property["examples"].get(0).or(property.get("default")).or_else(|| property["oneOf"].get(0)?.get("const"));
         given.cloned().unwrap_or_else(|| match (kind(property).as_str(), property["format"].as_str()) {
             (_, Some("uuid")) => "00000000-0000-0000-0000-000000000000".into(),
             (_, Some("date-time")) => "2026-01-31T12:00:00Z".into(),

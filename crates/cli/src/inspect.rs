@@ -182,7 +182,7 @@ pub(crate) async fn log(runtime: &Runtime, run: String, step: Option<&str>, outp
     loop {
         let query = LogQuery { run: run.clone(), limit: Some(PageQuery::MOST), cursor };
         let page = runtime.execute::<ReadRunLog>(&Caller::owner(), query).await?;
-        let Listed { items, next } = page.get();
+        let Listed { items, next, .. } = page.get();
         let dropped = items.first().map_or(0, |first| first.number - 1);
         if std::mem::take(&mut is_first) && dropped > 0 {
             output.note(&DroppedCalls { dropped }, || format!("{dropped} older calls were dropped: the log was full"));

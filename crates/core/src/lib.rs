@@ -64,8 +64,10 @@ mod files;
 mod foreign_text;
 mod schema;
 mod schema_defaults;
+mod schema_form;
 mod schema_work;
 mod secrets;
+mod settings_schema;
 mod values;
 mod vault;
 
@@ -92,8 +94,10 @@ pub use foreign_text::ForeignText;
 #[doc(hidden)]
 pub use inventory;
 pub use schema::{Schema, schema_of, written_schema_of};
+pub use schema_form::form_schema;
 pub use secrets::redact::Redactor;
 pub use secrets::secret::{Secret, SecretSource};
+pub use settings_schema::{Setting, connection_schema};
 pub use tokio_util::sync::CancellationToken;
 pub use values::clock::{Clock, SystemClock};
 pub use values::digest::{Algorithm, Digest};

@@ -11,10 +11,12 @@ use jsonschema::{
     error::{TypeKind, ValidationError, ValidationErrorKind as Kind},
 };
 use schemars::{JsonSchema, generate::SchemaSettings};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
-    Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, schema_work, values::url_text::is_url,
+    Diagnostic, ErrorKind, Result, closest, pointer_names, pointer_part, schema_work,
+    settings_schema::{Condition, tag},
+    values::url_text::is_url,
 };
 
 /// Returns the JSON Schema (draft 2020-12) of the JSON that a type is read from, with all references inlined.
@@ -138,10 +140,9 @@ fn secrets(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Stri
         }
         return;
     }
-    for part in ["oneOf", "anyOf", "allOf"] {
-        for branch in schema.get(part).and_then(Value::as_array).into_iter().flatten() {
-            secrets(branch, document, pointer, found);
-        }
+    // A value is secret if it is so in one of several forms, whichever the document has.
+    for branch in parts(schema) {
+        secrets(branch, document, pointer, found);
     }
     if let (Some(properties), Some(object)) =
         (schema.get("properties").and_then(Value::as_object), document.as_object())
@@ -159,23 +160,21 @@ fn secrets(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Stri
     }
 }
 
-fn child(pointer: &str, name: &str) -> String {
-    format!("{pointer}/{}", pointer_part(name))
+/// Returns the schemas that a schema combines for the same value.
+fn parts(schema: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["allOf", "oneOf", "anyOf"].into_iter().filter_map(|keyword| schema.get(keyword)?.as_array());
+    lists.flatten().chain(["then", "else"].into_iter().filter_map(|keyword| schema.get(keyword)))
 }
 
-/// Returns the property that distinguishes the branches of a `oneOf`: the first one that is a `const` in all of them.
-fn tag(branches: &[Value]) -> Option<&str> {
-    let first = branches.first()?.get("properties")?.as_object()?;
-    first
-        .keys()
-        .find(|name| branches.iter().all(|branch| branch.pointer(&format!("/properties/{name}/const")).is_some()))
-        .map(String::as_str)
+fn child(pointer: &str, name: &str) -> String {
+    format!("{pointer}/{}", pointer_part(name))
 }
 
 fn has_choice(schema: &Value) -> bool {
     match schema {
         Value::Object(object) => {
             object.get("oneOf").and_then(Value::as_array).is_some_and(|branches| tag(branches).is_some())
+                || Condition::of(schema).is_some()
                 || object.values().any(has_choice)
         }
         Value::Array(array) => array.iter().any(has_choice),
@@ -183,8 +182,8 @@ fn has_choice(schema: &Value) -> bool {
     }
 }
 
-/// Returns the schema with each `oneOf` replaced by the branch that the document's tag selects. A failed `oneOf` only
-/// reports that no branch fits; the selected branch reports what is wrong.
+/// Returns the schema with each `oneOf` replaced by the branch that the document's tag selects, and each condition by
+/// what it demands. A failed `oneOf` only reports that no branch fits; the selected branch reports what is wrong.
 fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagnostic>) -> Value {
     let Value::Object(object) = schema else { return schema.clone() };
     let mut narrowed = object.clone();
@@ -202,13 +201,12 @@ fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagn
             }
             None => {
                 let choices: Vec<_> = branches.iter().filter_map(|branch| branch.pointer(&constant)).collect();
-                let what = value.map_or("is missing", |_| "does not have an allowed value");
-                found.push(
-                    Diagnostic::error(child(pointer, tag), format!("{tag} {what}"))
-                        .hint(format!("choose one of {}", list(&choices))),
-                );
+                found.push(no_choice(tag, value, &choices, pointer));
             }
         }
+    }
+    if let Some(conditions) = object.get("allOf").and_then(Value::as_array) {
+        narrow_conditions(conditions, document, pointer, &mut narrowed, found);
     }
     if found.len() > before {
         // Without a selected branch, it is not known which members belong to it, so unknown members are not reported.
@@ -224,13 +222,61 @@ fn narrow(schema: &Value, document: &Value, pointer: &str, found: &mut Vec<Diagn
     narrowed.into()
 }
 
+/// Replaces conditions on the choice of a member by what they demand, or removes them.
+fn narrow_conditions(
+    parts: &[Value],
+    document: &Value,
+    pointer: &str,
+    narrowed: &mut Map<String, Value>,
+    found: &mut Vec<Diagnostic>,
+) {
+    let mut left = Vec::new();
+    for part in parts {
+        let Some(Condition { tag, value, then }) = Condition::of(part) else {
+            left.push(narrow(part, document, pointer, found));
+            continue;
+        };
+        let given = document.get(tag);
+        if given == Some(value) {
+            left.push(narrow(then, document, pointer, found));
+        }
+        let property = narrowed.get("properties").and_then(|all| all.get(tag)).cloned().unwrap_or_default();
+        let choices = property.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+        let choices: Vec<_> = choices.filter_map(|choice| choice.get("const")).collect();
+        if !choices.is_empty() && !given.is_some_and(|given| choices.contains(&given)) {
+            found.push(no_choice(tag, given, &choices, pointer));
+            // It is reported here, and not again by the validator.
+            narrowed.get_mut("properties").and_then(Value::as_object_mut).map(|all| all.remove(tag));
+            if let Some(Value::Array(required)) = narrowed.get_mut("required") {
+                required.retain(|name| name != tag);
+            }
+        }
+    }
+    match left.is_empty() {
+        true => narrowed.remove("allOf"),
+        false => narrowed.insert("allOf".into(), left.into()),
+    };
+}
+
+fn no_choice(tag: &str, given: Option<&Value>, choices: &[&Value], pointer: &str) -> Diagnostic {
+    let what = given.map_or("is missing", |_| "does not have an allowed value");
+    Diagnostic::error(child(pointer, tag), format!("{tag} {what}")).hint(format!("choose one of {}", list(choices)))
+}
+
 fn list(values: &[&Value]) -> String {
     values.iter().map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn collect(validator: &Validator, schema: &Value, document: &Value, found: &mut Vec<Diagnostic>) {
-    for error in validator.iter_errors(document) {
-        describe(&error, schema, document, found);
+    let errors: Vec<_> = validator.iter_errors(document).collect();
+    let is_choice =
+        |error: &ValidationError<'_>| matches!(error.kind(), Kind::AnyOf { .. } | Kind::OneOfNotValid { .. });
+    for error in &errors {
+        // A choice with a type beside it is reported once: with what it allows.
+        let also = |other: &ValidationError<'_>| is_choice(other) && other.instance_path() == error.instance_path();
+        if !matches!(error.kind(), Kind::Type { .. }) || !errors.iter().any(also) {
+            describe(error, schema, document, found);
+        }
     }
     found.dedup();
 }
@@ -440,8 +486,7 @@ fn lookup<'a>(schema: &'a Value, pointer: &str) -> Vec<&'a Value> {
 }
 
 fn with_branches(schema: &Value) -> Vec<&Value> {
-    let branches = ["allOf", "oneOf", "anyOf"].into_iter().filter_map(|part| schema.get(part)?.as_array()).flatten();
-    std::iter::once(schema).chain(branches.flat_map(with_branches)).collect()
+    std::iter::once(schema).chain(parts(schema).flat_map(with_branches)).collect()
 }
 
 fn names(schema: &Value) -> Vec<&str> {

@@ -13,6 +13,7 @@
 //!     token_url: "https://login.example.com/token",
 //!     authorization_url: "https://login.example.com/authorize",
 //!     credentials: "From the developer portal of Example.",
+//!     documentation: "https://docs.example.com/sign-in",
 //!     revocation_url: None,
 //!     redirect_uri: None,
 //! };
@@ -44,16 +45,17 @@ use crate::{ClientAuth, Grant, OAuth};
 pub struct HttpSettings {
     /// # Requests a Second
     /// Maximum number of requests a second. If absent, the rate follows the service's throttling.
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 1000), extend("examples" = [10], "x-group" = "advanced"))]
     pub requests_per_second: Option<u32>,
     /// # Requests at Once
     /// Maximum number of concurrent requests of all runs together; 16 if absent.
-    #[schemars(range(min = 1, max = 100))]
+    #[schemars(range(min = 1, max = 100), extend("examples" = [16], "x-group" = "advanced"))]
     pub requests_at_once: Option<u32>,
     /// # Allow Private Network
     /// Whether the URLs may lead to a private network or to this machine. If off, such an address is rejected, whatever
     /// host name leads to it. If on, the operator of the host has to allow it as well.
     #[serde(default)]
+    #[schemars(extend("examples" = [false], "x-group" = "advanced"))]
     pub allow_private_network: bool,
 }
 
@@ -62,26 +64,44 @@ pub struct HttpSettings {
 #[serde(rename_all = "camelCase")]
 pub struct OAuthSettings {
     /// # Client ID
+    #[schemars(extend("examples" = ["my-integration"], "x-doc" = rfc("#section-2.2")))]
     pub client_id: String,
     /// # Client Secret
     /// Leave it out for a public client.
+    #[schemars(extend("examples" = [{ "env": "CLIENT_SECRET" }], "x-doc" = rfc("#section-2.3.1")))]
     pub client_secret: Option<Secret>,
     /// # Client Authentication
     /// How client ID and secret are sent to the token URL: as form fields, or as Basic authentication.
     #[serde(default)]
+    #[schemars(extend("examples" = ["form"], "x-doc" = rfc("#section-2.3.1"), "x-group" = "advanced"))]
     pub client_authentication: ClientAuth,
     /// # Token URL
     /// URL that issues tokens.
+    #[schemars(extend("examples" = ["https://login.example.com/token"], "x-doc" = rfc("#section-3.2")))]
     pub token_url: Option<Url>,
     /// # Authorization URL
     /// URL at which a user signs in; used by the flow `authorization_code` only.
+    #[schemars(extend("examples" = ["https://login.example.com/authorize"], "x-doc" = rfc("#section-3.1")))]
     pub authorization_url: Option<Url>,
     /// # Revocation URL
     /// URL at which tokens are revoked when the connection is removed.
+    #[schemars(extend(
+        "examples" = ["https://login.example.com/revoke"], "x-group" = "advanced",
+        "x-doc" = "https://www.rfc-editor.org/rfc/rfc7009"
+    ))]
     pub revocation_url: Option<Url>,
     /// # Redirect URI
     /// URL that the browser returns to after the sign-in, if it is not the host's own.
+    #[schemars(extend(
+        "examples" = ["https://host.example.com/rest/v1/oauth2/callback"], "x-group" = "advanced",
+        "x-doc" = rfc("#section-3.1.2")
+    ))]
     pub redirect_uri: Option<Url>,
+}
+
+/// Returns the address of a section of the standard of OAuth 2.
+fn rfc(section: &str) -> String {
+    format!("https://www.rfc-editor.org/rfc/rfc6749{section}")
 }
 
 impl OAuthSettings {
@@ -123,6 +143,8 @@ pub struct OAuthPresets {
     pub authorization_url: &'static str,
     /// The help text of client ID and client secret: where they come from.
     pub credentials: &'static str,
+    /// The vendor's page on signing in.
+    pub documentation: &'static str,
     /// The help text of the revocation URL, if it says more than that of [`OAuthSettings`].
     pub revocation_url: Option<&'static str>,
     /// The help text of the redirect URI, if it says more than that of [`OAuthSettings`].
@@ -145,6 +167,14 @@ impl OAuthPresets {
             if let Some(help) = help {
                 set(setting, "description", help);
             }
+        }
+        for setting in
+            ["clientId", "clientSecret", "clientAuthentication", "tokenUrl", "authorizationUrl", "redirectUri"]
+        {
+            set(setting, "x-doc", self.documentation);
+        }
+        for setting in ["tokenUrl", "authorizationUrl"] {
+            set(setting, "x-group", "advanced");
         }
         set("tokenUrl", "default", self.token_url);
         set("authorizationUrl", "default", self.authorization_url);
@@ -216,6 +246,7 @@ mod tests {
         token_url: "https://login.example.com/token",
         authorization_url: "https://login.example.com/authorize",
         credentials: "From Example.",
+        documentation: "https://docs.example.com/sign-in",
         revocation_url: None,
         redirect_uri: Some("As registered."),
     };

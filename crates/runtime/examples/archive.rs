@@ -62,6 +62,7 @@ const OAUTH: OAuthPresets = OAuthPresets {
     token_url: "https://login.archive.example/token",
     authorization_url: "https://login.archive.example/authorize",
     credentials: "From the page API Keys of the archive.",
+    documentation: "https://docs.archive.example/sign-in",
     revocation_url: None,
     redirect_uri: None,
 };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use trunkline_core::{ConnectorSpec, Diagnostic, NextStep, Result, pointer_part};
+use trunkline_core::{ConnectorSpec, Diagnostic, NextStep, Result, Setting, pointer_part};
 use trunkline_flow::{Flow, GrantedScopes};
 use trunkline_store::ConnectionSummary;
 
@@ -105,7 +105,8 @@ fn granted_by_server(connection: &ConnectionSummary) -> Option<BTreeSet<String>>
 
 /// Returns the `scopes` of a connection's settings, or `None` if the choice is left to the login server.
 fn requested_scopes(document: &Value, schema: &Value) -> Option<BTreeSet<String>> {
-    let scopes = document.get("scopes").or_else(|| schema.pointer("/properties/scopes/default"))?.as_str()?;
+    let default = || Setting::all(schema).into_iter().find(|one| one.name == "scopes")?.schema.get("default");
+    let scopes = document.get("scopes").or_else(default)?.as_str()?;
     let scopes: BTreeSet<_> = scopes.split_whitespace().map(str::to_owned).collect();
     (!scopes.is_empty()).then_some(scopes)
 }

@@ -179,7 +179,7 @@ impl Pages {
 
 async fn read(ports: &Ports, runs: &mut AllRuns, after: Option<WatchPlace>) -> Result<SharedPage> {
     let WatchedPage { events, next, missed } = runs.page(after.map(|after| after.runs)).await?;
-    let changes = ports.connections.sign_in_events(None, after.map_or(0, |after| after.sign_in)).await?;
+    let changes = ports.connections.sign_in_events(None, after.map_or(0, |after| after.sign_in), usize::MAX).await?;
     let Some(after) = after else {
         let place = WatchPlace { runs: next, sign_in: changes.last().map_or(0, |last| last.id) };
         return Ok(SharedPage { events: vec![WatchedEvent::new(&ports.redactor, place, Said::Start)?], next: place });

@@ -83,15 +83,15 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     let operation = row.operation().ok_or_else(unknown)?;
     let _held = app.memory(body.as_deref().map_or(0, memory_of_json)).await?;
     let input = read_input(row, &operation.spec().input, &head, body, || callback::url(&app))?;
-    accepted(&head.headers, api_document::media_type(operation.spec()))?;
+    if row.operation == ListItems::NAME && wants_csv(&head.headers) {
+        return items_csv(app, caller, read(operation.spec(), input)?).await;
+    }
+    accepted(&head.headers, api_document::media_type(row, operation.spec()))?;
     if row.operation == WatchRun::NAME {
         return events(app, caller, read(operation.spec(), input)?, head.headers).await;
     }
     if row.operation == WatchAllRuns::NAME {
         return all_events(app, caller, read(operation.spec(), input)?, head.headers).await;
-    }
-    if row.operation == ListItems::NAME && wants_csv(&head.headers) {
-        return items_csv(app, caller, read(operation.spec(), input)?).await;
     }
     let is_conditional = [header::IF_MATCH, header::IF_NONE_MATCH].iter().any(|name| head.headers.contains_key(name));
     let effect = operation.spec().effect;
@@ -113,6 +113,7 @@ async fn carry_out(row: &'static ApiRoute, app: Arc<App>, caller: Caller, head: 
     })?;
     let status = StatusCode::from_u16(row.status).unwrap_or_default();
     Ok(match output {
+        OperationOutput::Value(Value::String(text), _) if row.text.is_some() => response_text(row.text, text),
         OperationOutput::Value(output, etag) => {
             let is_new = row.method == "PUT" && output["created"] == true;
             let mut response = response_json(if is_new { StatusCode::CREATED } else { status }, &output);
@@ -153,6 +154,17 @@ fn filled(location: &str, output: &Value) -> Option<String> {
         None => Some(part.to_owned()),
     };
     Some(location.split('/').map(part).collect::<Option<Vec<_>>>()?.join("/"))
+}
+
+/// Returns a text as the whole body. A browser that opens it runs nothing in it.
+fn response_text(content_type: Option<&'static str>, text: String) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, content_type.unwrap_or("text/plain")),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+        (header::CACHE_CONTROL, "private, max-age=3600"),
+    ];
+    (headers, text).into_response()
 }
 
 /// Returns a response of one JSON value per line. If the stream fails, the last line has the member `error`, and a

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use aide::openapi::{
-    ApiKeyLocation, Components, HeaderStyle, Info, License, MediaType, OpenApi, Operation, Parameter, ParameterData,
-    ParameterSchemaOrContent, PathItem, PathStyle, Paths, QueryStyle, ReferenceOr, RequestBody, Response as Outcome,
-    Responses, SchemaObject, SecurityScheme, Server, StatusCode, Tag,
+    ApiKeyLocation, Components, HeaderStyle, Info, License, Link, LinkOperation, MediaType, OpenApi, Operation,
+    Parameter, ParameterData, ParameterSchemaOrContent, PathItem, PathStyle, Paths, QueryStyle, ReferenceOr,
+    RequestBody, Response as Outcome, Responses, SchemaObject, SecurityScheme, Server, StatusCode, Tag,
 };
 use axum::http::HeaderName;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
@@ -13,13 +13,14 @@ use serde_json::{Map, Value};
 use trunkline::operations::{AnyOperation, OperationSpec, operations};
 
 use crate::{
+    api_example::{Examples, Place},
     api_input::{header_of, member},
     api_route::ApiRoute,
     response::Problem,
 };
 
-/// The statuses of errors that every request of the API can have, with their reason.
-const ERRORS: [(u16, &str); 13] = [
+/// The statuses of errors, with their reason.
+const ERRORS: [(u16, &str); 14] = [
     (400, "The request cannot be read, or does not fit its schema."),
     (401, "The API token is missing or wrong."),
     (403, "The caller may not do this."),
@@ -28,11 +29,22 @@ const ERRORS: [(u16, &str); 13] = [
     (409, "The state of what the request names does not allow this, or a sign-in is needed first."),
     (412, "What the request changes is not as the caller expects it. Nothing was changed."),
     (413, "The request exceeds a limit."),
+    (415, "The body is not JSON, or is compressed."),
     (422, "A document in the request, such as a flow, is faulty, or a setting is wrong."),
     (428, "The request would replace what the caller has not seen: it needs `If-Match`."),
     (429, "There are too many requests."),
     (500, "Trunkline has a fault, or its store cannot be written."),
     (503, "A service or the store is not available now."),
+];
+
+/// Where the response or the request of an operation names what it has made: the operation, the expression, and the
+/// beginning of the paths below it with their parameter.
+const LINKS: [(&str, &str, &str, &str); 5] = [
+    ("connections.add", "$request.body#/connections/name", "/rest/v1/connections/{name}", "name"),
+    ("flows.save", "$response.body#/added/name", "/rest/v1/flows/{name}", "name"),
+    ("runs.rerun", "$response.body#/run", "/rest/v1/runs/{run}", "run"),
+    ("runs.resume", "$response.body#/run", "/rest/v1/runs/{run}", "run"),
+    ("runs.start", "$response.body#/run", "/rest/v1/runs/{run}", "run"),
 ];
 
 /// The groups of operations, by the first part of their names.
@@ -55,12 +67,15 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
     let mut schemas = Schemas::default();
     let operations: BTreeMap<_, _> = operations().iter().map(|one| (one.spec().name, schemas.of(&**one))).collect();
     let error = schemas.outputs.subschema_for::<Problem>().to_value();
+    let definitions = schemas.definitions();
+    let examples = Examples(&definitions);
     let mut paths = Paths::default();
     for row in rows {
         let Some(Described { spec, input, output }) = operations.get(row.operation) else { continue };
         let item = paths.paths.entry(row.path.to_owned()).or_insert_with(|| ReferenceOr::Item(PathItem::default()));
         let ReferenceOr::Item(item) = item else { continue };
-        let described = operation(row, rows, spec, input, output.clone());
+        let described =
+            operation(row, rows, &examples, &Described { spec, input: input.clone(), output: output.clone() });
         match row.method {
             "POST" => item.post = Some(described),
             "PUT" => item.put = Some(described),
@@ -101,7 +116,7 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
                 .iter()
                 .map(|(status, about)| (format!("Error{status}"), error_of(about, &error)))
                 .collect(),
-            schemas: schemas.definitions().into_iter().map(|(name, schema)| (name, object(schema))).collect(),
+            schemas: definitions.iter().map(|(name, schema)| (name.clone(), object(schema.clone()))).collect(),
             ..Components::default()
         }),
         security: vec![[("token".to_owned(), Vec::new())].into()],
@@ -111,10 +126,11 @@ pub(crate) fn document(rows: &[ApiRoute]) -> Value {
     serde_json::to_value(all).unwrap_or_default()
 }
 
-/// Returns the description of a row. `input` and `output` are the schemas of its operation within the document.
-fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Value, output: Value) -> Operation {
-    let (noun, verb) = spec.name.split_once('.').unwrap_or_default();
-    let mut members = members(input);
+/// Returns the description of a row. The schemas of its operation are those within the document.
+fn operation(row: &ApiRoute, rows: &[ApiRoute], examples: &Examples<'_>, described: &Described) -> Operation {
+    let spec = described.spec;
+    let noun = spec.name.split_once('.').unwrap_or_default().0;
+    let mut members = members(&described.input);
     let mut parameters = Vec::new();
     for (name, to) in row.parameters() {
         // The document that a GET returns has its name, and a PUT takes the same document.
@@ -124,7 +140,10 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
         if let Some(element) = member.schema.as_object_mut().and_then(|list| list.shift_remove("items")) {
             member.schema["type"] = element["type"].clone();
         }
-        parameters.push(parameter(name, member, true));
+        let place = |member| Place { scope: noun, member };
+        let example = examples.optional(place(to), &member.schema);
+        let example = example.unwrap_or_else(|| examples.of(place(name), &member.schema));
+        parameters.push(parameter(name, member, true, Some(example)));
     }
     if let Some(callback) = row.callback_member {
         members.remove(callback);
@@ -136,34 +155,38 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
     if let Some(member) = row.body_member {
         let is_body = |name: &String| name == member;
         let (of_body, others) = members.into_iter().partition(|(name, _)| is_body(name));
-        (body, members) = (request_body(row, of_body), others);
+        (body, members) = (request_body(row, noun, of_body, examples), others);
     } else if row.has_body() {
-        body = request_body(row, std::mem::take(&mut members));
+        body = request_body(row, noun, std::mem::take(&mut members), examples);
     }
-    parameters.extend(members.into_iter().map(|(name, one)| parameter(&name, one, false)));
-    parameters.extend(in_headers.into_iter().map(|(name, one)| parameter(&name, one, false)));
+    parameters.extend(members.into_iter().chain(in_headers).map(|(name, one)| {
+        let place = Place { scope: noun, member: &name };
+        let example = match one.is_required {
+            true => Some(examples.of(place, &one.schema)),
+            false => examples.optional(place, &one.schema),
+        };
+        parameter(&name, one, false, example)
+    }));
     let mut responses = Responses::default();
-    responses.responses.insert(StatusCode::Code(row.status), ReferenceOr::Item(success(spec, output.clone())));
+    let success = Outcome { links: links(row, rows).collect(), ..success(row, described, examples) };
     if row.method == "PUT" {
-        let created = Outcome { description: "The output. The document is new.".to_owned(), ..success(spec, output) };
+        let created = Outcome { description: "The output. The document is new.".to_owned(), ..success.clone() };
         responses.responses.insert(StatusCode::Code(201), ReferenceOr::Item(created));
     }
-    for (status, _) in ERRORS.into_iter().filter(|(status, _)| is_conditional || ![412, 428].contains(status)) {
+    responses.responses.insert(StatusCode::Code(row.status), ReferenceOr::Item(success));
+    for status in error_statuses(row, is_conditional, !parameters.is_empty(), body.is_some()) {
         let reference = format!("#/components/responses/Error{status}");
         responses.responses.insert(StatusCode::Code(status), ReferenceOr::ref_(&reference));
     }
-    // A second row of an operation is its deprecated path, or another place of its input.
-    let also = rows.iter().find(|one| one.operation == row.operation).is_some_and(|first| first != row);
-    let place = if also { row.path.rsplit('/').next().map(|last| format!("_{last}")) } else { None };
     Operation {
         tags: vec![noun.to_owned()],
         summary: Some(spec.about.trim_end_matches('.').to_owned()),
-        operation_id: Some(format!("{noun}_{verb}{}", place.unwrap_or_default())),
+        operation_id: Some(operation_id(row, rows)),
         parameters,
         request_body: body.map(ReferenceOr::Item),
         responses: Some(responses),
         deprecated: row.is_deprecated(),
-        security: if is_event_stream(spec) {
+        security: if media_type(row, spec) == "text/event-stream" {
             ["token", "ticket"].map(|one| [(one.to_owned(), Vec::new())].into()).into()
         } else {
             Vec::new()
@@ -175,6 +198,56 @@ fn operation(row: &ApiRoute, rows: &[ApiRoute], spec: &OperationSpec, input: &Va
         .into(),
         ..Operation::default()
     }
+}
+
+fn operation_id(row: &ApiRoute, rows: &[ApiRoute]) -> String {
+    // A second row of an operation is its deprecated path, or another place of its input.
+    let also = rows.iter().find(|one| one.operation == row.operation).is_some_and(|first| first != row);
+    let place = if also { row.path.rsplit('/').next().map(|last| format!("_{last}")) } else { None };
+    row.operation.replace('.', "_") + &place.unwrap_or_default()
+}
+
+/// Returns the statuses of the errors that a row can have. Those that name nothing find everything, those that change
+/// nothing conflict with nothing, and those without a body have none that is too large or faulty.
+fn error_statuses(
+    row: &ApiRoute,
+    is_conditional: bool,
+    has_parameters: bool,
+    has_body: bool,
+) -> impl Iterator<Item = u16> {
+    let is_change = row.method != "GET";
+    let can = move |status: u16| match status {
+        404 => has_parameters || has_body,
+        409 => is_change,
+        412 | 428 => is_conditional,
+        413 => has_parameters || has_body,
+        415 => has_body,
+        422 => is_change || has_parameters,
+        _ => true,
+    };
+    ERRORS.into_iter().map(|(status, _)| status).filter(move |status| can(*status))
+}
+
+/// Returns the links from a response to the requests that its outcome makes possible.
+fn links(row: &ApiRoute, rows: &[ApiRoute]) -> impl Iterator<Item = (String, ReferenceOr<Link>)> {
+    let made = LINKS.iter().filter(|(operation, ..)| *operation == row.operation);
+    made.flat_map(move |(_, expression, prefix, parameter)| {
+        let is_below = move |one: &&ApiRoute| one.path.strip_prefix(prefix).is_some_and(|rest| !rest.contains('{'));
+        let targets = rows.iter().filter(is_below).filter(|one| !one.is_deprecated());
+        targets.map(move |target| {
+            let id = operation_id(target, rows);
+            let parameters = [((*parameter).to_owned(), Value::from(*expression))].into_iter().collect();
+            let link = Link {
+                description: None,
+                operation: LinkOperation::OperationId(id.clone()),
+                request_body: None,
+                parameters,
+                server: None,
+                extensions: Default::default(),
+            };
+            (id, ReferenceOr::Item(link))
+        })
+    })
 }
 
 /// A member of an input.
@@ -210,7 +283,7 @@ fn either(one: Value, other: Value) -> Value {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter> {
+fn parameter(name: &str, member: Member, in_path: bool, example: Option<Value>) -> ReferenceOr<Parameter> {
     let Member { mut schema, is_required } = member;
     let description = schema.as_object_mut().and_then(|schema| schema.shift_remove("description"));
     if schema["format"] == "uint64" {
@@ -227,7 +300,7 @@ fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter
         required: in_path || is_required,
         deprecated: None,
         format: ParameterSchemaOrContent::Schema(object(schema)),
-        example: None,
+        example,
         examples: Default::default(),
         explode: None,
         extensions: Default::default(),
@@ -241,7 +314,12 @@ fn parameter(name: &str, member: Member, in_path: bool) -> ReferenceOr<Parameter
     })
 }
 
-fn request_body(row: &ApiRoute, members: BTreeMap<String, Member>) -> Option<RequestBody> {
+fn request_body(
+    row: &ApiRoute,
+    noun: &str,
+    members: BTreeMap<String, Member>,
+    examples: &Examples<'_>,
+) -> Option<RequestBody> {
     let required: Vec<Value> =
         members.iter().filter(|(_, one)| one.is_required).map(|(name, _)| name.as_str().into()).collect();
     let is_required = !required.is_empty();
@@ -256,32 +334,38 @@ fn request_body(row: &ApiRoute, members: BTreeMap<String, Member>) -> Option<Req
             ("additionalProperties".to_owned(), false.into()),
         ]),
     };
-    let content = [("application/json".to_owned(), media(schema.into()))].into();
+    let schema = Value::from(schema);
+    let example = examples.of(Place { scope: noun, member: "" }, &schema);
+    let content = [("application/json".to_owned(), media(schema, Some(example)))].into();
     Some(RequestBody { content, required: is_required, ..RequestBody::default() })
 }
 
 /// Returns the media type of the response of an operation that succeeds.
-pub(crate) fn media_type(spec: &OperationSpec) -> &'static str {
-    match (spec.streams, spec.name) {
-        (true, "runs.events" | "runs.watch") => "text/event-stream",
-        (true, _) => "application/jsonl",
-        (false, _) => "application/json",
+pub(crate) fn media_type(row: &ApiRoute, spec: &OperationSpec) -> &'static str {
+    match (row.text, spec.streams, spec.name) {
+        (Some(kind), ..) => kind,
+        (None, true, "runs.events" | "runs.watch") => "text/event-stream",
+        (None, true, _) => "application/jsonl",
+        (None, false, _) => "application/json",
     }
 }
 
-fn success(spec: &OperationSpec, output: Value) -> Outcome {
-    let kind = media_type(spec);
+fn success(row: &ApiRoute, described: &Described, examples: &Examples<'_>) -> Outcome {
+    let Described { spec, output, .. } = described;
+    let kind = media_type(row, spec);
     let description = match kind {
         "text/event-stream" => "The events, each with its id.",
         "application/jsonl" => "One element per line. After a failure, the last line has the member `error`.",
         _ => "The output.",
     };
-    let schema = if kind == "text/event-stream" { event(output) } else { output };
-    let content = [(kind.to_owned(), media(schema))].into();
+    let schema = if kind == "text/event-stream" { event(output.clone()) } else { output.clone() };
+    let (scope, member) = spec.name.split_once('.').unwrap_or_default();
+    let example = examples.of(Place { scope, member }, &schema);
+    let content = [(kind.to_owned(), media(schema, Some(example)))].into();
     let mut outcome = Outcome { description: description.to_owned(), content, ..Outcome::default() };
     if spec.name == "runs.items" {
         let text = Map::from_iter([("type".to_owned(), "string".into())]);
-        outcome.content.insert("text/csv".to_owned(), media(text.into()));
+        outcome.content.insert("text/csv".to_owned(), media(text.into(), None));
     }
     outcome
 }
@@ -305,7 +389,7 @@ fn event(data: Value) -> Value {
 }
 
 fn error_of(about: &str, error: &Value) -> ReferenceOr<Outcome> {
-    let content = [("application/problem+json".to_owned(), media(error.clone()))].into();
+    let content = [("application/problem+json".to_owned(), media(error.clone(), None))].into();
     ReferenceOr::Item(Outcome { description: about.to_owned(), content, ..Outcome::default() })
 }
 
@@ -313,8 +397,8 @@ fn tag(name: &str, about: &str) -> Tag {
     Tag { name: name.to_owned(), description: Some(about.to_owned()), ..Tag::default() }
 }
 
-fn media(schema: Value) -> MediaType {
-    MediaType { schema: Some(object(schema)), ..MediaType::default() }
+fn media(schema: Value, example: Option<Value>) -> MediaType {
+    MediaType { schema: Some(object(schema)), example, ..MediaType::default() }
 }
 
 fn object(schema: Value) -> SchemaObject {
@@ -356,7 +440,7 @@ impl Schemas {
     }
 
     /// Returns all definitions by name.
-    fn definitions(mut self) -> BTreeMap<String, Value> {
+    fn definitions(&mut self) -> BTreeMap<String, Value> {
         let inputs = self.inputs.take_definitions(true);
         inputs.into_iter().chain(self.outputs.take_definitions(true)).collect()
     }

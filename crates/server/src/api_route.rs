@@ -28,6 +28,8 @@ pub struct ApiRoute {
     pub(crate) callback_member: Option<&'static str>,
     /// Whether the work ends if the caller goes away. The operation itself completes what must not be left half done.
     pub(crate) ends_with_caller: bool,
+    /// The content type of the response, if the output is a text that is not sent as JSON.
+    pub(crate) text: Option<&'static str>,
 }
 
 impl ApiRoute {
@@ -43,6 +45,7 @@ impl ApiRoute {
             body_member: None,
             callback_member: None,
             ends_with_caller: false,
+            text: None,
         }
     }
 
@@ -94,6 +97,11 @@ impl ApiRoute {
     /// Says that the work ends if the caller goes away, as that of an operation that reads always does.
     pub(crate) const fn ends_with_caller(self) -> ApiRoute {
         ApiRoute { ends_with_caller: true, ..self }
+    }
+
+    /// Says that the output is the body itself, of this content type.
+    pub(crate) const fn text(self, content_type: &'static str) -> ApiRoute {
+        ApiRoute { text: Some(content_type), ..self }
     }
 
     /// Says that another path has replaced the one of this row, which the header `Link` of its responses names.

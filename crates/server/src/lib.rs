@@ -7,6 +7,7 @@
 
 mod api;
 mod api_document;
+mod api_example;
 mod api_input;
 mod api_route;
 mod api_token;

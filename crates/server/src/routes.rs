@@ -67,6 +67,7 @@ static ROWS: &[ApiRoute] = &[
     ApiRoute::get(EVENTS, "runs.watch"),
     ApiRoute::post("/rest/v1/expressions/complete", "expressions.complete"),
     ApiRoute::post("/rest/v1/expressions/evaluate", "expressions.evaluate"),
+    ApiRoute::get("/rest/v1/connectors/{name}/icon", "connectors.get_icon").text("image/svg+xml"),
     ApiRoute::get("/rest/v1/filters", "filters.list"),
     ApiRoute::get("/rest/v1/flows", "flows.list"),
     ApiRoute::post("/rest/v1/flows", "flows.save"),

@@ -9,7 +9,7 @@ use std::{
 use trunkline::operations::operations;
 
 /// The operations of each command.
-const COMMANDS: [(&str, &[&str]); 48] = [
+const COMMANDS: [(&str, &[&str]); 49] = [
     ("action", &["actions.get", "connectors.get"]),
     ("actions", &["actions.list", "connectors.list"]),
     ("call", &["actions.call", "actions.list_items"]),
@@ -72,13 +72,14 @@ const NOT_OPERATIONS: [(&str, &str); 6] = [
 ];
 
 /// The operations that no command has, with the reason.
-const NO_COMMAND: [(&str, &str); 11] = [
+const NO_COMMAND: [(&str, &str); 12] = [
     ("actions.options", "a form asks for it"),
     ("actions.pages", "`call --all` reads all pages"),
     ("connections.patch", "a form changes single settings; at a terminal, `connection add --replace` takes the file"),
     ("connections.put", "`connection add --replace` does this, with the file as the user has it"),
     ("connections.uses", "`connection list` shows them, of all connections"),
     ("connections.validate", "`connection add` checks the document too, and saves nothing that is wrong"),
+    ("connectors.get_icon", "a terminal shows no pictures"),
     ("event_tickets.get", "a web page that cannot send a token needs it, and a command has the journal"),
     ("expressions.complete", "an editor asks for it while a person writes"),
     ("expressions.evaluate", "`step test` of a `set` evaluates expressions"),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{client::wrong_client, package::Package};
-use crate::{AnyClient, Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, schema_of};
+use crate::{AnyClient, Connector, Context, Diagnostic, Error, ErrorKind, NextStep, Result, form_schema, schema_of};
 
 /// The effect of calling an action a second time with the same input. Retries and the engine obey it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -209,11 +209,13 @@ struct TypedAction<A> {
 impl<A: Action> TypedAction<A> {
     fn new() -> Self {
         let mut input = schema_of::<A::Input>();
-        if let Some(schema) = input.as_object_mut()
-            && schema.contains_key("properties")
-        {
-            // A misspelt input is reported as an error instead of being ignored.
-            schema.entry("additionalProperties").or_insert(Value::Bool(false));
+        if let Some(schema) = input.as_object_mut() {
+            // The heading of the form.
+            schema.insert("title".to_owned(), A::TITLE.into());
+            if schema.contains_key("properties") {
+                // A misspelt input is reported as an error instead of being ignored.
+                schema.entry("additionalProperties").or_insert(Value::Bool(false));
+            }
         }
         let spec = ActionSpec {
             name: A::NAME.into(),
@@ -224,7 +226,7 @@ impl<A: Action> TypedAction<A> {
             route: A::ROUTE.map(str::to_owned),
             lists: false,
             scopes: A::SCOPES.iter().copied().map(str::to_owned).collect(),
-            input,
+            input: form_schema(input),
             output: schema_of::<A::Output>(),
         };
         TypedAction { spec, action: PhantomData }

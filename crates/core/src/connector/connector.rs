@@ -16,12 +16,12 @@ use std::{
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{client::wrong_client, package::Package};
 use crate::{
     AnyClient, CheckReport, ConnectionContext, Context, Error, ErrorKind, EventSpec, FileStream, NextStep, Position,
-    Result, Secret, Timestamp, schema_of,
+    Result, Secret, Timestamp, connection_schema, schema_of,
 };
 
 /// A system that flows can reach, as its author writes it.
@@ -33,6 +33,8 @@ pub trait Connector: Send + Sync + 'static {
     const VERSION: &'static str;
     /// The product's name as its vendor writes it.
     const TITLE: &'static str;
+    /// One sentence on what the product is for, for menus.
+    const ABOUT: &'static str = "";
     /// The URL of the vendor's API documentation; empty if there is none.
     const DOCUMENTATION: &'static str = "";
     /// The OAuth scopes that every action needs. Before a flow runs, its actions are checked against the scopes that
@@ -189,6 +191,9 @@ pub struct ConnectorSpec {
     pub version: String,
     /// The product's name as its vendor writes it.
     pub title: String,
+    /// One sentence on what the product is for; empty if there is none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
     /// The URL of the vendor's API documentation; empty if there is none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub documentation: String,
@@ -277,40 +282,15 @@ impl<C: Connector> TypedConnector<C> {
             name: C::NAME.into(),
             version: C::VERSION.into(),
             title: C::TITLE.into(),
+            about: C::ABOUT.into(),
             documentation: C::DOCUMENTATION.into(),
             scopes: C::SCOPES.iter().copied().map(str::to_owned).collect(),
             events: C::events(),
             connection: Value::Null,
         };
-        spec.connection = connection_schema(&spec.id(), C::TITLE, schema_of::<C::Settings>());
+        spec.connection = connection_schema(&spec.id(), C::TITLE, C::DOCUMENTATION, schema_of::<C::Settings>());
         TypedConnector { spec, connector: PhantomData }
     }
-}
-
-/// Returns the schema of a connection document: `name` and `connector` in front of the settings, as in the forms of
-/// comparable products. Other members are not allowed.
-fn connection_schema(id: &str, title: &str, settings: Value) -> Value {
-    let Value::Object(mut schema) = settings else { return settings };
-    let mut properties = json!({
-        "name": {
-            "type": "string", "title": "Connection Name", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$",
-            "description": "The name flows and commands use for this connection: letters, digits, dots, dashes and underscores."
-        },
-        "connector": { "const": id, "title": "Connector" }
-    });
-    let mut required = vec![json!("name"), json!("connector")];
-    if let (Some(all), Some(Value::Object(own))) = (properties.as_object_mut(), schema.remove("properties")) {
-        all.extend(own);
-    }
-    if let Some(Value::Array(own)) = schema.remove("required") {
-        required.extend(own);
-    }
-    schema.remove("additionalProperties");
-    schema.insert("title".into(), format!("Connection to {title}").into());
-    schema.insert("properties".into(), properties);
-    schema.insert("required".into(), required.into());
-    schema.insert("unevaluatedProperties".into(), false.into());
-    schema.into()
 }
 
 fn typed_client<C: Connector>(client: &AnyClient) -> Result<&C::Client> {

@@ -17,6 +17,7 @@ use crate::{Digest, Result};
 /// A reference to a file in one of the connected systems. It can be opened again from any byte.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("format" = "file"))]
 pub struct FileRef {
     /// # File name
     /// The file name with its extension and without a path.

@@ -14,6 +14,7 @@ use std::{borrow::Cow, fmt, sync::Arc};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
+use serde_json::json;
 
 /// A string that must not be shown. It can be deserialized but not serialized, and it prints as `***`.
 #[derive(Clone)]
@@ -89,17 +90,17 @@ impl JsonSchema for Secret {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let elsewhere = |title: &str, member: &str, name: &str, example: &str| {
+            let name = json!({ "type": "string", "title": name, "minLength": 1, "examples": [example] });
+            json!({ "type": "object", "title": title, "required": [member], "additionalProperties": false,
+                "properties": { member: name } })
+        };
         json_schema!({
+            "type": ["string", "object"],
             "anyOf": [
-                { "type": "string", "minLength": 1 },
-                {
-                    "type": "object", "title": "From an environment variable", "required": ["env"],
-                    "additionalProperties": false, "properties": { "env": { "type": "string", "minLength": 1 } }
-                },
-                {
-                    "type": "object", "title": "From a file", "required": ["file"],
-                    "additionalProperties": false, "properties": { "file": { "type": "string", "minLength": 1 } }
-                }
+                { "type": "string", "title": "The secret itself", "format": "password", "minLength": 1 },
+                elsewhere("From an environment variable", "env", "Name of the variable", "CLIENT_SECRET"),
+                elsewhere("From a file", "file", "Path of the file", "/run/secrets/client_secret")
             ],
             "writeOnly": true,
             "format": "password"

@@ -2,8 +2,8 @@
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::json;
-use trunkline_core::{Diagnostic, Schema, Secret, schema_of};
+use serde_json::{Value, json};
+use trunkline_core::{Diagnostic, Schema, Secret, Setting, connection_schema, schema_of};
 
 /// The tagged choice of a connection form.
 #[derive(Deserialize, JsonSchema)]
@@ -102,4 +102,75 @@ fn a_value_that_does_not_fit_is_described_in_words_with_an_example() {
         let messages: Vec<_> = found.iter().map(|one| one.message.as_str()).collect();
         assert_eq!(messages, [message], "{document}");
     }
+}
+
+/// Returns the schema of a connection with these settings, in which the choice is a setting.
+fn connection() -> Value {
+    connection_schema("shop-v1.0", "Shop", "https://docs.example.com", schema_of::<Settings>())
+}
+
+fn document(more: &Value) -> Value {
+    let mut document = json!({ "name": "mine", "connector": "shop-v1.0", "endpointUrl": "x" });
+    document.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    document
+}
+
+#[test]
+fn settings_are_in_the_order_of_the_form_with_the_choice_that_adds_them() {
+    let schema = connection();
+    let all = Setting::all(&schema);
+    let shown: Vec<_> = all.iter().map(|one| (one.name, one.required, one.when.len())).collect();
+    let (always, chosen) = (0, 1);
+    assert_eq!(
+        shown,
+        [
+            ("name", true, always),
+            ("connector", true, always),
+            ("endpointUrl", true, always),
+            ("flows", true, always),
+            ("username", true, chosen),
+            ("password", true, chosen),
+        ]
+    );
+    assert_eq!(all[4].when, [("flows", &json!("password"))]);
+    assert_eq!((&all[4].schema["title"], &all[4].schema["x-group"]), (&json!("Username"), &json!("basic")));
+    assert_eq!((&all[2].schema["x-doc"], all[0].schema.get("x-doc")), (&json!("https://docs.example.com"), None));
+    assert_eq!((&all[1].schema["readOnly"], &all[3].schema["type"]), (&json!(true), &json!("string")));
+}
+
+#[test]
+fn a_setting_is_required_with_its_choice_and_refused_without_it() {
+    let schema = Schema::from(connection());
+    let found = |more: Value| {
+        let mut found: Vec<_> = schema.check(&document(&more)).into_iter().map(|one| one.to_string()).collect();
+        found.sort_unstable();
+        found
+    };
+    assert_eq!(found(json!({ "flows": "client_credentials" })), [""; 0]);
+    assert_eq!(found(json!({ "flows": "password", "username": "u", "password": "p" })), [""; 0]);
+    assert_eq!(found(json!({ "flows": "password", "username": "u", "password": { "env": "P" } })), [""; 0]);
+    for (more, expected) in [
+        (json!({ "flows": "password", "username": "u" }), &["/password: password is missing"][..]),
+        (json!({ "flows": "client_credentials", "username": "u" }), &["/username: username is not known here"]),
+        (json!({ "flows": "magic", "username": "u" }), &["/flows: flows does not have an allowed value"]),
+        (json!({ "username": "u" }), &["/flows: flows is missing"]),
+        (
+            json!({ "flows": "password", "username": "u", "password": 7 }),
+            &["/password: password must be a string, {\"env\": \"NAME\"} or {\"file\": \"path\"}"],
+        ),
+    ] {
+        let found = found(more.clone());
+        assert!(found.len() == expected.len(), "{more}: {found:?}");
+        assert!(found.iter().zip(expected).all(|(one, expected)| one.contains(expected)), "{more}: {found:?}");
+    }
+}
+
+/// A secret that a choice adds is known as one. The twin: where the settings of a choice are not searched, it is not.
+#[test]
+fn a_secret_that_a_choice_adds_is_found() {
+    let document = document(&json!({ "flows": "password", "username": "u", "password": "canary" }));
+    assert_eq!(Schema::from(connection()).secrets(&document), ["/password"]);
+    let hidden = connection().to_string().replace("\"then\"", "\"otherwise\"");
+    let twin = Schema::from(serde_json::from_str::<Value>(&hidden).unwrap());
+    assert_eq!(twin.secrets(&document), [""; 0]);
 }

@@ -153,7 +153,11 @@ async fn of_500_creates_with_lost_responses_none_is_repeated_blindly_and_none_ex
     }
     let resolved = engine.run(&second.id).await.unwrap();
     assert_eq!(counts(&resolved, "all"), [20, 0, 0, 480]);
-    assert_eq!(journal.find_items(&["x".into()], false, None, 100).await.unwrap().len(), 20, "the items are found by it");
+    assert_eq!(
+        journal.find_items(&["x".into()], false, None, 100).await.unwrap().len(),
+        20,
+        "the items are found by it"
+    );
     assert_eq!(counts(&run(&engine, &blind, place).await, "all"), [0, 20, 0, 480], "a resolution is remembered");
     assert_eq!(written(&world(place)), (1, 500, 500));
 }

@@ -36,9 +36,11 @@ pub struct OAuth {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuth {
+    /// # Form fields
     /// As fields of the form.
     #[default]
     Form,
+    /// # Basic authentication
     /// In a Basic header.
     Basic,
 }

@@ -6,7 +6,9 @@
 use http::Method;
 use serde_json::{Map, Value, json};
 use toml::Spanned;
-use trunkline_core::{ActionSpec, Diagnostic, Effect, Schema, SourceLocation, TextPlaces, check_pointer, pointer_part};
+use trunkline_core::{
+    ActionSpec, Diagnostic, Effect, Schema, SourceLocation, TextPlaces, check_pointer, form_schema, pointer_part,
+};
 
 use super::{
     call::{Call, ExpectedBody},
@@ -121,6 +123,8 @@ impl CompiledRow {
         let texts = text_places(&row, &shape);
         // An operation whose result is a text takes a text as the body of the response.
         let is_text = shape.get("type").is_some_and(|kind| kind == "string");
+        // Without the inputs that the client itself sends for paging.
+        let input = input_schema(&row, &inputs[..declared], shapes);
         let spec = ActionSpec {
             name: row.name.into_inner(),
             title: row.title,
@@ -130,8 +134,7 @@ impl CompiledRow {
             route: Some(row.route.into_inner()),
             lists: paging.is_some(),
             scopes: row.scopes,
-            // Without the inputs that the client itself sends for paging.
-            input: input_schema(&row.input.0, &inputs[..declared], shapes),
+            input,
             output: if paging.is_some() { page_schema(&shape) } else { shape },
         };
         Some(CompiledRow {
@@ -401,10 +404,12 @@ impl RoutedRow<'_> {
     }
 }
 
-fn input_schema(rows: &[(Spanned<String>, InputRow)], inputs: &[Input], shapes: &Shapes) -> Value {
-    let properties: Map<_, _> = rows.iter().map(|(key, row)| (key.get_ref().clone(), shapes.input(row))).collect();
+fn input_schema(row: &OperationRow, inputs: &[Input], shapes: &Shapes) -> Value {
+    let properties: Map<_, _> =
+        row.input.0.iter().map(|(key, input)| (key.get_ref().clone(), shapes.input(input))).collect();
     let required: Vec<_> = inputs.iter().filter(|input| input.required).map(|input| input.name.as_str()).collect();
-    json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false })
+    form_schema(json!({ "type": "object", "title": row.title, "properties": properties, "required": required,
+            "additionalProperties": false }))
 }
 
 fn page_schema(item: &Value) -> Value {

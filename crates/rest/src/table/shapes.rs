@@ -329,6 +329,7 @@ fn is_shape_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use trunkline_core::form_schema;
 
     use crate::Table;
 
@@ -363,13 +364,13 @@ mod tests {
             .as_object_mut()
             .unwrap()
             .extend([("title".into(), "The asset".into()), ("description".into(), "d".into())]);
-        assert_eq!(spec.input["properties"]["asset"], input);
-        assert_eq!(spec.input["properties"]["owners"]["items"]["oneOf"], json!([owner, { "type": "null" }]));
-        assert_eq!(
-            spec.input["properties"]["kind"],
-            json!({ "type": "string", "enum": ["Asset"], "default": "Asset" }),
-            "data is not a name"
-        );
+        let expected = form_schema(json!({ "properties": {
+            "asset": input,
+            "owners": { "type": "array", "items": { "oneOf": [owner, { "type": "null" }] } },
+            // Data is not a name.
+            "kind": { "type": "string", "enum": ["Asset"], "default": "Asset" }
+        } }));
+        assert_eq!(spec.input["properties"], expected["properties"]);
         assert_eq!(spec.input["required"], json!(["asset"]));
     }
 

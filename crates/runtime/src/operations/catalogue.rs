@@ -50,6 +50,12 @@ pub struct ConnectorSummary {
     pub version: String,
     /// The product's name as its vendor writes it.
     pub title: String,
+    /// One sentence on what the product is for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub about: String,
+    /// The URL of the vendor's API documentation.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub documentation: String,
     /// The id that connections name in `connector`, such as `mediavalet-v1.0`.
     pub id: String,
     /// The number of its actions.
@@ -63,6 +69,8 @@ async fn list_connectors(runtime: &Runtime, input: ConnectorQuery) -> Result<Lis
         name: one.spec().name.clone(),
         version: one.spec().version.clone(),
         title: one.spec().title.clone(),
+        about: one.spec().about.clone(),
+        documentation: one.spec().documentation.clone(),
         id: one.spec().id(),
         actions: one.actions().count(),
     };

@@ -8,7 +8,8 @@ use std::{
 
 use serde_json::Value;
 use trunkline_core::{
-    Connection, Diagnostic, Error, ErrorKind, NextStep, Registered, Registry, Result, SecretSource, pointer_part,
+    Connection, Diagnostic, Error, ErrorKind, NextStep, Registered, Registry, Result, SecretSource, Setting,
+    pointer_part,
 };
 use trunkline_rest::Url;
 use trunkline_store::SeenConnection;
@@ -28,17 +29,18 @@ fn connector_of(registry: &Registry, document: &Value) -> Option<Arc<Registered>
 fn hosts_of_settings(registry: &Registry, document: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let Some(settings) = document.as_object() else { return BTreeMap::new() };
     let connector = connector_of(registry, document);
-    let schema = connector.as_ref().map(|connector| connector.settings().value());
-    let properties = schema.and_then(|schema| schema["properties"].as_object());
-    let defaults = properties.into_iter().flatten().filter(|(name, _)| !settings.contains_key(*name));
-    let defaults = defaults.filter_map(|(name, property)| Some((name, property.get("default")?)));
-    let all = settings.iter().chain(defaults).filter(|(name, _)| !NOT_CALLED.contains(&name.as_str()));
-    all.map(|(name, value)| {
-        let mut found = BTreeSet::new();
-        add_hosts(value, &mut found);
-        (name.clone(), found)
-    })
-    .collect()
+    let schema = connector.as_ref().map(|connector| Setting::all(connector.settings().value())).unwrap_or_default();
+    let exists = |one: &&Setting<'_>| one.when.iter().all(|(choice, value)| settings.get(*choice) == Some(*value));
+    let defaults = schema.iter().filter(exists).filter(|one| !settings.contains_key(one.name));
+    let defaults = defaults.filter_map(|one| Some((one.name, one.schema.get("default")?)));
+    let all = settings.iter().map(|(name, value)| (name.as_str(), value)).chain(defaults);
+    all.filter(|(name, _)| !NOT_CALLED.contains(name))
+        .map(|(name, value)| {
+            let mut found = BTreeSet::new();
+            add_hosts(value, &mut found);
+            (name.to_owned(), found)
+        })
+        .collect()
 }
 
 fn hosts(registry: &Registry, document: &Value) -> BTreeSet<String> {

@@ -219,7 +219,7 @@ async fn list(runtime: &Runtime, input: PageQuery) -> Result<Listed<FlowSummary>
         let next = if flow.damaged.is_none() { next_due(runtime, &flow).await } else { None };
         items.push(FlowSummary { flow, trigger, cron, next });
     }
-    Ok(Listed { items, next: page.next })
+    Ok(Listed { items, next: page.next, damaged: page.damaged })
 }
 
 /// Returns when a run of a flow is due next. There is none without an active schedule.

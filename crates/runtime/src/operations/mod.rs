@@ -29,6 +29,7 @@ pub mod bulk_runs;
 pub mod catalogue;
 pub mod connection_put;
 pub mod connections;
+pub mod connector_icon;
 mod consent;
 pub mod event_watch;
 pub mod expressions;
@@ -71,6 +72,7 @@ pub fn operations() -> &'static [Box<dyn AnyOperation>] {
             catalogue::table(),
             connection_put::table(),
             connections::table(),
+            connector_icon::table(),
             event_watch::table(),
             expressions::table(),
             flow_put::table(),

@@ -136,6 +136,7 @@ impl Fake {
             name: self.name.clone(),
             version: "1.0".into(),
             title: self.name.clone(),
+            about: String::new(),
             documentation: String::new(),
             scopes: Vec::new(),
             events: Vec::new(),
