@@ -10,7 +10,10 @@ use aide::openapi::{
 use axum::http::HeaderName;
 use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value};
-use trunkline::operations::{AnyOperation, OperationSpec, operations};
+use trunkline::{
+    ITEM_COLUMNS,
+    operations::{AnyOperation, OperationSpec, operations},
+};
 
 use crate::{
     api_example::{Examples, Place},
@@ -365,7 +368,7 @@ fn success(row: &ApiRoute, described: &Described, examples: &Examples<'_>) -> Ou
     let mut outcome = Outcome { description: description.to_owned(), content, ..Outcome::default() };
     if spec.name == "runs.items" {
         let text = Map::from_iter([("type".to_owned(), "string".into())]);
-        outcome.content.insert("text/csv".to_owned(), media(text.into(), None));
+        outcome.content.insert("text/csv".to_owned(), media(text.into(), Some(ITEM_COLUMNS.join(",").into())));
     }
     outcome
 }

@@ -15,7 +15,7 @@ use trunkline::{
     },
     store::{
         ConnectionStore, ConnectionSummary, FlowStore, FlowToSave, Replacement, SavedFlow, SeenConnection, SignInEvent,
-        TriggerFinding, TriggerStarts,
+        TriggerDelivery, TriggerFinding, TriggerStarts,
     },
 };
 
@@ -303,6 +303,14 @@ impl FlowStore for WritesLater {
 
     async fn set_webhook_secret(&self, name: &str, secret: Option<&Secret>) -> Result<()> {
         self.flows.set_webhook_secret(name, secret).await
+    }
+
+    async fn add_deliveries(&self, name: &str, deliveries: Vec<TriggerDelivery>) -> Result<()> {
+        self.flows.add_deliveries(name, deliveries).await
+    }
+
+    async fn deliveries(&self, name: &str) -> Result<Vec<TriggerDelivery>> {
+        self.flows.deliveries(name).await
     }
 
     async fn webhook_secret(&self, name: &str) -> Result<Option<Secret>> {
