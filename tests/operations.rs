@@ -354,7 +354,7 @@ fn a_description_that_lacks_something_is_found() {
         (save, "/responses/200/links", json!({}), "it has no links"),
         (save, "/responses/200/links/flows_get/operationId", json!("flows_fly"), "leads nowhere"),
         (save, "/responses/200/links/flows_get/parameters", json!({ "flow": "$url" }), "leads nowhere"),
-        ("/paths/~1rest~1v1~1filters/get", "/responses/404", json!({}), "an error that it cannot have"),
+        ("/paths/~1rest~1v1~1retention/get", "/responses/404", json!({}), "an error that it cannot have"),
     ];
     for (operation, pointer, broken, expected) in twins {
         let mut document = trunkline_server::document();
