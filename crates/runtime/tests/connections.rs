@@ -150,3 +150,23 @@ async fn a_document_is_checked_without_saving_it() {
     let uses = execute(&runtime, "connections.uses", json!({ "name": "dam" })).await;
     assert_eq!(uses, json!({ "flows": [], "runs": [] }));
 }
+
+/// Without the check, the action would be called: there is no service at this address, so the error would be one of the
+/// network.
+#[tokio::test]
+async fn what_lists_nothing_is_not_called_to_see_whether_it_lists() {
+    let runtime = runtime();
+    execute(&runtime, "connections.add", json!({ "connections": document("dam") })).await;
+    let list = operations().iter().find(|one| one.spec().name == "actions.list_items").unwrap();
+    let mut tried = 0;
+    for action in runtime.registry().connector("mediavalet").unwrap().actions() {
+        let name = format!("mediavalet.{}", action.name);
+        let call = json!({ "action": name, "connection": "dam", "input": {} });
+        if action.effect != trunkline::core::Effect::Read {
+            let error = list.execute(&runtime, &Caller::owner(), call).await.map(|_| ()).unwrap_err();
+            assert!(error.message().contains("is not an action that lists items"), "{name}: {error}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 50, "{tried}");
+}

@@ -5,12 +5,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use trunkline_core::{
-    ActionSpec, Connected, Diagnostic, Effect, Error, ErrorKind, OptionsSource, Page, Result, pointer_name,
-};
+use trunkline_core::{ActionSpec, Connected, Diagnostic, Error, ErrorKind, OptionsSource, Page, Result, pointer_name};
 
 use super::operation_table;
-use crate::Runtime;
+use crate::{Runtime, runtime::check_lists};
 
 operation_table! {
     /// Returns one page of an action that lists.
@@ -80,17 +78,11 @@ impl List<'_> {
     }
 
     async fn page(&self, from: Option<Value>) -> Result<Page> {
-        let name = &self.spec.name;
-        let lists = self.spec.lists || self.spec.output["type"] == "array";
-        if !lists || self.spec.effect != Effect::Read {
-            return Err(
-                invalid(format!("{name} is not an action that lists items")).hint("call it with `actions.call`")
-            );
-        }
+        check_lists(self.spec)?;
         if from.is_some() && !self.spec.lists {
             return Err(no_page());
         }
-        self.connected.page(name, self.input.clone(), from, &Runtime::context(&self.connected)).await
+        self.connected.page(&self.spec.name, self.input.clone(), from, &Runtime::context(&self.connected)).await
     }
 }
 

@@ -8,5 +8,6 @@ mod warnings;
 
 pub(crate) use launch::with_default_input;
 pub use launch::{Cause, LocalLauncher, NewRerun, NewRun, RunLauncher, StartOutcome};
+pub(crate) use runtime::check_lists;
 pub use runtime::{CallOutput, ListedItem, Removal, Runtime};
 pub use sign_ins::{FinishedSignIn, StartedSignIn};

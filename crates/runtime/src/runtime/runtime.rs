@@ -15,8 +15,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use trunkline_core::{
-    ActionSpec, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Error, ErrorKind, MemoryVault,
-    NextStep, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
+    ActionSpec, Connected, Connection, ConnectionHost, Connections, Context, Diagnostic, Effect, Error, ErrorKind,
+    MemoryVault, NextStep, Redactor, Registry, Result, RunId, Schema, Secret, Timestamp,
 };
 use trunkline_engine::{Engine, Journal, ResumeOptions, Run, RunHandle, RunStatus};
 use trunkline_flow::Flow;
@@ -320,6 +320,7 @@ impl Runtime {
         input: Value,
     ) -> Result<BoxStream<'static, Result<ListedItem>>> {
         let (connected, action) = self.connected(action, connection).await?;
+        check_lists(action)?;
         let (context, action) = (Runtime::context(&connected), action.name.clone());
         let redactor = self.redactor().clone();
         let read = move |from: Option<Value>| {
@@ -479,4 +480,13 @@ pub enum Removal {
     Complete,
     /// The connection is removed here, but the login server did not revoke its tokens, for this reason.
     TokensNotRevoked(Error),
+}
+
+/// Fails if an action lists nothing, before it is called: it might change something.
+pub(crate) fn check_lists(spec: &ActionSpec) -> Result<()> {
+    if (spec.lists || spec.output["type"] == "array") && spec.effect == Effect::Read {
+        return Ok(());
+    }
+    let message = format!("{} is not an action that lists items", spec.name);
+    Err(Error::new(ErrorKind::InvalidInput, message).hint("call it with `actions.call`"))
 }
