@@ -22,6 +22,9 @@ fn all_details() -> Vec<ErrorDetail> {
         SourceChanged,
         UrlExpired,
         BlocksLost,
+        NotAsExpected,
+        ExpectationMissing,
+        KeyReused,
     ];
     let codes = ["invalid_client", "invalid_grant", "invalid_request", "invalid_scope", "unauthorized_client", "odd"];
     all.extend(codes.map(|code| TokenRefused { code: code.to_owned().into() }));
