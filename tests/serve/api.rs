@@ -168,8 +168,8 @@ async fn the_examples_of_the_description_work() {
         assert!((200..300).contains(&status), "{path}: {status} {text}");
     }
     let exists = |path: &str| !path.contains("{run}");
-    // These call the host of the example, which no test does.
-    let calls = |path: &str| path.ends_with("/check") || path.ends_with("/discover");
+    // These call the host of the example, which no test does, or have no end.
+    let calls = |path: &str| path.ends_with("/check") || path.ends_with("/discover") || path == "/rest/v1/events";
     let (mut answered, mut refused) = (0, 0);
     for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| !calls(path)) {
         for method in item.as_object().unwrap().keys().filter(|method| *method != "delete") {

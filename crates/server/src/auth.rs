@@ -48,11 +48,12 @@ pub(crate) async fn origin(State(app): State<Arc<App>>, request: Request, next: 
 /// Middleware for the API: rejects requests without the token, or without a ticket for a stream of events, and names the
 /// caller of all others.
 pub(crate) async fn token(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    // With a token, the ticket is not needed and stays valid.
+    let ticket = take_ticket(&mut request);
     if app.guard.has_token(request.headers()) {
         request.extensions_mut().insert(Caller::new("api-token", Role::Owner));
         return next.run(request).await;
     }
-    let ticket = take_ticket(&mut request);
     if let Some((ticket, run)) = &ticket
         && let Some(caller) = app.runtime.redeem_ticket(ticket, run.as_deref())
     {

@@ -84,6 +84,8 @@ assert.deepEqual(events.map((one) => one.seq), events.map((_, index) => index + 
 const items: Item[] = [];
 for (let cursor: string | undefined; ; ) {
   const page = ok(await api.GET("/rest/v1/runs/{run}/items", { params: { path: { run }, query: { limit: 7, cursor } } }));
+  // The same route responds with CSV to clients that accept nothing else.
+  if (typeof page === "string") throw new assert.AssertionError({ message: "the page is no JSON" });
   items.push(...page.items);
   if (page.next == null) break;
   cursor = page.next;

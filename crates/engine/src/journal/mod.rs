@@ -8,6 +8,7 @@ pub(crate) mod journaled_run;
 mod memory;
 pub(crate) mod pinned_flow;
 pub(crate) mod process_log;
+mod run_claims;
 mod run_list;
 mod run_removal;
 #[cfg(any(test, feature = "suite"))]
@@ -18,8 +19,9 @@ pub use journal::{
     Flush, FoundItem, FoundPlace, Item, PreviousOutcome, RememberedItem, RunClaim, RunSummary, TriggerEvent,
 };
 pub use journal_parts::JournalParts;
-pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunClaims, RunIndex, TriggerDeduplication};
+pub use journal_traits::{EventLog, FlowVersions, Journal, ProcessLog, RunIndex, TriggerDeduplication};
 pub use memory::MemoryJournal;
 pub use process_log::{LOG_BYTES, LOG_ENTRIES, LOG_PAGE, LOG_VALUE, LogEntry, LogPage, shown_input, shown_value};
+pub use run_claims::RunClaims;
 pub use run_list::{RunFilter, RunPage, RunPlace};
 pub use run_removal::RunRemoval;
