@@ -4,3 +4,4 @@
 mod errors;
 mod schema;
 mod values;
+mod vault;

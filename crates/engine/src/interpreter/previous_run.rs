@@ -366,3 +366,62 @@ fn actions(flow: &Flow) -> Actions {
 pub(crate) fn versions(flow: &Flow) -> BTreeMap<String, String> {
     flow.linked().iter().map(|(name, flow)| (name.clone(), flow.version().to_owned())).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{from_value, json};
+
+    use super::*;
+
+    /// Returns what is left of a step whose events are these, after the run: whether it counts as begun, and its result.
+    fn concluded(events: Value, same_version: bool) -> Option<(bool, Option<bool>)> {
+        let mut previous = PreviousRun::default();
+        for mut event in from_value::<Vec<Value>>(events).unwrap() {
+            (event["step"], event["at"]) = (json!("copy"), json!(1));
+            previous.apply(&"r1".into(), from_value(event).unwrap());
+        }
+        previous.conclude(same_version);
+        let left = previous.steps.remove(&StepPath::from("copy"))?;
+        Some((left.started, left.result.map(|result| result.is_ok())))
+    }
+
+    #[test]
+    fn a_rerun_keeps_a_checkpoint_only_if_the_same_call_may_succeed_later() {
+        let failed = |checkpoint: bool, kind: &str, retry: Value| {
+            let error = json!({ "kind": kind, "message": "no", "retry": retry });
+            let mut events =
+                vec![json!({ "event": "step_started" }), json!({ "event": "step_failed", "error": error })];
+            if checkpoint {
+                events.insert(1, json!({ "event": "checkpoint", "value": 7 }));
+            }
+            json!(events)
+        };
+        let again = Some((false, None));
+        assert_eq!(concluded(failed(true, "unavailable", json!("backoff")), true), again, "it may succeed later");
+        assert_eq!(
+            concluded(failed(true, "unavailable", json!("backoff")), false),
+            None,
+            "another version of the flow"
+        );
+        assert_eq!(concluded(failed(false, "unavailable", json!("backoff")), true), None, "nothing was saved");
+        assert_eq!(concluded(failed(false, "unavailable", json!("backoff")), false), None);
+        assert_eq!(concluded(failed(true, "invalid_input", json!("never")), true), None, "it will not succeed");
+    }
+
+    #[test]
+    fn a_rerun_keeps_results_and_calls_that_may_have_taken_effect() {
+        let done = json!([{ "event": "step_started" }, { "event": "step_finished", "output": 1 }]);
+        assert_eq!(concluded(done, false), Some((true, Some(true))));
+        assert_eq!(
+            concluded(json!([{ "event": "step_started" }]), false),
+            Some((true, None)),
+            "its end is not recorded"
+        );
+        let lost = json!({ "kind": "unknown_outcome", "message": "lost" });
+        let lost = json!([{ "event": "step_started" }, { "event": "step_failed", "error": lost }]);
+        assert_eq!(concluded(lost, false), Some((true, Some(false))));
+        let failed = json!({ "kind": "invalid_input", "message": "no" });
+        let failed = json!([{ "event": "step_started" }, { "event": "step_failed", "error": failed }]);
+        assert_eq!(concluded(failed, true), None);
+    }
+}
