@@ -5,7 +5,7 @@ use trunkline::operations::{AnyOperation, operations};
 
 /// A request of the API that carries out an operation. A member of the operation's input that the path does not name is
 /// a parameter of the query in a GET or DELETE, and a member of the body in a POST, PUT or PATCH. What the caller expects
-/// of a document stands in headers, see [`HEADERS`](crate::api_input::HEADERS).
+/// of a document stands in headers, see `api_input`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiRoute {
     /// The method, such as `POST`.

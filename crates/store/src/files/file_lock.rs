@@ -63,6 +63,21 @@ fn is_at(_: &File, _: &Path) -> std::io::Result<bool> {
 mod tests {
     use super::*;
 
+    /// A process may open a file that its holder removes before it locks it: the lock of such a file keeps out nothing.
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_not_the_one_at_its_path() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap(), "it was removed");
+        let other = File::create(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap() && is_at(&other, &path).unwrap(), "it was replaced");
+        // Below a file there are no files: another error than that of a missing one.
+        assert!(is_at(&file, &path.join("below")).is_err());
+    }
+
     #[test]
     fn a_lock_does_not_follow_a_planted_link() {
         let home = tempfile::tempdir().unwrap();
