@@ -83,7 +83,9 @@ fn an_error_of_an_earlier_version_keeps_its_meaning() {
 /// All details that earlier versions wrote as facts are derived from them.
 #[test]
 fn every_detail_is_derived_from_the_fact_that_earlier_versions_wrote() {
-    for detail in all_details() {
+    // No earlier version wrote these.
+    let newer = [ErrorDetail::NotAsExpected, ErrorDetail::ExpectationMissing, ErrorDetail::KeyReused];
+    for detail in all_details().into_iter().filter(|detail| !newer.contains(detail)) {
         let error = Error::new(ErrorKind::UnknownOutcome, "lost").with_detail(detail.clone());
         let (key, value) = error.facts().next().unwrap();
         let old = json!({ "kind": "unknown_outcome", "message": "lost", "context": { key: value } });
