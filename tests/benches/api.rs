@@ -43,7 +43,7 @@ async fn bare(body: String) {
 fn flow(number: usize) -> Value {
     json!({ "name": format!("flow-{number:04}"), "title": "Each night's new pictures", "overlap": "parallel",
         "trigger": { "webhook": {} },
-        "steps": [{ "id": "files", "each": format!("{{{{ range({ITEMS}) }}}}"), "key": "{{ item }}",
+        "steps": [{ "id": "files", "each": (0..ITEMS).collect::<Vec<_>>(), "key": "{{ item }}",
             "steps": [{ "id": "kept", "set": { "number": "{{ item }}" } }] }] })
 }
 

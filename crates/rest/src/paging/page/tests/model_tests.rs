@@ -212,14 +212,20 @@ fn read_all(service: &Service, sabotage: Sabotage) -> Result<(Vec<Page>, bool), 
         let request = paging.request(&mut input, none, from).map_err(|error| error.to_string())?;
         assert!(requests < 400, "the list does not end: {service:?}");
         let number = requests;
-        let respond = |input: &Map<String, Value>| {
+        let asked = |input: &Map<String, Value>| {
             let at = input.get("at").and_then(Value::as_u64).map(|at| usize::try_from(at).unwrap());
             let at = at.or_else(|| request.link.as_ref().map(|link| link.parse().unwrap()));
             let count = input.get("n").and_then(Value::as_u64).map(|count| usize::try_from(count).unwrap());
-            service.respond(at, count.unwrap_or(service.size), number)
+            (at, count.unwrap_or(service.size))
+        };
+        let respond = |input: &Map<String, Value>| {
+            let (at, count) = asked(input);
+            service.respond(at, count, number)
         };
         let (status, mut body) = respond(&input);
-        failed |= service.failure.is_some_and(|(when, _)| when == number);
+        // A request that is refused does not get as far as the failure.
+        let (at, count) = asked(&input);
+        failed |= service.failure.is_some_and(|(when, _)| when == number) && !service.refuses(at, count);
         let ends = if sabotage == Sabotage::RefusalsEnd { &paging.row.end_status } else { paging.end_status(&request) };
         if status >= 400 && !ends.contains(&status) {
             return Err(status.to_string());
