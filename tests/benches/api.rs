@@ -41,7 +41,7 @@ async fn bare(body: String) {
 }
 
 fn flow(number: usize) -> Value {
-    json!({ "name": format!("flow-{number:04}"), "title": "Each night's new pictures", "overlap": "parallel",
+    json!({ "name": format!("flow-{number:04}"), "overlap": "parallel",
         "trigger": { "webhook": {} },
         "steps": [{ "id": "files", "each": (0..ITEMS).collect::<Vec<_>>(), "key": "{{ item }}",
             "steps": [{ "id": "kept", "set": { "number": "{{ item }}" } }] }] })
@@ -57,7 +57,8 @@ async fn fill(cli: &Cli) -> String {
     cli.pipe(&["connection", "add", "-"], &json!(all).to_string()).await.expect(0);
     let serve = Serve::start(cli).await;
     for number in 0..FLOWS {
-        let (status, answer) = serve.post("/rest/v1/flows", &json!({ "flow": flow(number), "activate": true })).await;
+        let (status, answer) =
+            serve.post("/rest/v1/flows", &json!({ "flow": { "document": flow(number) }, "active": true })).await;
         assert!(matches!(status, 200 | 201), "{answer}");
     }
     let run = serve.run("flow-0500", &json!({})).await;
