@@ -82,8 +82,9 @@ async fn fuzzed(examples: &str, seed: u64) -> Option<String> {
 #[tokio::test]
 async fn a_fuzzer_finds_no_response_that_the_description_does_not_allow() {
     let Some(report) = fuzzed("10", 1).await else { return };
-    let routes = trunkline_server::api_routes().len();
-    assert!(report.contains(&format!("Tested: {routes}")), "{report}");
+    // The stream of the events of all runs has no end. `watching` reads it.
+    let with_an_end = trunkline_server::api_routes().iter().filter(|row| row.operation != "runs.watch").count();
+    assert!(report.contains(&format!("Tested: {with_an_end}")), "{report}");
 }
 
 #[tokio::test]
