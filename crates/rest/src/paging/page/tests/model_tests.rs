@@ -297,7 +297,11 @@ fn run(cases: u32, sabotage: Sabotage) -> Result<(), String> {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 20_000, ..Config::default() };
     // The sabotaged runs have to find their fault each time.
     let mut runner = match sabotage {
-        Sabotage::None => TestRunner::new(config),
+        Sabotage::None => {
+            let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1_u8);
+            println!("SEED={seed} of 0 to 255");
+            TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]))
+        }
         _ => TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha)),
     };
     let readable = service().prop_filter("nothing shows that there is more", |service| !service.hides_the_rest());
