@@ -6,8 +6,8 @@ use serde::Serialize;
 use trunkline_core::{ActionSpec, Effect, Registry};
 
 use crate::{
-    document::flow::Flow,
-    steps::step::{BoundAction, InnerList, ListRole, OnError, Over, Step, StepKind},
+    document::{flow::Flow, step_position::path_of},
+    steps::step::{BoundAction, ListRole, OnError, Step, StepKind},
 };
 
 /// A flow as nodes, edges and groups, each in the order of the document. An edge leads from an earlier to a later node.
@@ -153,7 +153,7 @@ impl Builder<'_> {
     }
 
     fn step(&mut self, step: &Step, group: &str, outer: &str) -> Vec<Open> {
-        let path = if outer.is_empty() { step.id.to_string() } else { format!("{outer}/{}", step.id) };
+        let path = path_of(step, outer);
         let node = self.node(step, group, &path);
         self.graph.nodes.push(node);
         let next = Open { from: step.pointer.clone(), role: None, name: None };
@@ -162,7 +162,7 @@ impl Builder<'_> {
             StepKind::Parallel(branches) if !branches.is_empty() => Vec::new(),
             _ => vec![next],
         };
-        for list in step.inner().into_iter().filter(|list| !is_short(step, list)) {
+        for list in step.inner().into_iter().filter(|list| !list.is_part_of(step)) {
             let name = list.name.map(str::to_owned);
             let into = Open { from: step.pointer.clone(), role: Some(list.role), name: name.clone() };
             let group = GraphGroup {
@@ -187,26 +187,13 @@ impl Builder<'_> {
     }
 
     fn node(&self, step: &Step, group: &str, path: &str) -> GraphNode {
-        let (kind, call) = match &step.kind {
-            StepKind::Action(call) => ("action", Some(call)),
-            StepKind::Each { over, .. } => match &**over {
-                Over::Action(call) => ("each", Some(call)),
-                Over::List(_) => ("each", None),
-            },
-            StepKind::If { .. } => ("if", None),
-            StepKind::Parallel(_) => ("parallel", None),
-            StepKind::Call(_) => ("call", None),
-            StepKind::Set(_) => ("set", None),
-            StepKind::Wait(_) => ("wait", None),
-            StepKind::Skip(_) => ("skip", None),
-            StepKind::Fail(_) => ("fail", None),
-        };
+        let call = step.kind.action();
         let spec = call.and_then(|call| self.spec(call));
         let called = match &step.kind {
             StepKind::Call(sub) => Some(sub.called.flow.clone()),
             _ => None,
         };
-        let short = step.inner().into_iter().find(|list| is_short(step, list));
+        let short = step.inner().into_iter().find(|list| list.is_part_of(step));
         let ends = short.and_then(|list| list.steps.first()).map(|end| match end.kind {
             StepKind::Skip(_) => "skip".to_owned(),
             _ => "fail".to_owned(),
@@ -215,12 +202,9 @@ impl Builder<'_> {
             pointer: step.pointer.clone(),
             step: path.to_owned(),
             group: group.to_owned(),
-            kind: kind.to_owned(),
+            kind: step.kind.name().to_owned(),
             title: spec.map(|spec| spec.title.clone()).or(called),
-            action: call.map(|call| match self.flow.connections().get(&call.binding) {
-                Some(connector) => format!("{connector}.{}", call.action),
-                None => call.action.clone(),
-            }),
+            action: call.map(|call| self.flow.name_of(call)),
             effect: spec.map(|spec| spec.effect),
             connection: call.map(|call| call.binding.clone()),
             ends,
@@ -233,9 +217,4 @@ impl Builder<'_> {
         let connector = self.flow.connections().get(&call.binding)?;
         self.registry.connector(connector).ok()?.action_spec(&call.action).ok()
     }
-}
-
-/// Returns whether a list is the `skip` or `fail` of an `if`, which is not a step of its own.
-fn is_short(step: &Step, list: &InnerList<'_>) -> bool {
-    list.steps.first().is_some_and(|first| first.pointer == step.pointer)
 }

@@ -8,7 +8,7 @@ use trunkline_core::{StepPath, pointer_name};
 
 use crate::{
     document::flow::Flow,
-    steps::step::{OnError, Over, Step, StepKind},
+    steps::step::{BoundAction, OnError, Step, StepKind},
 };
 
 /// The position of a path in its flow.
@@ -44,16 +44,25 @@ pub struct StepOutline {
     pub path: String,
     /// The member of its document that says what it does: `action`, `each`, `if` or another one.
     pub kind: &'static str,
-    /// The action that it calls, or that lists its items.
+    /// The action that it calls, or that lists its items, such as `mediavalet.asset.get`.
     pub action: Option<String>,
 }
 
 impl Flow {
+    /// Returns the name of an action with that of its connector, such as `mediavalet.asset.get`, if the flow declares the
+    /// connection that it is called on.
+    pub(super) fn name_of(&self, call: &BoundAction) -> String {
+        match self.connections().get(&call.binding) {
+            Some(connector) => format!("{connector}.{}", call.action),
+            None => call.action.clone(),
+        }
+    }
+
     /// Returns all steps of the flow and of the flows that it calls, in their order.
     pub fn outline(&self) -> Vec<StepOutline> {
         let mut found = Vec::new();
         outline(self, self.steps(), "", &mut found);
-        outline(self, self.on_failure(), "~flow/", &mut found);
+        outline(self, self.on_failure(), "~flow", &mut found);
         found
     }
 
@@ -66,44 +75,26 @@ impl Flow {
     }
 }
 
-/// Adds steps, and the steps inside them. Their paths begin with `before`.
-fn outline(flow: &Flow, steps: &[Step], before: &str, found: &mut Vec<StepOutline>) {
+/// Adds the steps of a list at this path, and the steps inside them.
+fn outline(flow: &Flow, steps: &[Step], outer: &str, found: &mut Vec<StepOutline>) {
     for step in steps {
-        let path = format!("{before}{}", step.id);
-        let action = match &step.kind {
-            StepKind::Action(call) => Some(call),
-            StepKind::Each { over, .. } => {
-                if let Over::Action(call) = &**over {
-                    Some(call)
-                } else {
-                    None
-                }
-            }
-            _ => None,
-        };
-        let action = action.map(|call| call.action.clone());
+        let path = path_of(step, outer);
+        let action = step.kind.action().map(|call| flow.name_of(call));
         found.push(StepOutline { path: path.clone(), kind: step.kind.name(), action });
-        match &step.kind {
-            StepKind::Each { steps, .. } => outline(flow, steps, &format!("{path}/*/"), found),
-            StepKind::If { then, otherwise, .. } => {
-                // The `skip` or `fail` of an `if` is the same step.
-                let is_own = then.first().is_some_and(|inner| inner.pointer == step.pointer);
-                outline(flow, if is_own { &[] } else { &then[..] }, before, found);
-                outline(flow, otherwise, before, found);
-            }
-            StepKind::Parallel(branches) => {
-                branches.iter().for_each(|(_, steps)| outline(flow, steps, &format!("{path}/"), found));
-            }
-            StepKind::Call(sub) => {
-                let callee = flow.callee(&sub.called.flow);
-                callee.iter().for_each(|callee| outline(callee, callee.steps(), &format!("{path}/"), found));
-            }
-            _ => {}
+        if let StepKind::Call(sub) = &step.kind
+            && let Some(callee) = flow.callee(&sub.called.flow)
+        {
+            outline(&callee, callee.steps(), &path, found);
         }
-        if let OnError::Steps(steps) = &step.policy.on_error {
-            outline(flow, steps, before, found);
+        for list in step.inner().into_iter().filter(|list| !list.is_part_of(step)) {
+            outline(flow, list.steps, &list.path(outer, &path), found);
         }
     }
+}
+
+/// Returns the path of a step in a list at this path.
+pub(super) fn path_of(step: &Step, outer: &str) -> String {
+    if outer.is_empty() { step.id.to_string() } else { format!("{outer}/{}", step.id) }
 }
 
 impl Flow {
@@ -117,7 +108,7 @@ impl Flow {
 
 fn search<'a>(steps: &'a [Step], outer: &str, named: &str) -> Option<(&'a Step, String)> {
     steps.iter().find_map(|step| {
-        let path = if outer.is_empty() { step.id.to_string() } else { format!("{outer}/{}", step.id) };
+        let path = path_of(step, outer);
         if [&*step.id, &path, &step.pointer].contains(&named) {
             return Some((step, outer.to_owned()));
         }
@@ -181,6 +172,19 @@ fn find<'a>(steps: &'a [Step], id: &str) -> Option<&'a Step> {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    /// The registry finds the action by this name: its title, and what is secret in its output.
+    #[test]
+    fn the_outline_names_an_action_with_its_connector() {
+        let flow = Flow::from_value(json!({ "name": "f", "connections": { "dam": "mediavalet" }, "steps": [
+            { "id": "all", "each": { "action": "asset.list", "connection": "dam", "input": {} }, "key": "{{ item.id }}",
+              "steps": [{ "id": "one", "action": "asset.get", "connection": "dam", "input": {} }] },
+            { "id": "plain", "each": [1], "steps": [{ "id": "kept", "set": {} }] }
+        ] }));
+        let actions: Vec<_> = flow.unwrap().outline().into_iter().map(|step| step.action).collect();
+        let named = |name: &str| Some(format!("mediavalet.{name}"));
+        assert_eq!(actions, [named("asset.list"), named("asset.get"), None, None]);
+    }
 
     #[test]
     fn keys_are_distinguished_from_steps() {

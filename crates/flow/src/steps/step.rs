@@ -52,6 +52,11 @@ pub struct InnerList<'a> {
 }
 
 impl InnerList<'_> {
+    /// Returns whether the list is the `skip` or `fail` of this `if`, which is not a step of its own.
+    pub(crate) fn is_part_of(&self, step: &Step) -> bool {
+        self.steps.first().is_some_and(|first| first.pointer == step.pointer)
+    }
+
     /// Returns the path of the list, without a last step, inside a step at this path. `*` stands for the key of an item.
     pub(crate) fn path(&self, outer: &str, step: &str) -> String {
         match self.role {
@@ -159,6 +164,18 @@ impl StepKind {
             StepKind::Wait(_) => "wait",
             StepKind::Skip(_) => "skip",
             StepKind::Fail(_) => "fail",
+        }
+    }
+
+    /// Returns the action that a step of this kind calls, or that lists its items.
+    pub fn action(&self) -> Option<&BoundAction> {
+        match self {
+            StepKind::Action(call) => Some(call),
+            StepKind::Each { over, .. } => match &**over {
+                Over::Action(call) => Some(call),
+                Over::List(_) => None,
+            },
+            _ => None,
         }
     }
 }

@@ -139,20 +139,9 @@ fn used_bindings(flow: &Flow, step: &Step) -> (BTreeSet<String>, bool) {
             let theirs = callee.iter().flat_map(|callee| callee.connections().keys());
             used.extend(theirs.map(|binding| sub.called.binding_for(binding).to_owned()));
         }
-        kind => used.extend(action_of(kind).map(|call| call.binding.clone())),
+        kind => used.extend(kind.action().map(|call| call.binding.clone())),
     });
     (used, calls)
-}
-
-fn action_of(kind: &StepKind) -> Option<&BoundAction> {
-    match kind {
-        StepKind::Action(call) => Some(call),
-        StepKind::Each { over, .. } => match &**over {
-            Over::Action(call) => Some(call),
-            Over::List(_) => None,
-        },
-        _ => None,
-    }
 }
 
 /// Returns the template that a step evaluates first.
@@ -173,7 +162,7 @@ fn template_of(step: &Step) -> Option<&Template> {
 
 /// Returns what a step would be sent, as the log of a run shows it.
 fn shown(step: &Step, connected: &BTreeMap<String, Connected>, input: &Value, runtime: &Runtime) -> Value {
-    let call = action_of(&step.kind);
+    let call = step.kind.action();
     let spec = call.and_then(|call| connected.get(&call.binding)?.connector().action_spec(&call.action).ok());
     shown_input(input, spec, runtime.redactor())
 }
@@ -200,7 +189,7 @@ fn strongest(runtime: &Runtime, flow: &Flow, step: &Step, input: Option<&Value>)
             strongest = Strongest { effect, action: format!("{connector}.{}", call.action) };
         }
     };
-    if let Some(call) = action_of(&step.kind) {
+    if let Some(call) = step.kind.action() {
         add(flow, call, input);
     }
     // What replaces the step if it fails does not run in a test.
@@ -212,12 +201,12 @@ fn strongest(runtime: &Runtime, flow: &Flow, step: &Step, input: Option<&Value>)
                 for one in callee.linked().values().chain([&callee]) {
                     let lists = [one.steps(), one.on_failure()].into_iter().flat_map(|steps| steps.iter());
                     lists.for_each(|step| {
-                        step.visit(&mut |step| action_of(&step.kind).into_iter().for_each(|call| add(one, call, None)));
+                        step.visit(&mut |step| step.kind.action().into_iter().for_each(|call| add(one, call, None)));
                     });
                 }
             }
         }
-        kind => action_of(kind).into_iter().for_each(|call| add(flow, call, None)),
+        kind => kind.action().into_iter().for_each(|call| add(flow, call, None)),
     };
     inside.flat_map(|list| list.steps.iter()).for_each(|step| step.visit(&mut add_step));
     if matches!(step.kind, StepKind::Call(_)) {

@@ -101,11 +101,10 @@ fn events_of(
     let mut events = store.prepare_cached(
         "SELECT seq, event, NULL, NULL FROM good_events WHERE run = ?1 AND seq > ?2 AND seq <= ?3 ORDER BY seq LIMIT ?4",
     )?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let rows = events.query_map(params![run.as_str(), after, last, most], StoredEvent::read)?;
+    let rows = events.query_map(params![run.as_str(), after, last, signed(most as u64)], StoredEvent::read)?;
     let found = rows.map(|event| Ok((flow.clone(), event?))).collect::<rusqlite::Result<Vec<_>>>()?;
     // A damaged page can hide events at its end and in its middle.
-    let all = (after + 1..=last).take(usize::try_from(most).unwrap_or(usize::MAX));
+    let all = (after + 1..=last).take(most);
     match found.iter().map(|(_, event)| event.seq).eq(all) {
         true => Ok(Some(found)),
         false => Err(corrupt(Some(format!("events {} to {last} of run {run} are not all there", after + 1)))),
@@ -137,6 +136,15 @@ mod tests {
         store.inner.writer.run(move |store| Ok(store.execute(sql, [])?)).await.unwrap();
     }
 
+    /// Adds rows until those that are not kept are removed.
+    async fn add_many(store: &Store) {
+        let add_all = |store: &Connection| {
+            (0..REMOVED).try_for_each(|_| add(store, &RunId::from("a1"), 1, 1))?;
+            Ok(())
+        };
+        store.inner.writer.run(add_all).await.unwrap();
+    }
+
     /// A place whose rows are no longer kept is reported. The sabotage twin: one row earlier, the next one is there.
     #[tokio::test]
     async fn a_place_that_is_no_longer_kept_is_reported() {
@@ -161,30 +169,14 @@ mod tests {
     async fn old_rows_are_removed_in_the_order_of_their_numbers() {
         let (_home, store) = store().await;
         change(&store, "UPDATE event_order SET write = write + 1000000").await;
-        store
-            .inner
-            .writer
-            .run(move |store| {
-                (0..REMOVED).try_for_each(|_| add(store, &RunId::from("a1"), 1, 1))?;
-                Ok(())
-            })
-            .await
-            .unwrap();
+        add_many(&store).await;
         let sql = "SELECT count(*), min(write) > 1000000 FROM event_order";
         let rows = store.readers.read("counting", move |store| {
             store.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, bool>(1)?)))
         });
         assert_eq!(rows.await.unwrap(), (REMOVED + 3, true), "they are all among the newest");
         change(&store, "UPDATE event_order SET write = 1 WHERE write = 1000001").await;
-        store
-            .inner
-            .writer
-            .run(move |store| {
-                (0..REMOVED).try_for_each(|_| add(store, &RunId::from("a1"), 1, 1))?;
-                Ok(())
-            })
-            .await
-            .unwrap();
+        add_many(&store).await;
         let left = store.readers.read("counting", |store| {
             store.query_row("SELECT count(*) FROM event_order WHERE write = 1", [], |row| row.get::<_, i64>(0))
         });
